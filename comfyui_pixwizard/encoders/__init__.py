@@ -1,0 +1,1 @@
+"""Text, image and latent encoders: the released kinds and the bundled small ones."""

@@ -1,0 +1,377 @@
+"""From a picture and an instruction to a picture and, where the task has one, a label.
+
+Shapes: B pictures, H W pixels (multiples of 16), C latent channels, h w = H/8 W/8, n guidance branches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .components import Description, find_folder, kind_of, load_parts, read_description, save_parts
+from .conditions import Conditions
+from .flow import time_grid
+from .guidance import DualGuidance
+from .images import Picture, open_picture, resized, to_image, to_tensor
+from .resolution import CELL, Size
+from .sizing import model_size
+from .solvers import solve
+from .tasks import TASKS, Task, get_task, guess_task
+from .transformer import PixWizardTransformer
+
+# For instructions that resemble no task: most likely an edit in free words.
+GENERAL_STEPS, GENERAL_GUIDANCE = 17, (2.0, 1.0)
+LARGEST_SEED = 2**63 - 1
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Result:
+    """What a call returns.
+
+    Attributes:
+        image: the answer, at the input's size or, with keep_size=False, at the model's.
+        label: what the answer stands for at the model's size (tensors: depth [H, W] metres, normals [3, H, W], class
+            ids [H, W], mask [H, W]); None unless asked for.
+        seconds: "load", "encode", "denoise" and "decode".
+        settings: everything that is needed to make it again.
+    """
+
+    image: Image.Image
+    label: Any
+    seconds: dict[str, float]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+class PixWizardPipeline:
+    """A model ready for use.
+
+    Args:
+        transformer: the velocity network.
+        text_encoder: `.encode(texts) -> (features, mask)`.
+        task_encoder: `.encode(texts) -> task vectors`.
+        image_encoder: `.encode(image in [-1, 1]) -> image tokens`.
+        autoencoder: `.encode(image) -> latents`, `.decode(latents) -> image`, `.channels`.
+        max_size: side in pixels of the largest square that the model was trained for.
+        class_names: names of the classes that its segmentations show, by id; the first is "nothing".
+        depth_range: smallest and largest depth in metres that it was trained on; None where any may come.
+        provenance: how the weights came to be, plain values.
+
+    Raises:
+        ValueError: encoders whose widths are not the transformer's.
+    """
+
+    def __init__(
+        self,
+        transformer: PixWizardTransformer,
+        text_encoder: Any,
+        task_encoder: Any,
+        image_encoder: Any,
+        autoencoder: Any,
+        *,
+        max_size: int = 256,
+        class_names: Sequence[str] = (),
+        depth_range: tuple[float, float] | None = None,
+        provenance: dict[str, Any] | None = None,
+    ) -> None:
+        config = transformer.config
+        for name, found, wanted in (
+            ("text_encoder", text_encoder.features, config.cap_feat_dim),
+            ("task_encoder", task_encoder.features, config.cap_clip_feat_dim),
+            ("image_encoder", image_encoder.features, config.clip_image_dim),
+            ("autoencoder", autoencoder.channels, config.in_channels),
+        ):
+            if found != wanted:
+                raise ValueError(
+                    f"{name} must have width {wanted} for this transformer, found {found}: use the parts of one model"
+                )
+        self.transformer, self.autoencoder = transformer.eval(), autoencoder
+        self.text_encoder, self.task_encoder, self.image_encoder = text_encoder, task_encoder, image_encoder
+        self.max_size, self.class_names = max_size, list(class_names)
+        self.depth_range = None if depth_range is None else (float(depth_range[0]), float(depth_range[1]))
+        self.provenance = dict(provenance or {})
+        self.name, self.load_seconds = "unnamed", 0.0
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path = "nano", dtype: torch.dtype = torch.float32) -> PixWizardPipeline:
+        """Read the bundled model "nano" or a folder that `save_pretrained` wrote, to the CPU; never downloads.
+
+        Raises:
+            ValueError: no model there, or a broken one.
+        """
+        start = time.perf_counter()
+        folder = find_folder(model)
+        found = read_description(folder)
+        parts: dict[str, Any] = load_parts(folder, found, dtype)
+        pipeline = cls(
+            **parts,
+            max_size=found.max_size,
+            class_names=found.class_names,
+            depth_range=found.depth_range,
+            provenance=found.provenance,
+        )
+        pipeline.name, pipeline.load_seconds = str(model), time.perf_counter() - start
+        return pipeline
+
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
+        """Write a folder that `from_pretrained` reads, its weights as `dtype`.
+
+        Raises:
+            ValueError: a part that has no saved form, a value that `dtype` cannot hold, an unwritable place.
+        """
+        parts = self.parts
+        kinds = {name: kind_of(name, part) for name, part in parts.items() if name != "transformer"}
+        found = Description(kinds, self.max_size, self.class_names, self.depth_range, self.provenance)
+        save_parts(Path(folder), parts, found, dtype)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The components by name."""
+        return {
+            "transformer": self.transformer,
+            "text_encoder": self.text_encoder,
+            "task_encoder": self.task_encoder,
+            "image_encoder": self.image_encoder,
+            "autoencoder": self.autoencoder,
+        }
+
+    def to(self, *where: torch.device | str | torch.dtype) -> PixWizardPipeline:
+        """Move or cast all components, as `nn.Module.to`."""
+        for part in self.parts.values():
+            part.to(*where)
+        return self
+
+    def generate(
+        self,
+        source: Tensor,
+        instructions: Sequence[str],
+        *,
+        steps: int = GENERAL_STEPS,
+        solver: str = "euler",
+        guidance: DualGuidance | tuple[float, float] = GENERAL_GUIDANCE,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        seeds: Sequence[int] | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Answers to a batch of pictures of one size.
+
+        Args:
+            source: [B, 3, H, W] in [-1, 1], H and W multiples of 16.
+            instructions: B of them.
+            steps: points of the time grid, counted as the released scripts do: 5 are 4 steps.
+            solver: a key of `solvers.EVALUATIONS`.
+            guidance: weights, or (text, image).
+            generator: source of the noise, or one for each sample; samples draw one after the other.
+            seeds: instead, one for each sample. Without either, torch's global state.
+            progress: called after every step with (done, in all).
+
+        Returns:
+            [B, 3, H, W] float32 in [-1, 1].
+
+        Raises:
+            ValueError: sizes that do not fit, another number of instructions or seeds, an unknown solver, steps < 2.
+        """
+        self._check(source, instructions)
+        if not isinstance(guidance, DualGuidance):
+            guidance = DualGuidance(*guidance)
+        drawn = self._generators(len(source), generator, seeds)
+        return self._generate(source, instructions, steps, solver, guidance, drawn, progress, {})
+
+    def __call__(
+        self,
+        image: Picture | None,
+        instruction: str,
+        *,
+        task: str | None = None,
+        steps: int | None = None,
+        solver: str = "euler",
+        text_guidance: float | None = None,
+        image_guidance: float | None = None,
+        guided_channels: int | None = None,
+        seed: int = 0,
+        size: int | Size | None = None,
+        keep_size: bool = True,
+        decode: bool | str | None = None,
+        progress: Progress | None = None,
+    ) -> Result:
+        """Do what the instruction says.
+
+        Args:
+            image: a Pillow picture, an array or a file; None starts from a blank canvas.
+            instruction: what to do, in English.
+            task: a name in `tasks.TASKS`; it gives the defaults and how to decode. None guesses it.
+            steps, text_guidance, image_guidance: None takes the task's own.
+            solver, guided_channels: see `generate` and `DualGuidance`.
+            seed: of the noise; the same seed gives the same answer.
+            size: side of the square of the model's area, or an exact (width, height); None: the picture's own area,
+                at most `max_size` squared.
+            keep_size: bring the answer back to the picture's size.
+            decode: True, or a task's name, also returns the label.
+            progress: see `generate`.
+
+        Raises:
+            ValueError: an empty instruction, an unreadable picture, an unknown task or solver, a task that needs a
+                picture without one, sizes or steps that are too small, decode without a task.
+            FileNotFoundError: no such picture.
+        """
+        chosen = self.choose_task(instruction, task, has_image=image is not None)
+        reader = self._reader(chosen, decode)
+        defaults = (chosen.steps, chosen.guidance) if chosen else (GENERAL_STEPS, GENERAL_GUIDANCE)
+        text, seen = (given if given is not None else default
+                      for given, default in zip((text_guidance, image_guidance), defaults[1], strict=True))  # fmt: skip
+        steps = defaults[0] if steps is None else steps
+        given = None if image is None else open_picture(image)
+        wanted = model_size(given.size if given else None, size, self.max_size)
+        source = resized(given, wanted) if given else Image.new("RGB", wanted, "white")
+        seconds = {"load": self.load_seconds}
+        answer = self._generate(
+            to_tensor(source),
+            [instruction],
+            steps,
+            solver,
+            DualGuidance(text, seen, guided_channels),
+            self._generators(1, None, [seed]),
+            progress,
+            seconds,
+        )[0]
+        label = None if reader is None else self.read_label(reader, answer, to_tensor(source)[0])
+        settings = dict(
+            instruction=instruction, task=chosen.name if chosen else None, steps=steps, solver=solver,
+            text_guidance=text, image_guidance=seen, guided_channels=guided_channels, seed=seed,
+            size=f"{wanted[0]}x{wanted[1]}", model=self.name,
+        )  # fmt: skip
+        picture = to_image(answer)
+        return Result(resized(picture, given.size) if given and keep_size else picture, label, seconds, settings)
+
+    @staticmethod
+    def choose_task(instruction: str, task: str | None, has_image: bool) -> Task | None:
+        """The named task, or the one that the instruction resembles, if any.
+
+        Raises:
+            ValueError: an empty instruction, an unknown task, or one that needs a picture when there is none.
+        """
+        if not instruction.strip():
+            raise ValueError("an instruction must say what to do, found an empty one: for example 'Remove the noise'")
+        name = task or guess_task(instruction)
+        chosen = None if name is None else get_task(name)
+        if chosen is not None and chosen.needs_image and not has_image:
+            raise ValueError(
+                f"task {chosen.name} needs a picture, found none: give one, or name task text_to_image to draw one"
+            )
+        return chosen if chosen is not None or has_image else TASKS["text_to_image"]
+
+    @staticmethod
+    def _reader(chosen: Task | None, decode: bool | str | None) -> Task | None:
+        if isinstance(decode, str):
+            return get_task(decode)
+        if decode and chosen is None:
+            raise ValueError(
+                f"decode needs to know the task, found none that fits the instruction: name one of {', '.join(TASKS)}"
+            )
+        return chosen if decode else None
+
+    def read_label(self, task: Task, answer: Tensor, source: Tensor) -> Any:
+        """The label that an answer [3, H, W] stands for, given its source [3, H, W]; both in [-1, 1]."""
+        options: dict[str, Any] = {}
+        if task.kind == "classes" and self.class_names:
+            options["classes"] = range(1, len(self.class_names))
+        if task.kind == "depth" and self.depth_range:
+            options["near"], options["far"] = self.depth_range
+        return task.decode(answer.cpu() / 2 + 0.5, source.cpu() / 2 + 0.5, **options)
+
+    def _generators(
+        self, n: int, generator: torch.Generator | Sequence[torch.Generator] | None, seeds: Sequence[int] | None
+    ) -> list[torch.Generator | None]:
+        if seeds is not None:
+            if generator is not None:
+                raise ValueError("noise comes from generator or seeds, found both: give one of them")
+            wrong = [seed for seed in seeds if not 0 <= seed <= LARGEST_SEED]
+            if wrong:
+                raise ValueError(f"seeds lie in 0 to {LARGEST_SEED}, found {wrong[0]}: take 0")
+            generator = [torch.Generator().manual_seed(seed) for seed in seeds]
+        if generator is None or isinstance(generator, torch.Generator):
+            return [generator] * n
+        if len(generator) != n:
+            raise ValueError(f"one generator or seed for each of {n} samples is needed, found {len(generator)}")
+        return list(generator)
+
+    @torch.inference_mode()
+    def _generate(
+        self,
+        source: Tensor,
+        instructions: Sequence[str],
+        steps: int,
+        solver: str,
+        guidance: DualGuidance,
+        generators: Sequence[torch.Generator | None],
+        progress: Progress | None,
+        seconds: dict[str, float],
+    ) -> Tensor:
+        weight = self.transformer.x_embedder.weight
+        source = source.to(weight.device, weight.dtype)
+        start = time.perf_counter()
+        noise = self._noise(source, generators)
+        branches = guidance.branches()
+        conditions = self._encode(source, list(instructions), branches)
+        latents = self._encode_source(source, generators)
+        # The null image's source is the initial noise itself (NOTES section 5).
+        sources = torch.cat([noise.to(latents) if name == "none" else latents for name in branches])
+        encoded = time.perf_counter()
+
+        def velocity(x: Any, t: Tensor) -> Tensor:
+            """Guided velocity of x [B, C, h, w]: all branches in one evaluation."""
+            repeated = x.to(sources.dtype).repeat(len(branches), 1, 1, 1)
+            times = t.to(x.device).expand(len(repeated))
+            out = self.transformer.velocity(repeated, times, sources, conditions)
+            assert isinstance(out, Tensor), "a tensor goes in"
+            return guidance.combine(dict(zip(branches, out.float().chunk(len(branches)), strict=True)))  # type: ignore[return-value]
+
+        # The state stays float32 whatever the weights are: many small steps are summed.
+        x = solve(velocity, noise, time_grid(steps), solver, progress)
+        assert isinstance(x, Tensor), "a tensor goes in"
+        denoised = time.perf_counter()
+        answer = self.autoencoder.decode(x.to(sources.dtype)).float().clamp(-1, 1)
+        seconds |= dict(encode=encoded - start, denoise=denoised - encoded, decode=time.perf_counter() - denoised)
+        return answer
+
+    def _check(self, source: Tensor, instructions: Sequence[str]) -> None:
+        if source.ndim != 4 or source.shape[1] != 3 or source.shape[2] % CELL or source.shape[3] % CELL:
+            raise ValueError(
+                f"source must be [B, 3, H, W] with H and W multiples of {CELL}, found {list(source.shape)}: resize it"
+            )
+        if len(instructions) != len(source):
+            raise ValueError(
+                f"one instruction for each of {len(source)} pictures is needed, found {len(instructions)}: repeat it"
+            )
+
+    def _noise(self, source: Tensor, generators: Sequence[torch.Generator | None]) -> Tensor:
+        """Initial noise [B, C, h, w] float32, drawn sample by sample, so that the batch size changes nothing."""
+        shape = (self.autoencoder.channels, source.shape[2] // 8, source.shape[3] // 8)
+        drawn = [torch.randn(shape, generator=g, device=g.device if g else "cpu") for g in generators]
+        return torch.stack([item.to(source.device) for item in drawn])
+
+    def _encode_source(self, source: Tensor, generators: Sequence[torch.Generator | None]) -> Tensor:
+        """Latents of the pictures; a posterior that is sampled draws from each sample's generator, after its noise."""
+        if getattr(self.autoencoder, "posterior", "mode") == "mode":
+            return self.autoencoder.encode(source)
+        parts = zip(source.split(1), generators, strict=True)
+        return torch.cat([self.autoencoder.encode(picture, generator) for picture, generator in parts])
+
+    def _encode(self, source: Tensor, instructions: list[str], branches: Sequence[str]) -> Conditions:
+        """Conditions of all branches, joined: [n * B]."""
+        tokens = self.image_encoder.encode(source)
+        parts = []
+        for name in branches:
+            texts = instructions if name == "full" else [""] * len(instructions)
+            features, mask = self.text_encoder.encode(texts)
+            seen = torch.zeros_like(tokens) if name == "none" else tokens
+            vector = self.task_encoder.encode(texts)
+            parts.append(self.transformer.encode_conditions(features, mask, vector, seen))
+        return Conditions.cat(parts)

@@ -1,0 +1,65 @@
+"""Clean-up shared by the codecs: box sums and spreading of trusted values into doubtful pixels."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SHIFTS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
+
+
+def flatten_batch(tensor: Tensor, keep: int) -> Tensor:
+    """Merge all but the last `keep` axes into one batch axis."""
+    return tensor.reshape(-1, *tensor.shape[tensor.ndim - keep :])
+
+
+def box_mean(field: Tensor, radius: int = 1) -> Tensor:
+    """Mean over the square window around each pixel, windows cut at the border: [B,H,W] -> [B,H,W]."""
+    return F.avg_pool2d(field[:, None], 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)[:, 0]
+
+
+def even_windows(index: Tensor) -> Tensor:
+    """Pixels of an integer map [H,W] whose 3x3 window (cut at the border) holds one value only: [H,W] bool."""
+    value = index.float()[None, None]
+    highest, lowest = (F.max_pool2d(sign * value, 3, stride=1, padding=1) * sign for sign in (1, -1))
+    return (highest == lowest)[0, 0]
+
+
+def snap(values: Tensor, trusted: Tensor, colours: Tensor, rounds: int = 24) -> Tensor:
+    """Give every doubtful pixel the value of a near trusted one.
+
+    Trust spreads by one pixel a round. Of the trusted neighbours a pixel takes the one whose colour is the most like
+    its own, never a mean of them: a mixture of two colours then ends on one of its two sides.
+
+    Args:
+        values: [B,C,H,W] decoded value and whatever else travels with it.
+        trusted: [B,H,W] bool; at least one pixel in each sample, or that sample is left as it is.
+        colours: [B,3,H,W] the picture.
+        rounds: how far trust spreads, in pixels; what it does not reach keeps its value.
+
+    Returns:
+        [B,C,H,W] values, changed only where not trusted.
+    """
+    values, trusted, anchor = values.clone(), trusted.clone(), colours.clone()
+    for _ in range(rounds):
+        if bool(trusted.all()) or not bool(trusted.any()):
+            break
+        best = torch.full_like(colours[:, 0], torch.inf)
+        new_values, new_anchor = values.clone(), anchor.clone()
+        for dy, dx in SHIFTS:
+            near = _shift(trusted[:, None].float(), dy, dx)[:, 0] > 0
+            candidate = _shift(anchor, dy, dx)
+            cost = (candidate - colours).square().sum(1)
+            better = near & ~trusted & (cost < best)
+            best = torch.where(better, cost, best)
+            new_values = torch.where(better[:, None], _shift(values, dy, dx), new_values)
+            new_anchor = torch.where(better[:, None], candidate, new_anchor)
+        values, anchor, trusted = new_values, new_anchor, trusted | best.isfinite()
+    return values
+
+
+def _shift(field: Tensor, dy: int, dx: int) -> Tensor:
+    """Neighbour at (dy, dx) of every pixel, zero beyond the border: [B,C,H,W]."""
+    h, w = field.shape[-2:]
+    return F.pad(field, (1, 1, 1, 1))[..., 1 + dy : 1 + dy + h, 1 + dx : 1 + dx + w]

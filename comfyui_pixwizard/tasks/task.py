@@ -1,0 +1,168 @@
+"""What a task is: its words, its picture code and its defaults.
+
+Shape legend: H, W pixels; labels and pictures may carry leading batch axes, `[..., H, W]` and `[..., 3, H, W]`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .defaults import DEFAULTS
+from .language import paraphrase
+
+PLACEHOLDER = re.compile(r"{(\w+)}")
+
+
+@dataclass(frozen=True)
+class Codec:
+    """An invertible map between a label and a picture, with a measure of trust.
+
+    encode(label, source, **options) -> picture [...,3,H,W] in [0,1]
+    decode(picture, source, **options) -> label
+    confidence(picture, source, **options) -> float in [0,1], 1 when the picture is exactly what encode makes
+    """
+
+    name: str
+    encode: Callable[..., Tensor]
+    decode: Callable[..., Any]
+    confidence: Callable[..., float]
+
+
+def check_picture(picture: Any, what: str = "picture") -> Tensor:
+    """The picture as a float tensor [...,3,H,W].
+
+    Raises:
+        ValueError: integer values or no channel axis of size 3.
+    """
+    tensor = torch.as_tensor(picture)
+    if tensor.ndim < 3 or tensor.shape[-3] != 3 or not tensor.is_floating_point():
+        found = f"{tuple(tensor.shape)} {tensor.dtype}"
+        raise ValueError(
+            f"a {what} is a float tensor [..., 3, H, W] in [0, 1], found {found}: divide bytes by 255, channels first"
+        )
+    return tensor.float()
+
+
+def check_source(source: Any, like: Tensor, why: str) -> Tensor:
+    """The source picture, which this codec cannot do without, broadcast against a [...,H,W] shape.
+
+    Raises:
+        ValueError: no source, or one of another size.
+    """
+    if source is None:
+        raise ValueError(f"{why} needs the source picture, found none: pass source=<picture [..., 3, H, W]>")
+    tensor = check_picture(source, "source")
+    if tensor.shape[-2:] != like.shape[-2:]:
+        found = f"{tuple(tensor.shape[-2:])} and {tuple(like.shape[-2:])}"
+        raise ValueError(f"{why} needs a source of the same size, found {found}: resize one of them first")
+    return tensor
+
+
+def _same(picture: Any, source: Any = None) -> Tensor:
+    return check_picture(picture)
+
+
+IDENTITY = Codec("picture", _same, _same, lambda picture, source=None: 1.0)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing that the model can be asked to do.
+
+    Attributes:
+        name: key in TASKS.
+        domain: one of the seven domains of the paper (section 3.1).
+        summary: one line for a list of tasks.
+        instructions: at least ten templates in our own words; `{caption}`, `{color}`, `{class}` are placeholders.
+        codecs: picture codes by name; the first one is the default.
+        kind: what decode returns: "image", "depth", "normal", "classes" or "mask".
+        needs_image: False when the task starts from a blank canvas.
+    """
+
+    name: str
+    domain: str
+    summary: str
+    instructions: tuple[str, ...]
+    kind: str = "image"
+    codecs: Mapping[str, Codec] = field(default_factory=lambda: {"picture": IDENTITY})
+    needs_image: bool = True
+
+    @property
+    def guidance(self) -> tuple[float, float]:
+        """Default guidance weights (text, image)."""
+        return DEFAULTS[self.name].guidance
+
+    @property
+    def steps(self) -> int:
+        """Default number of points of the time grid."""
+        return DEFAULTS[self.name].steps
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Placeholders that some template of this task holds, sorted."""
+        return tuple(sorted({name for text in self.instructions for name in PLACEHOLDER.findall(text)}))
+
+    def instruction(self, generator: torch.Generator | None = None, **words: str) -> str:
+        """One instruction: a drawn template, paraphrased; without a generator the first template as it stands.
+
+        Raises:
+            ValueError: a word that a template of this task needs is missing, empty or not known to the task.
+        """
+        missing = [name for name in self.words if not str(words.get(name) or "").strip()]
+        if missing:
+            needs = ", ".join(self.words)
+            raise ValueError(
+                f"task {self.name} needs the words {needs}; missing: {', '.join(missing)}: pass {missing[0]}='…'"
+            )
+        unknown = sorted(set(words) - set(self.words))
+        if unknown:
+            takes = ", ".join(self.words) or "no words"
+            raise ValueError(f"task {self.name} takes {takes}, found {', '.join(unknown)}: leave it out")
+        if generator is None:
+            return fill(self.instructions[0], words)
+        index = int(torch.randint(len(self.instructions), (), generator=generator, device=generator.device))
+        return fill(paraphrase(self.instructions[index], generator), words)
+
+    def codec(self, name: str | None = None) -> Codec:
+        """The codec of a name, by default the first.
+
+        Raises:
+            ValueError: the task has no codec of this name.
+        """
+        if name is None:
+            return next(iter(self.codecs.values()))
+        if name not in self.codecs:
+            raise ValueError(
+                f"task {self.name} has the codecs {', '.join(self.codecs)}, found {name!r}: choose one of them"
+            )
+        return self.codecs[name]
+
+    def encode(self, label: Any, source: Any = None, *, codec: str | None = None, **options: Any) -> Tensor:
+        """Picture [...,3,H,W] in [0,1] that stands for a label; errors as the codec's."""
+        return self.codec(codec).encode(label, source, **options)
+
+    def decode(self, image: Any, source: Any = None, *, codec: str | None = None, **options: Any) -> Any:
+        """Label that a picture stands for, however noisy the picture; errors as the codec's."""
+        return self.codec(codec).decode(image, source, **options)
+
+    def confidence(self, image: Any, source: Any = None, *, codec: str | None = None, **options: Any) -> float:
+        """How much a picture looks like one of this task's code, in [0,1]; 0 for a mask without any pixel."""
+        return self.codec(codec).confidence(image, source, **options)
+
+
+def fill(template: str, words: Mapping[str, str]) -> str:
+    """Put the words in place of the placeholders, without their closing full stop."""
+
+    def word(match: re.Match[str]) -> str:
+        text = str(words[match.group(1)]).strip().rstrip(".")
+        # A caption that opens with a capital article sits inside a sentence here.
+        return text[0].lower() + text[1:] if re.match(r"(A|An|The|Two|Three|Four|One) ", text) else text
+
+    text = PLACEHOLDER.sub(word, template)
+    return text[0].upper() + text[1:] if template[0].isupper() or template[0] == "{" else text

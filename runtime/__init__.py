@@ -1,0 +1,1 @@
+"""What evaluates the velocity: eager first, other evaluators behind the same call."""

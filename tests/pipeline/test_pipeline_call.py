@@ -1,0 +1,185 @@
+"""Calling the pipeline: pictures of any kind and size, defaults, labels."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pixwizard.comfyui_pixwizard.images import open_picture, to_image, to_tensor
+from pixwizard.comfyui_pixwizard.pipeline import GENERAL_GUIDANCE, GENERAL_STEPS, PixWizardPipeline
+from pixwizard.comfyui_pixwizard.sizing import check_size, model_size
+from pixwizard.comfyui_pixwizard.tasks import TASKS
+
+
+def photo(width: int = 80, height: int = 64) -> Image.Image:
+    y, x = np.mgrid[0:height, 0:width]
+    return Image.fromarray(np.stack([x * 3 % 256, y * 3 % 256, (x + y) % 256], -1).astype(np.uint8))
+
+
+@pytest.mark.parametrize("size", [(80, 64), (33, 97), (500, 120), (1, 1), (64, 64)])
+def test_any_size_comes_back_at_its_size(tiny: PixWizardPipeline, size: tuple[int, int]) -> None:
+    result = tiny(photo(*size), "Remove the noise", steps=2, size=64)
+    assert result.image.size == size and result.image.mode == "RGB"
+    kept = tiny(photo(*size), "Remove the noise", steps=2, size=64, keep_size=False)
+    width, height = kept.image.size
+    assert width % 16 == 0 and height % 16 == 0 and width * height <= 64 * 64
+    assert kept.settings["size"] == f"{width}x{height}"
+
+
+def test_exact_size_and_own_area(tiny: PixWizardPipeline) -> None:
+    assert tiny(photo(), "Remove the noise", steps=2, size=(96, 64), keep_size=False).image.size == (96, 64)
+    assert tiny(photo(96, 160), "Remove the noise", steps=2, keep_size=False).image.size == (96, 160)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 6000), st.integers(1, 6000), st.sampled_from([None, 64, 128, 256, 512]))
+def test_model_size_suits_every_picture(width: int, height: int, size: int | None) -> None:
+    chosen = model_size((width, height), size, 256)
+    assert chosen[0] % 16 == 0 and chosen[1] % 16 == 0
+    limit = (size or 256) ** 2
+    assert 0.4 * min(limit, 64 * 64) <= chosen[0] * chosen[1] <= limit
+    aspect = min(max(width / height, 0.25), 4.0)
+    assert abs(np.log(chosen[0] / chosen[1] / aspect)) < 0.4
+    if size is None and width * height <= 256 * 256:
+        assert chosen[0] * chosen[1] <= max((np.sqrt(width * height) + 16) ** 2, 64 * 64)
+
+
+@pytest.mark.parametrize("size", [0, 48, 100, -64, (96, 60), (0, 128)])
+def test_sizes_that_cannot_be(size: Any) -> None:
+    with pytest.raises(ValueError, match=r"multiples of 16 pixels from \d+ up, found .*: take"):
+        check_size(size)
+
+
+def test_forms_of_a_picture(tiny: PixWizardPipeline, tmp_path: Path) -> None:
+    image = photo()
+    image.save(tmp_path / "a.png")
+    array = np.asarray(image)
+    expected = np.asarray(tiny(image, "Remove the noise", steps=2).image)
+    for form in (array, (array / 255).astype(np.float32), tmp_path / "a.png", str(tmp_path / "a.png")):
+        assert np.array_equal(np.asarray(tiny(form, "Remove the noise", steps=2).image), expected)
+
+
+def test_modes_and_orientation(tmp_path: Path) -> None:
+    clear = Image.new("RGBA", (4, 4), (10, 20, 30, 0))
+    assert open_picture(clear).getpixel((0, 0)) == (255, 255, 255)
+    deep = Image.fromarray(np.full((4, 4), 32896, np.uint16))
+    assert open_picture(deep).getpixel((0, 0)) == (128, 128, 128)
+    assert open_picture(np.full((4, 4), 7, np.uint8)).getpixel((0, 0)) == (7, 7, 7)
+    turned = photo(20, 10)
+    exif = turned.getexif()
+    exif[0x0112] = 6  # the camera was turned by a quarter
+    turned.save(tmp_path / "t.jpg", exif=exif)
+    assert open_picture(tmp_path / "t.jpg").size == (10, 20)
+
+
+def test_tensor_and_picture_are_inverse() -> None:
+    image = photo()
+    tensor = to_tensor(image)
+    assert tensor.shape == (1, 3, 64, 80) and float(tensor.min()) >= -1 and float(tensor.max()) <= 1
+    assert np.array_equal(np.asarray(to_image(tensor[0])), np.asarray(image))
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((4, 4, 2), np.uint8), "found \\[4, 4, 2\\]"),
+        (np.full((4, 4), 2.0), "float in \\[0, 1\\]"),
+        (np.full((4, 4), np.nan), "float in \\[0, 1\\]"),
+        (np.zeros((4, 4), np.int32), "found int32"),
+        (np.zeros((0, 4, 3), np.uint8), "found \\[0, 4, 3\\]"),
+    ],
+)
+def test_arrays_that_are_no_picture(array: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        open_picture(array)
+
+
+def test_a_truncated_file_is_told(tmp_path: Path) -> None:
+    photo(300, 300).save(tmp_path / "a.jpg")
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"a\.jpg cannot be read as a picture, found: .*truncated"):
+        open_picture(tmp_path / "a.jpg")
+    with pytest.raises(FileNotFoundError, match="none at"):
+        open_picture(tmp_path / "missing.jpg")
+
+
+def test_blank_canvas_is_white(tiny: PixWizardPipeline) -> None:
+    options: dict[str, Any] = dict(steps=2, size=(96, 64))
+    canvas = tiny(None, "Draw a red ball.", **options)
+    assert canvas.image.size == (96, 64) and canvas.settings["task"] == "text_to_image"
+    white = tiny(Image.new("RGB", (96, 64), "white"), "Draw a red ball.", **options)
+    assert np.array_equal(np.asarray(canvas.image), np.asarray(white.image))
+    assert tiny(None, "Draw a red ball.", steps=2).image.size == (256, 256)
+
+
+def test_defaults_come_from_the_task(tiny: PixWizardPipeline) -> None:
+    depth = tiny(photo(), "Estimate the depth of this picture.").settings
+    assert (depth["task"], depth["steps"]) == ("depth", TASKS["depth"].steps)
+    assert (depth["text_guidance"], depth["image_guidance"]) == TASKS["depth"].guidance
+    named = tiny(photo(), "Estimate the depth of this picture.", task="inpaint", steps=3, text_guidance=2.5).settings
+    assert (named["task"], named["steps"], named["text_guidance"]) == ("inpaint", 3, 2.5)
+    free = tiny(photo(), "qwertz uiop asdf").settings
+    assert free["task"] is None and free["steps"] == GENERAL_STEPS
+    assert (free["text_guidance"], free["image_guidance"]) == GENERAL_GUIDANCE
+
+
+def test_settings_make_it_again(tiny: PixWizardPipeline) -> None:
+    first = tiny(photo(), "Make the red ball blue.", steps=3, seed=11, image_guidance=1.5)
+    again = dict(first.settings)
+    again.pop("model")
+    again["size"] = tuple(map(int, again["size"].split("x")))
+    second = tiny(photo(), **again)
+    assert np.array_equal(np.asarray(first.image), np.asarray(second.image))
+    assert set(first.seconds) == {"load", "encode", "denoise", "decode"}
+    other = tiny(photo(), **again | {"seed": 12})
+    assert not np.array_equal(np.asarray(first.image), np.asarray(other.image))
+
+
+@pytest.mark.parametrize(
+    ("task", "shape"),
+    [("depth", (64, 96)), ("normal", (3, 64, 96)), ("segmentation", (64, 96)), ("referring_segmentation", (64, 96))],
+)
+def test_labels_have_the_models_size(tiny: PixWizardPipeline, task: str, shape: tuple[int, ...]) -> None:
+    words = TASKS[task].instructions[0].replace("{caption}", "the red ball")
+    source = photo(90, 60)
+    result = tiny(source, words, task=task, steps=2, size=(96, 64), decode=True)
+    assert result.image.size == (90, 60) and tuple(result.label.shape) == shape
+    if task == "segmentation":
+        assert set(result.label.unique().tolist()) <= {1, 2, 3}  # the classes that the model knows, not the palette's
+    if task == "depth":
+        assert bool((result.label > 0).any()) and bool(result.label.isfinite().all())
+    if task == "normal":
+        torch.testing.assert_close(result.label.norm(dim=0), torch.ones(64, 96))
+    assert tiny(source, words, task=task, steps=2, size=(96, 64)).label is None
+
+
+def test_a_label_is_what_the_tasks_code_says(tiny: PixWizardPipeline) -> None:
+    source = torch.rand(3, 64, 64)
+    mask = torch.zeros(64, 64, dtype=torch.bool)
+    mask[16:40, 8:30] = True
+    answer = TASKS["referring_segmentation"].encode(mask, source)
+    found = tiny.read_label(TASKS["referring_segmentation"], answer * 2 - 1, source * 2 - 1)
+    assert float((found == mask).float().mean()) > 0.98
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "message"),
+    [
+        (True, dict(instruction="  "), "an instruction must say what to do"),
+        (True, dict(instruction="x", task="magic"), "the tasks are .*found 'magic'"),
+        (False, dict(instruction="Remove the noise from this picture."), "task denoise needs a picture, found none"),
+        (True, dict(instruction="qwertz uiop asdf", decode=True), "decode needs to know the task"),
+        (True, dict(instruction="Remove the noise", decode="magic"), "found 'magic'"),
+        (True, dict(instruction="Remove the noise", size=50), "multiples of 16"),
+        (True, dict(instruction="Remove the noise", steps=1), "at least 2 points"),
+    ],
+)
+def test_mistakes_are_told(tiny: PixWizardPipeline, image: bool, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny(photo() if image else None, **options)

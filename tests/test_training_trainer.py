@@ -1,0 +1,142 @@
+"""The trainer: killed processes resume to the same weights, signals save, bad checkpoints and losses stop clearly."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from pixwizard.training.trainer import Trainer, TrainerConfig, TrainingError
+
+WORKER = Path(__file__).with_name("train_worker.py")
+
+
+def work(folder, steps, *extra):
+    return subprocess.Popen(
+        [sys.executable, str(WORKER), str(folder), str(steps), *extra], stdout=subprocess.PIPE, text=True
+    )
+
+
+def finished(process):
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    return out
+
+
+def load(folder):
+    return torch.load(folder / "last.pt", weights_only=True)
+
+
+def wait_for_step(folder, step):
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        if (folder / "last.pt").exists() and load(folder)["step"] >= step:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the worker made no checkpoint in time")
+
+
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    assert "fresh 0" in finished(work(straight, 8))
+    victim = work(broken, 8, "slow")
+    wait_for_step(broken, 3)
+    victim.kill()
+    victim.communicate(timeout=30)
+    assert 3 <= load(broken)["step"] < 8
+    assert "resumed" in finished(work(broken, 8))
+    a, b = load(straight), load(broken)
+    assert a["step"] == b["step"] == 8
+    for name, value in a["model"].items():
+        assert torch.equal(value, b["model"][name]), name
+    for mine, theirs in zip(a["average"], b["average"], strict=True):
+        assert torch.equal(mine, theirs)
+    assert not list(broken.glob(".*.tmp")) or load(broken)["step"] == 8
+
+
+def test_sigterm_saves_and_ends(tmp_path):
+    process = work(tmp_path, 500, "slow")
+    wait_for_step(tmp_path, 2)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "stopped" in out
+    assert load(tmp_path)["step"] == int(out.split()[-1])
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert all(line["step"] % 2 == 0 and line["loss"] == line["loss"] for line in lines)
+
+
+class Line(nn.Module):
+    """y = w x, to be fitted to y = 3 x."""
+
+    name = "line"
+
+    def __init__(self, poison=None):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(1, 1))
+        self.poison, self.calls = poison, 0
+
+    @property
+    def model(self):
+        return self
+
+    def batch(self, generator):
+        return torch.randn(16, 1, generator=generator)
+
+    def loss(self, batch, generator):
+        self.calls += 1
+        error = (batch @ self.w - 3 * batch).square().mean()
+        return error * (float("nan") if self.calls == self.poison else 1.0), {"error": (float(error), 1)}
+
+
+def test_it_learns_and_the_average_follows(tmp_path):
+    stage = Line()
+    trainer = Trainer(stage, tmp_path, TrainerConfig(lr=0.1, warmup=5, ema=0.9, weight_decay=0.0))
+    assert trainer.run(steps=200)
+    assert stage.w.item() == pytest.approx(3.0, abs=0.02)
+    trainer.load_average()
+    assert stage.w.item() == pytest.approx(3.0, abs=0.05)
+
+
+def test_the_rate_warms_up_and_cools_down(tmp_path):
+    trainer = Trainer(Line(), tmp_path, TrainerConfig(lr=1.0, warmup=10, cooldown=0.5))
+    assert trainer._rate(0.0) == pytest.approx(0.1)
+    trainer.step = 50
+    assert trainer._rate(0.4) == 1.0
+    assert trainer._rate(0.75) == pytest.approx(0.5)
+    assert trainer._rate(1.0) == pytest.approx(0.01)
+
+
+def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    trainer = Trainer(Line(poison=4), tmp_path, TrainerConfig(save_minutes=0.0))
+    with pytest.raises(TrainingError, match="must stay finite, found nan in stage line at step 3"):
+        trainer.run(steps=10)
+    assert load(tmp_path)["step"] == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_a_damaged_checkpoint_is_one_clear_line(tmp_path, content):
+    trainer = Trainer(Line(), tmp_path, TrainerConfig())
+    trainer.save()
+    whole = trainer.checkpoint.read_bytes()
+    trainer.checkpoint.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(ValueError, match="continues from a whole checkpoint") as caught:
+        Trainer(Line(), tmp_path, TrainerConfig()).resume()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    Trainer(Line(), tmp_path, TrainerConfig()).save()
+    other = Line()
+    other.extra = nn.Parameter(torch.zeros(2))
+    with pytest.raises(ValueError, match="same model"):
+        Trainer(other, tmp_path, TrainerConfig()).resume()
+
+
+def test_minutes_or_steps(tmp_path):
+    with pytest.raises(ValueError, match="either minutes or steps"):
+        Trainer(Line(), tmp_path, TrainerConfig()).run()

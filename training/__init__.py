@@ -1,0 +1,1 @@
+"""Training: rendered data, degradations, recipes, the trainer and evaluation."""

@@ -1,0 +1,52 @@
+"""Pools of rendered material, made once, kept on disk and drawn from again and again.
+
+Rendering costs more than training on what was rendered, so a recipe renders a pool first. A pool is a function of its
+seed and size; its file is written to a temporary name and renamed, so that a killed build leaves nothing half-written.
+Shape legend: S sheets, A sheet side, B batch, N scenes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from ..dead_leaves import SHEET, cut, finish, sheet
+
+
+def cached(path: Path, build: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Load the tensors of `path`, building and writing them first if there is no such file."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            save_file(build(), temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return load_file(path)
+
+
+class LeafPool:
+    """Dead-leaves sheets as uint8 [S,3,A,A]; pictures are cut from them anew at every draw."""
+
+    def __init__(self, folder: Path, sheets: int = 160, seed: int = 1):
+        def build() -> dict[str, Tensor]:
+            out = torch.empty(sheets, 3, SHEET, SHEET, dtype=torch.uint8)
+            for i in tqdm(range(sheets), desc="dead leaves", unit="sheet"):
+                painted = sheet(torch.Generator().manual_seed(seed * 1_000_003 + i))
+                out[i] = (painted * 255).round().to(torch.uint8)
+            return {"sheets": out}
+
+        self.sheets = cached(folder / f"leaves-{sheets}-{seed}.safetensors", build)["sheets"]
+
+    def draw(self, n: int, size: int, generator: torch.Generator) -> Tensor:
+        """Cut n pictures: [n,3,size,size] in [0,1]."""
+        chosen = torch.randint(len(self.sheets), (n,), generator=generator).tolist()
+        pictures = [cut(self.sheets[i], size, generator) for i in chosen]
+        return finish(torch.stack(pictures).float() / 255, generator)

@@ -1,0 +1,109 @@
+"""The bundled model's own encoders: a byte-level BPE trained on the task sentences, and three small towers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor, nn
+
+from ...comfyui_pixwizard.config import PixWizardConfig
+from ...comfyui_pixwizard.encoders.clip import ClipTextEncoder, ClipVisionEncoder
+from ...comfyui_pixwizard.encoders.folder import wrap_tokenizer
+from ...comfyui_pixwizard.encoders.gemma import GemmaTextEncoder
+from ...comfyui_pixwizard.encoders.transformers_models import (
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    GemmaConfig,
+    GemmaModel,
+)
+from ...comfyui_pixwizard.transformer import PixWizardTransformer
+from .locality import open_text_gates, prefer_neighbours
+
+VOCABULARY = 1280
+SPECIAL = ("<pad>", "<bos>", "<eos>")
+
+
+def train_bpe(corpus: Iterable[str]) -> Tokenizer:
+    """A lower-casing byte-level BPE: every text can be written, unknown words fall apart into bytes."""
+    bpe = Tokenizer(models.BPE())
+    bpe.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(corpus, trainer)
+    return bpe
+
+
+class NanoModel(nn.Module):
+    """Transformer and towers, trained together: `velocity` of a batch from pictures and sentences."""
+
+    def __init__(
+        self,
+        transformer: PixWizardTransformer,
+        text: GemmaTextEncoder,
+        task: ClipTextEncoder,
+        vision: ClipVisionEncoder,
+    ):
+        super().__init__()
+        self.transformer, self.text, self.task, self.vision = transformer, text, task, vision
+
+    @classmethod
+    def build(cls, bpe: Tokenizer, config: PixWizardConfig, seed: int = 0) -> NanoModel:
+        """Fresh weights, the same for the same seed."""
+        width = config.cap_feat_dim
+        shape: dict[str, Any] = dict(
+            hidden_size=width, intermediate_size=512, num_attention_heads=4, num_hidden_layers=3
+        )
+        ids = {name: bpe.token_to_id(f"<{name}>") for name in ("pad", "bos", "eos")}
+        tokens: dict[str, Any] = {f"{name}_token_id": i for name, i in ids.items()} | {
+            "vocab_size": bpe.get_vocab_size()
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            gemma = GemmaModel(
+                GemmaConfig(**shape, **tokens, num_key_value_heads=1, head_dim=48, max_position_embeddings=256)
+            )
+            words = CLIPTextModelWithProjection(
+                CLIPTextConfig(**shape, **tokens, max_position_embeddings=77, projection_dim=config.cap_clip_feat_dim)
+            )
+            sight = CLIPVisionModel(
+                CLIPVisionConfig(
+                    **shape | {"hidden_size": config.clip_image_dim, "num_hidden_layers": 2},
+                    image_size=96,
+                    patch_size=16,
+                )
+            )
+            transformer = PixWizardTransformer(config)
+        prefer_neighbours(transformer)
+        open_text_gates(transformer)
+        return cls(
+            transformer,
+            GemmaTextEncoder(gemma, wrap_tokenizer(bpe, append_eos=False)),
+            ClipTextEncoder(words, wrap_tokenizer(bpe, append_eos=True)),
+            ClipVisionEncoder(sight),
+        )
+
+    def velocity(
+        self, x: Tensor, t: Tensor, source: Tensor, picture: Tensor, sentences: list[str], no_image: Tensor
+    ) -> Tensor:
+        """Velocity [B,C,h,w] with gradients everywhere.
+
+        Args:
+            picture: [B,3,H,W] in [-1,1].   no_image: [B] bool, rows whose image tokens are the null image's zeros.
+        """
+        features, mask = self.text.encode(sentences)
+        tokens = self.vision.encode(picture).masked_fill(no_image[:, None, None], 0.0)
+        conditions = self.transformer.encode_conditions(features, mask, self.task.encode(sentences), tokens)
+        velocity = self.transformer.velocity(x, t, source, conditions)
+        assert isinstance(velocity, Tensor), "a tensor goes in"
+        return velocity
