@@ -32,7 +32,9 @@ def test_patches(golden, golden_model):
     embedded = [model.embed_latents(x[None], source[None])[0] for x, source in pairs]
     tables = [rope_table(x.shape[1] // 2, x.shape[2] // 2, model.config.head_dim) for x, _ in pairs]
     tokens, cos, _, mask = model._pad(embedded, tables)
-    torch.testing.assert_close(tokens, g["patchify.embed"], rtol=0, atol=1e-6)
+    # The inputs count up to 1095 and tokens reach 684: one rounding there is 6e-5, and CPUs sum in different orders.
+    wanted = g["patchify.embed"]
+    torch.testing.assert_close(tokens, wanted, rtol=0, atol=1e-6 * float(wanted.abs().max()))
     assert torch.equal(mask, g["patchify.mask"].bool())
     torch.testing.assert_close(cos[..., 0::2], g["patchify.freqs_real"], rtol=0, atol=1e-6)
     for i, (wanted, (x, _)) in enumerate(zip(g.listed("unpatchify.out"), pairs, strict=True)):
