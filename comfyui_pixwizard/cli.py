@@ -33,6 +33,7 @@ COMMANDS = {
     "info": Command(".cli_files", "Info", "parameters, entries and configuration of a model"),
     "convert": Command(".cli_files", "Convert", "released weights to this project's form"),
     "train": Command("..training.cli", "Train", "train a model from nothing, or go on"),
+    "data": Command("..training.data.cli", "Data", "look at training pairs"),
     "eval": Command("..training.evaluate.cli", "Eval", "measure a model on every task"),
 }
 

@@ -50,9 +50,12 @@ class Run:
     own by default, as far as the model was trained for it."""
     keep_model_size: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Leave the answer at the model's size instead of bringing it back to the picture's."""
+    whole_answer: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Take all of the answer, also where a task that changes only a part (an edit) changed nothing; without it the
+    picture itself is pasted back there."""
     decode: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also write what the answer stands for, at the model's size: depth (16-bit PNG in millimetres, .npy in metres),
-    normals (.npy), segmentation (indexed PNG, JSON legend), mask (PNG)."""
+    normals (.npy), segmentation (indexed PNG, JSON legend), mask and edges (PNG), boxes, keypoints and pose (JSON)."""
     model: str = "nano"
     """The bundled model, nano, or a folder."""
 
@@ -151,6 +154,7 @@ class Run:
             seed=self.seed,
             size=size,
             keep_size=not self.keep_model_size,
+            keep_unchanged=not self.whole_answer,
             decode=self.decode,
             progress=progress,
         )
@@ -160,7 +164,9 @@ class Run:
         if self.decode and task is not None:
             from .labels import save_label
 
-            files = save_label(job.output, task.kind, result.label, pipeline.class_names)
+            seen_at = parse_size(result.settings["size"])
+            assert isinstance(seen_at, tuple), "the pipeline says WIDTHxHEIGHT"
+            files = save_label(job.output, task.kind, result.label, pipeline.class_names, seen_at)
             lines += [f"wrote {path}" for path in files]
             if not files:
                 lines.append(f"task {task.name} has no label beside its picture")

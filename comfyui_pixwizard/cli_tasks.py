@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import json as json_module
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+
+LEAST_INSTRUCTIONS = 10
+# By name, because the core must not import the training (see `cli`): module and table of what every task needs there.
+TABLES = {
+    "builder": ("..training.data.builders", "BUILDERS"),
+    "eval": ("..training.evaluate.measures", "MEASURES"),
+}
 
 
 @dataclass
@@ -18,15 +27,21 @@ class Tasks:
     """Where --json writes; the screen by default."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """All instructions too, as JSON."""
+    check: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Instead, check that every task has ten instructions, a builder of training pairs, a codec and a metric."""
 
     def run(self) -> int:
-        """Print or write the list.
+        """Print or write the list; with --check 1 where something is missing.
 
         Raises:
-            ValueError: a file without --json, or a place that cannot be written.
+            ValueError: a file without --json, a place that cannot be written, or --check without the training.
         """
         from .safe_files import replaced
 
+        if self.check:
+            if self.json or self.file is not None:
+                raise ValueError("tasks --check only prints, found --json or a file too: leave one of them out")
+            return check_tasks()
         if self.file is not None and not self.json:
             raise ValueError(f"tasks writes a file only with --json, found {self.file}: add --json")
         rows = describe_tasks()
@@ -61,6 +76,48 @@ def describe_tasks() -> list[dict[str, Any]]:
     ]
 
 
+def check_tasks() -> int:
+    """Print what every task has and which cells are empty; 0 when none is, else 1.
+
+    Raises:
+        ValueError: the training is not installed.
+    """
+    cells = task_cells(*(_table(*where) for where in TABLES.values()))
+    print(aligned({"task": list(cells)} | {title: [row[title] for row in cells.values()] for title in CELLS}))
+    empty = [f"{name}: {title}" for name, row in cells.items() for title in CELLS if not row[title]]
+    print(f"empty: {', '.join(empty)}" if empty else f"{len(cells)} tasks, no empty cell")
+    return 1 if empty else 0
+
+
+CELLS = ("instructions", "builder", "codec", "eval")
+
+
+def task_cells(builders: Mapping[str, Any], measures: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """For each task the text of every cell in CELLS, "" where there is nothing (or too few instructions)."""
+    from .tasks import TASKS
+
+    rows = {}
+    for name, task in TASKS.items():
+        count, builder = len(task.instructions), builders.get(name)
+        rows[name] = {
+            "instructions": str(count) if count >= LEAST_INSTRUCTIONS else "",
+            "builder": "" if builder is None else getattr(getattr(builder, "func", builder), "__name__", "yes"),
+            "codec": ", ".join(task.codecs),
+            "eval": measures[name].metric if name in measures else "",
+        }
+    return rows
+
+
+def _table(module: str, name: str) -> Mapping[str, Any]:
+    try:
+        return getattr(importlib.import_module(module, __package__), name)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"tasks --check looks into the training, which is not installed (no {error.name}): use a clone of the "
+            "repository after make install"
+        ) from error
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Lines for people."""
     columns = {
@@ -71,6 +128,11 @@ def table(rows: list[dict[str, Any]]) -> str:
         "text, image guidance": [f"{row['text_guidance']:g}, {row['image_guidance']:g}" for row in rows],
         "instruction": [row["instructions"][0] for row in rows],
     }
+    return aligned(columns)
+
+
+def aligned(columns: Mapping[str, list[str]]) -> str:
+    """Columns of text under their titles."""
     widths = {title: max(len(title), *map(len, cells)) for title, cells in columns.items()}
     lines = [list(columns), *zip(*columns.values(), strict=True)]
     spaced = [

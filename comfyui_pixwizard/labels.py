@@ -1,7 +1,9 @@
 """Labels as files and as pictures to look at.
 
 A label's kind is its task's (`Task.kind`): "depth" [H, W] metres, "normal" [3, H, W] unit vectors, "classes" [H, W]
-ids, "mask" [H, W] bool. Kind "image" has no label of its own: the answer is the picture.
+ids, "mask" [H, W] bool, "edges" [H, W] strength in [0, 1], "boxes" [N, 4] x0 y0 x1 y1, "keypoints" [K, 3] x y visible,
+"pose" [P, 18, 3] x y visible; coordinates are pixels of the model's size. Kind "image" has no label of its own: the
+answer is the picture.
 """
 
 from __future__ import annotations
@@ -19,7 +21,12 @@ from torch import Tensor
 
 from .images import unit_to_image
 from .safe_files import replaced
+from .tasks.codec_box import BOX
+from .tasks.codec_edge import EDGES
+from .tasks.codec_keypoint import KEYPOINT
 from .tasks.codec_palette import palette
+from .tasks.codec_pose import JOINTS, POSE
+from .tasks.codec_shapes import MARK_COLORS
 
 MILLIMETRES = 1000
 FARTHEST = 2**16 - 1
@@ -32,6 +39,10 @@ ENDINGS: dict[str, tuple[str, ...]] = {
     "normal": ("_normal.npy",),
     "classes": ("_segmentation.png", "_segmentation.json"),
     "mask": ("_mask.png",),
+    "edges": ("_edges.png",),
+    "boxes": ("_boxes.json",),
+    "keypoints": ("_keypoints.json",),
+    "pose": ("_pose.json",),
 }
 
 
@@ -40,11 +51,17 @@ def label_files(picture: Path, kind: str) -> list[Path]:
     return [picture.with_name(picture.stem + ending) for ending in ENDINGS[kind]]
 
 
-def save_label(picture: Path, kind: str, label: Tensor, class_names: Sequence[str] = ()) -> list[Path]:
+def save_label(
+    picture: Path, kind: str, label: Tensor, class_names: Sequence[str] = (), size: tuple[int, int] | None = None
+) -> list[Path]:
     """Write a label beside its picture, each file whole or not at all.
 
     depth: 16-bit PNG in millimetres (65535 is 65.5 m or farther), .npy float32 [H, W] in metres; normal: .npy float32
-    [H, W, 3], X right, Y up, Z to the viewer; classes: indexed PNG and a JSON legend; mask: PNG, 255 inside.
+    [H, W, 3], X right, Y up, Z to the viewer; classes: indexed PNG and a JSON legend; mask: PNG, 255 inside; edges:
+    16-bit PNG, 65535 is the strongest; boxes, keypoints: JSON; pose: JSON as OpenPose writes it.
+
+    Args:
+        size: width and height of the picture that coordinates refer to, for the JSON files.
 
     Returns:
         The files.
@@ -56,6 +73,10 @@ def save_label(picture: Path, kind: str, label: Tensor, class_names: Sequence[st
         "normal": lambda: [_npy(rearrange(label, "c h w -> h w c"))],
         "classes": lambda: [_png(_indexed(label)), _legend(label, class_names)],
         "mask": lambda: [_png(Image.fromarray(label.numpy().astype(np.uint8) * 255))],
+        "edges": lambda: [_png(Image.fromarray((label.clamp(0, 1) * FARTHEST).round().numpy().astype(np.uint16)))],
+        "boxes": lambda: [_json({"boxes": _numbers(label)}, size)],
+        "keypoints": lambda: [_json({"keypoints": _numbers(label)}, size)],
+        "pose": lambda: [_json(_people(label), size)],
     }
     for path, content in zip(files, writers[kind](), strict=True):
         with replaced(path) as file:
@@ -86,6 +107,22 @@ def _indexed(classes: Tensor) -> Image.Image:
     return image
 
 
+def _numbers(label: Tensor) -> list[list[float]]:
+    return [[round(value, 2) for value in row] for row in label.tolist()]
+
+
+def _people(pose: Tensor) -> dict[str, object]:
+    """OpenPose's keys: x, y and confidence of all joints in one list, zeros for what is not seen."""
+    people = [{"pose_keypoints_2d": [value for row in _numbers(person) for value in row]} for person in pose]
+    return {"version": 1.3, "joints": list(JOINTS), "people": people}
+
+
+def _json(content: dict[str, object], size: tuple[int, int] | None) -> bytes:
+    if size is not None:
+        content = {"canvas_width": size[0], "canvas_height": size[1]} | content
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
 def _legend(classes: Tensor, names: Sequence[str]) -> bytes:
     colors = palette().tolist()
     ids, counts = torch.unique(classes, return_counts=True)
@@ -101,11 +138,15 @@ def _legend(classes: Tensor, names: Sequence[str]) -> bytes:
     return (json.dumps({"classes": entries}, indent=1) + "\n").encode()
 
 
-def draw_label(kind: str, label: Tensor, like: Tensor | None = None) -> Image.Image:
+def draw_label(kind: str, label: Tensor, like: Tensor | None = None, on: Tensor | None = None) -> Image.Image:
     """A label as a picture for people: depth from light (near) to dark, normals and classes in colours, masks white.
 
     Args:
         like: another depth map whose range of colours to use, so that the two can be compared.
+        on: picture [3, H, W] in [0, 1] on which boxes and keypoints are drawn, and whose size poses take.
+
+    Raises:
+        ValueError: boxes, keypoints or a pose without `on`.
     """
     if kind == "depth":
         return _draw_depth(label, label if like is None else like)
@@ -115,6 +156,14 @@ def draw_label(kind: str, label: Tensor, like: Tensor | None = None) -> Image.Im
         return _indexed(label).convert("RGB")
     if kind == "mask":
         return Image.fromarray(label.numpy().astype(np.uint8) * 255).convert("RGB")
+    if kind == "edges":
+        return unit_to_image(EDGES.encode(label.clamp(0, 1)))
+    if kind == "boxes":
+        return unit_to_image(BOX.encode(label, on))
+    if kind == "keypoints":
+        return unit_to_image(KEYPOINT.encode(label, on, colors=tuple(MARK_COLORS)[: len(label)]))
+    if kind == "pose":
+        return unit_to_image(POSE.encode(label, on))
     return unit_to_image(label)
 
 

@@ -20,15 +20,19 @@ from .conditions import Conditions
 from .flow import time_grid
 from .guidance import DualGuidance
 from .images import Picture, open_picture, resized, to_image, to_tensor
+from .noise import draw_noise, noise_generators
+from .preserve import keep_unchanged
 from .resolution import CELL, Size
 from .sizing import model_size
 from .solvers import solve
 from .tasks import TASKS, Task, get_task, guess_task
+from .tasks.codec_keypoint import asked_color
 from .transformer import PixWizardTransformer
 
 # For instructions that resemble no task: most likely an edit in free words.
 GENERAL_STEPS, GENERAL_GUIDANCE = 17, (2.0, 1.0)
-LARGEST_SEED = 2**63 - 1
+# Kinds of labels that are marks on the source.
+COMPARED = {"mask", "boxes", "keypoints"}
 Progress = Callable[[int, int], None]
 
 
@@ -181,7 +185,7 @@ class PixWizardPipeline:
         self._check(source, instructions)
         if not isinstance(guidance, DualGuidance):
             guidance = DualGuidance(*guidance)
-        drawn = self._generators(len(source), generator, seeds)
+        drawn = noise_generators(len(source), generator, seeds)
         return self._generate(source, instructions, steps, solver, guidance, drawn, progress, {})
 
     def __call__(
@@ -198,6 +202,7 @@ class PixWizardPipeline:
         seed: int = 0,
         size: int | Size | None = None,
         keep_size: bool = True,
+        keep_unchanged: bool = True,
         decode: bool | str | None = None,
         progress: Progress | None = None,
     ) -> Result:
@@ -213,6 +218,7 @@ class PixWizardPipeline:
             size: side of the square of the model's area, or an exact (width, height); None: the picture's own area,
                 at most `max_size` squared.
             keep_size: bring the answer back to the picture's size.
+            keep_unchanged: paste the source back where a task that changes only a part changed nothing.
             decode: True, or a task's name, also returns the label.
             progress: see `generate`.
 
@@ -237,11 +243,14 @@ class PixWizardPipeline:
             steps,
             solver,
             DualGuidance(text, seen, guided_channels),
-            self._generators(1, None, [seed]),
+            noise_generators(1, None, [seed]),
             progress,
             seconds,
-        )[0]
-        label = None if reader is None else self.read_label(reader, answer, to_tensor(source)[0])
+        )
+        if chosen is not None and given is not None and keep_unchanged:
+            answer = self.finish(chosen.name, to_tensor(source), answer)
+        answer = answer[0]
+        label = None if reader is None else self.read_label(reader, answer, to_tensor(source)[0], instruction)
         settings = dict(
             instruction=instruction, task=chosen.name if chosen else None, steps=steps, solver=solver,
             text_guidance=text, image_guidance=seen, guided_channels=guided_channels, seed=seed,
@@ -259,7 +268,7 @@ class PixWizardPipeline:
         """
         if not instruction.strip():
             raise ValueError("an instruction must say what to do, found an empty one: for example 'Remove the noise'")
-        name = task or guess_task(instruction)
+        name = task or guess_task(instruction, has_image=has_image)
         chosen = None if name is None else get_task(name)
         if chosen is not None and chosen.needs_image and not has_image:
             raise ValueError(
@@ -277,30 +286,42 @@ class PixWizardPipeline:
             )
         return chosen if decode else None
 
-    def read_label(self, task: Task, answer: Tensor, source: Tensor) -> Any:
-        """The label that an answer [3, H, W] stands for, given its source [3, H, W]; both in [-1, 1]."""
+    def read_label(self, task: Task, answer: Tensor, source: Tensor, instruction: str = "") -> Any:
+        """The label that an answer [3, H, W] stands for, given its source [3, H, W]; both in [-1, 1].
+
+        The instruction says in which colour a joint was asked for; red without one.
+        """
         options: dict[str, Any] = {}
         if task.kind == "classes" and self.class_names:
             options["classes"] = range(1, len(self.class_names))
         if task.kind == "depth" and self.depth_range:
             options["near"], options["far"] = self.depth_range
-        return task.decode(answer.cpu() / 2 + 0.5, source.cpu() / 2 + 0.5, **options)
+        if task.kind == "keypoints":
+            options["colors"] = (asked_color(instruction),)
+        reference = self.round_trip(source[None])[0] if task.kind in COMPARED else source
+        return task.decode(answer.cpu() / 2 + 0.5, reference.cpu() / 2 + 0.5, **options)
 
-    def _generators(
-        self, n: int, generator: torch.Generator | Sequence[torch.Generator] | None, seeds: Sequence[int] | None
-    ) -> list[torch.Generator | None]:
-        if seeds is not None:
-            if generator is not None:
-                raise ValueError("noise comes from generator or seeds, found both: give one of them")
-            wrong = [seed for seed in seeds if not 0 <= seed <= LARGEST_SEED]
-            if wrong:
-                raise ValueError(f"seeds lie in 0 to {LARGEST_SEED}, found {wrong[0]}: take 0")
-            generator = [torch.Generator().manual_seed(seed) for seed in seeds]
-        if generator is None or isinstance(generator, torch.Generator):
-            return [generator] * n
-        if len(generator) != n:
-            raise ValueError(f"one generator or seed for each of {n} samples is needed, found {len(generator)}")
-        return list(generator)
+    @torch.inference_mode()
+    def round_trip(self, pictures: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W] in [-1, 1] through the autoencoder and back: what an answer that changes nothing is.
+
+        Marks on a picture (masks, boxes, joints) are found by their difference from this, so that the autoencoder's
+        own error does not count.
+        """
+        weight = self.transformer.x_embedder.weight
+        latents = self.autoencoder.encode(pictures.to(weight.device, weight.dtype))
+        return self.autoencoder.decode(latents).float().clamp(-1, 1)
+
+    def finish(self, task: str, source: Tensor, answer: Tensor) -> Tensor:
+        """An answer with the source pasted back where the task changed nothing; both [B, 3, H, W] in [-1, 1].
+
+        Raises:
+            ValueError: no task of this name.
+        """
+        threshold = get_task(task).keep
+        if threshold is None:
+            return answer
+        return keep_unchanged(source.to(answer), answer, self.round_trip(source).to(answer), threshold)
 
     @torch.inference_mode()
     def _generate(
@@ -317,7 +338,8 @@ class PixWizardPipeline:
         weight = self.transformer.x_embedder.weight
         source = source.to(weight.device, weight.dtype)
         start = time.perf_counter()
-        noise = self._noise(source, generators)
+        shape = (self.autoencoder.channels, source.shape[2] // 8, source.shape[3] // 8)
+        noise = draw_noise(shape, generators, source.device)
         branches = guidance.branches()
         conditions = self._encode(source, list(instructions), branches)
         latents = self._encode_source(source, generators)
@@ -350,12 +372,6 @@ class PixWizardPipeline:
             raise ValueError(
                 f"one instruction for each of {len(source)} pictures is needed, found {len(instructions)}: repeat it"
             )
-
-    def _noise(self, source: Tensor, generators: Sequence[torch.Generator | None]) -> Tensor:
-        """Initial noise [B, C, h, w] float32, drawn sample by sample, so that the batch size changes nothing."""
-        shape = (self.autoencoder.channels, source.shape[2] // 8, source.shape[3] // 8)
-        drawn = [torch.randn(shape, generator=g, device=g.device if g else "cpu") for g in generators]
-        return torch.stack([item.to(source.device) for item in drawn])
 
     def _encode_source(self, source: Tensor, generators: Sequence[torch.Generator | None]) -> Tensor:
         """Latents of the pictures; a posterior that is sampled draws from each sample's generator, after its noise."""

@@ -1,5 +1,6 @@
 """Degradations: shape, range, determinism and the physics each of them claims."""
 
+import itertools
 import math
 
 import pytest
@@ -7,10 +8,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixwizard.training.degradations import DEGRADATIONS
-from pixwizard.training.degradations.holes import draw_mask
+from pixwizard.training.degradations import DEGRADATIONS, noise
+from pixwizard.training.degradations.holes import draw_frame, draw_mask
 
 NAMES = sorted(DEGRADATIONS)
+# An option that sets the strength, and values of it from weak to strong.
+STRENGTHS: dict[str, tuple[str, list]] = {name: ("amount", [0.3, 1.0, 2.0]) for name in NAMES} | {
+    "denoise": ("sigma", [0.02, 0.1, 0.3]),
+    "low_light": ("gain", [0.5, 0.2, 0.05]),
+    "super_resolution": ("scale", [1.0, 3.0, 8.0]),
+    "inpaint": ("coverage", [(0.1, 0.1), (0.3, 0.3), (0.7, 0.7)]),
+    "outpaint": ("coverage", [(0.1, 0.1), (0.3, 0.3), (0.7, 0.7)]),
+}
+RESTORATIONS = (
+    "denoise low_light derain raindrop demoire dehaze deblur desnow deshadow flash_reflection face watermark "
+    "super_resolution color_fade"
+)
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -40,6 +53,33 @@ def test_shape_range_and_determinism(name: str, batch: int, height: int, width: 
     assert torch.equal(image, before), "the input was written to"
 
 
+def test_every_restoration_has_its_degradation() -> None:
+    assert set(DEGRADATIONS) == {*RESTORATIONS.split(), "inpaint", "outpaint"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_strength_follows_its_option(name: str) -> None:
+    image = soft_picture(12, 64, 64)
+    option, values = STRENGTHS[name]
+    quality = [psnr(DEGRADATIONS[name](image, seeded(1), **{option: value}), image).mean() for value in values]
+    assert all(stronger < weaker - 0.5 for weaker, stronger in itertools.pairwise(quality)), quality
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if STRENGTHS[name][0] == "amount"])
+def test_negative_amount_is_named(name: str) -> None:
+    with pytest.raises(ValueError, match="amount must be >= 0, found -1"):
+        DEGRADATIONS[name](soft_picture(1, 16, 16), seeded(0), amount=-1.0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["derain", "raindrop", "dehaze", "deblur", "desnow", "deshadow", "flash_reflection", "watermark", "color_fade"],
+)
+def test_no_amount_leaves_the_picture(name: str) -> None:
+    image = soft_picture(3, 40, 56)
+    assert torch.allclose(DEGRADATIONS[name](image, seeded(0), amount=0.0), image, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_other_seed_and_other_sample_differ(name: str) -> None:
     image = soft_picture(1, 64, 64).repeat(2, 1, 1, 1)
@@ -58,23 +98,34 @@ def test_wrong_input_is_named(name: str, image: torch.Tensor) -> None:
 def test_noise_has_the_asked_sigma() -> None:
     grey = torch.full((3, 3, 96, 96), 0.5)
     sigma = torch.tensor([10.0, 25.0, 50.0]) / 255
-    noise = DEGRADATIONS["denoise"](grey, seeded(0), sigma=sigma) - grey
-    assert noise.mean().abs() < 2e-3
-    assert torch.allclose(noise.std((1, 2, 3)), sigma, rtol=0.03)
+    added = DEGRADATIONS["denoise"](grey, seeded(0), sigma=sigma) - grey
+    assert added.mean().abs() < 2e-3
+    assert torch.allclose(added.std((1, 2, 3)), sigma, rtol=0.03)
     whole = DEGRADATIONS["denoise"](grey, seeded(0), sigma=50 / 255) - grey
     assert torch.allclose(whole.std((1, 2, 3)), torch.full((3,), 50 / 255), rtol=0.03)
 
 
-def test_noise_without_sigma_is_random_and_partly_signal_dependent() -> None:
+def test_noise_without_sigma_is_random_and_partly_signal_dependent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise, "JPEG_SHARE", 0.0)
     ramp = torch.cat([torch.full((256, 3, 32, 16), 0.25), torch.full((256, 3, 32, 16), 0.75)], -1)
-    noise = DEGRADATIONS["denoise"](ramp, seeded(3)) - ramp
-    dark, bright = noise[..., :16].std((1, 2, 3)), noise[..., 16:].std((1, 2, 3))
+    added = DEGRADATIONS["denoise"](ramp, seeded(3)) - ramp
+    dark, bright = added[..., :16].std((1, 2, 3)), added[..., 16:].std((1, 2, 3))
     assert dark.min() > 6.5 / 255 and bright.max() < 78 / 255
     ratio = bright / dark
     poisson = ratio > 1.4
     assert 0.1 < poisson.float().mean() < 0.3
     assert ratio[poisson].mean() == pytest.approx(math.sqrt(3), rel=0.05)
     assert ratio[~poisson].mean() == pytest.approx(1, abs=0.05)
+
+
+def test_noise_without_sigma_is_partly_compressed() -> None:
+    grey = torch.full((200, 3, 32, 32), 0.5)
+    chroma = DEGRADATIONS["denoise"](grey, seeded(3))
+    chroma = chroma[:, 0] - chroma[:, 2]
+    # 4:2:0 halves the resolution of colour: neighbours of compressed samples agree.
+    correlation = (chroma[..., 1:] * chroma[..., :-1]).mean((1, 2)) / chroma.square().mean((1, 2)).clamp_min(1e-9)
+    flat = chroma.square().mean((1, 2)) < 1e-6
+    assert 0.15 < ((correlation > 0.4) | flat).float().mean() < 0.35
 
 
 @pytest.mark.parametrize("sigma", [-0.1, torch.ones(2)])
@@ -104,8 +155,6 @@ def test_rain_only_brightens_and_is_heavy_enough() -> None:
     quality = psnr(rainy, image)
     assert 14 < quality.median() < 22
     assert torch.allclose(DEGRADATIONS["derain"](image, seeded(0), amount=0.0), image, atol=1e-6)
-    with pytest.raises(ValueError, match="amount must be >= 0"):
-        DEGRADATIONS["derain"](image, seeded(0), amount=-1.0)
 
 
 def test_rain_falls_within_thirty_degrees_of_the_vertical() -> None:
@@ -152,3 +201,34 @@ def test_any_coverage_is_met(height: int, width: int, low: float, more: float, s
 def test_wrong_coverage() -> None:
     with pytest.raises(ValueError, match="coverage must be"):
         draw_mask(1, 16, 16, seeded(0), coverage=(0.5, 0.2))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    height=st.integers(8, 80),
+    width=st.integers(8, 80),
+    low=st.floats(0.05, 0.6),
+    more=st.floats(0.0, 0.3),
+    seed=st.integers(0, 99),
+)
+def test_outpainting_keeps_one_rectangle(height: int, width: int, low: float, more: float, seed: int) -> None:
+    lost = draw_frame(6, height, width, seeded(seed), coverage=(low, low + more))
+    rows, columns = (~lost).any(2), (~lost).any(1)
+    assert torch.equal(~lost, rows[:, :, None] & columns[:, None, :])
+    for inside in (rows, columns):
+        assert (inside.diff(dim=1).sum(1) <= 2).all() and inside.any(1).all(), "one interval"
+        assert (inside.float().diff(dim=1).clamp_min(0).sum(1) + inside[:, 0] == 1).all(), "one interval"
+    share, slack = lost.double().mean((1, 2)), 0.5 / height + 0.5 / width
+    assert share.min() >= low - slack - 1e-6 and share.max() <= low + more + slack + 1e-6
+
+
+def test_outpainting_draws_its_sides() -> None:
+    image = soft_picture(64, 48, 64)
+    framed, lost = DEGRADATIONS["outpaint"](image, seeded(0), return_mask=True)
+    keep = ~lost[:, None].expand_as(image)
+    assert torch.equal(framed[keep], image[keep])
+    assert {float(sample[:, gone].unique()) for sample, gone in zip(framed, lost, strict=True)} == {0.0, 0.5, 1.0}
+    sides = torch.stack([lost[:, 0].all(1), lost[:, -1].all(1), lost[..., 0].all(1), lost[..., -1].all(1)], 1)
+    assert {1, 2, 3, 4} == set(sides.sum(1).tolist()) and len(sides.unique(dim=0)) > 8
+    with pytest.raises(ValueError, match="coverage must be"):
+        DEGRADATIONS["outpaint"](image, seeded(0), coverage=(0.0, 0.2))

@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from pixwizard.training.scenes import (
     COLOR_NAMES,
     EDITS,
-    HELD_OUT,
     SHAPES,
+    NoRoom,
     Scenes,
     caption,
     edit,
     labels,
     referring,
-    render,
     sample_scenes,
 )
 from pixwizard.training.scenes.vocabulary import BACKDROP_NAMES, BACKGROUNDS, GROUNDS, SIZES, TEXTURES
@@ -221,82 +220,21 @@ def test_expressions_ask_for_the_labels_of_the_same_scenes():
         referring(scenes, labels(scenes[:2], 32), 0, generator)
 
 
-def shadowed_by(scenes: Scenes, k: int, points: torch.Tensor) -> torch.Tensor:
-    """[P] bool: the way from world points [P,3] to the light passes within solid k's upright bounding cylinder."""
-    half, height, deep = scenes.extent[0, k].tolist()
-    reach = (half**2 + deep**2) ** 0.5 if SHAPES[int(scenes.shape[0, k])] == "box" else half
-    way = points[:, None] + torch.linspace(0, 8, 800)[:, None] * scenes.light[0]
-    off = (way[..., [0, 2]] - scenes.position[0, k]).norm(dim=-1)
-    return ((off < reach + 0.03) & (way[..., 1] < height + 0.03) & (way[..., 1] > -0.03)).any(1)
-
-
-def world(scenes: Scenes, depth: torch.Tensor) -> torch.Tensor:
-    eye, pitch, focal = scenes.camera[0]
-    at = (torch.arange(SIDE) + 0.5) / SIDE - 0.5
-    y, x = torch.meshgrid(-at / focal, at / focal, indexing="ij")
-    up, back = y * pitch.cos() - pitch.sin(), -y * pitch.sin() - pitch.cos()
-    return torch.stack((x * depth, eye + up * depth, back * depth), -1)
-
-
-@settings(max_examples=8, deadline=None)
-@given(SEEDS)
-def test_removal_changes_the_solid_and_its_shadow_only(seed):
-    scenes, generator = drawn(seed)
+@pytest.mark.parametrize("kind", list(EDITS))
+def test_captions_of_edited_scenes_are_true(kind):
+    scenes, generator = drawn(6, 6)
     for i in range(len(scenes)):
-        edited, words = edit(scenes, i, "remove", generator)
-        place = int(words["instance"]) - 1
-        before, after = render(scenes.index(i), SIDE), render(edited, SIDE)
-        assert not (after.instance == place + 1).any() and not edited.present[0, place]
-        own = before.instance[0] == place + 1
-        for name in ("depth", "instance", "classes"):
-            assert torch.equal(getattr(before, name)[0][~own], getattr(after, name)[0][~own]), name
-        changed = ((before.image - after.image).abs().amax(1)[0] > 1e-5) & ~own
-        assert shadowed_by(scenes.index(i), place, world(scenes.index(i), before.depth[0])[changed]).all()
-        assert ((after.image - before.image)[0][:, changed] > -1e-5).all(), "a lifted shadow only brightens"
-        never = edited.replace(extent=edited.extent.clone(), position=edited.position.clone())
-        never.extent[0, place], never.position[0, place] = 1.0, -3.0
-        assert torch.equal(render(never, SIDE).image, after.image), "nothing of the solid is left"
+        try:
+            edited, words = edit(scenes, i, kind, generator)
+        except NoRoom:
+            continue
         check_caption(words["caption"], edited, 0)
         check_caption(words["source_caption"], scenes, i)
 
 
-@settings(max_examples=8, deadline=None)
-@given(SEEDS, st.sampled_from(["train", "test"]))
-def test_recolouring_changes_one_colour_only(seed, split):
-    scenes, generator = drawn(seed, split=split)
-    for i in range(len(scenes)):
-        edited, words = edit(scenes, i, "recolor", generator)
-        place = int(words["instance"]) - 1
-        before, after = render(scenes.index(i), SIDE), render(edited, SIDE)
-        for name in ("depth", "normal", "instance", "classes"):
-            assert torch.equal(getattr(before, name), getattr(after, name)), name
-        own = before.instance[0] == place + 1
-        change = (before.image - after.image).abs()[0]
-        assert change[:, ~own].max() < 1e-5
-        assert change[:, own].mean() > 0.02
-        old, new = facts(scenes, i)[place + 1], facts(edited, 0)[place + 1]
-        assert old["color"] == words["color"] != words["new_color"] == new["color"]
-        assert old["shape"] == words["shape"] == new["shape"]
-        assert split == "test" or (new["color"], new["shape"]) not in HELD_OUT
-        check_caption(words["caption"], edited, 0)
-
-
-def test_edits_are_deterministic_leave_their_input_alone_and_take_a_view():
-    scenes, _ = drawn(4)
-    kept = {name: value.clone() for name, value in scenes.to_dict().items()}
-    for kind in EDITS:
-        runs = [edit(scenes, 2, kind, torch.Generator().manual_seed(9), labels(scenes, 96)) for _ in range(2)]
-        alone = edit(scenes, 2, kind, torch.Generator().manual_seed(9))
-        assert runs[0][1] == runs[1][1] == alone[1]
-        assert torch.equal(runs[0][0].rgb, runs[1][0].rgb)
-    assert all(torch.equal(kept[name], value) for name, value in scenes.to_dict().items())
-
-
-def test_edits_name_mistakes():
+def test_a_scene_without_solids_has_a_caption_and_no_edit():
     scenes, generator = drawn(5, 1)
-    with pytest.raises(ValueError, match="one of remove, recolor, found 'melt'"):
-        edit(scenes, 0, "melt", generator)
     empty = scenes.replace(present=torch.zeros_like(scenes.present))
-    with pytest.raises(ValueError, match="no solid that words single out"):
+    with pytest.raises(NoRoom, match="no solid that words single out"):
         edit(empty, 0, "remove", generator)
     check_caption(caption(empty, 0, generator), empty, 0)

@@ -1,6 +1,8 @@
 """The registry: words, templates, paraphrases, and guessing a task from an instruction."""
 
 import re
+import statistics
+import time
 
 import pytest
 import torch
@@ -9,21 +11,53 @@ from hypothesis import strategies as st
 
 from pixwizard.comfyui_pixwizard.tasks import TASKS, get_task, guess_task, words_for
 from pixwizard.comfyui_pixwizard.tasks.defaults import DEFAULTS
-from pixwizard.comfyui_pixwizard.tasks.language import paraphrase
+from pixwizard.comfyui_pixwizard.tasks.language import articled, paraphrase
 
 NAMES = sorted(TASKS)
-FIRST_VERSION = {
-    "denoise",
-    "low_light",
-    "derain",
-    "inpaint",
-    "depth",
-    "normal",
-    "segmentation",
-    "referring_segmentation",
-    "edit_remove",
-    "edit_recolor",
-    "text_to_image",
+RESTORATION = (
+    "denoise low_light derain raindrop demoire dehaze deblur desnow deshadow flash_reflection face watermark "
+    "super_resolution color_fade"
+)
+DENSE = "depth normal segmentation canny hed sketch line_art pose"
+CONTROL = (
+    "canny_to_image hed_to_image depth_to_image sketch_to_image pose_to_image segmentation_to_image normal_to_image "
+    "line_art_to_image"
+)
+GROUNDING = "referring_segmentation referring_box referring_mask keypoint"
+EDITING = (
+    "edit_remove edit_recolor edit_replace edit_add edit_background edit_style edit_texture edit_local edit_global "
+    "edit_text"
+)
+DOMAINS = {
+    "restoration": RESTORATION,
+    "painting": "inpaint outpaint",
+    "dense": DENSE,
+    "control": CONTROL,
+    "grounding": GROUNDING,
+    "editing": EDITING,
+    "generation": "text_to_image",
+}
+KINDS = {
+    "depth": "depth",
+    "normal": "normal",
+    "segmentation": "classes",
+    **dict.fromkeys(("canny", "hed", "sketch", "line_art"), "edges"),
+    "pose": "pose",
+    "referring_segmentation": "mask",
+    "referring_mask": "mask",
+    "referring_box": "boxes",
+    "keypoint": "keypoints",
+}
+CODECS = {
+    "depth": ["walk", "gray"],
+    "normal": ["normal"],
+    "segmentation": ["palette", "ade20k"],
+    **{name: ["edges"] for name in ("canny", "hed", "sketch", "line_art")},
+    "pose": ["pose"],
+    "referring_segmentation": ["overlay"],
+    "referring_mask": ["binary"],
+    "referring_box": ["box"],
+    "keypoint": ["keypoint"],
 }
 OBJECTS = (
     "the red cube",
@@ -46,36 +80,85 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+# What the words of a task name, where it is not an object, a scene or a colour.
+WORDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "text_to_image": {"caption": SCENES},
+    **{name: {"caption": SCENES} for name in CONTROL.split()},
+    "keypoint": {"caption": ("the left elbow", "the nose", "the right knee")},
+    "edit_replace": {"class": ("a blue cone", "a large green box", "an orange cylinder")},
+    "edit_add": {"caption": ("a small red ball on the left", "a blue cube in front")},
+    "edit_background": {"caption": ("a striped wall", "a cloudy sky", "sand")},
+    "edit_style": {"caption": ("a pencil drawing", "a sepia photograph", "an oil painting")},
+    "edit_texture": {"class": ("plain", "striped", "checkered")},
+    "edit_local": {"class": ("larger", "smaller")},
+    "edit_global": {"caption": ("at night", "in warm evening light", "under a red sun")},
+    "edit_text": {"caption": ("HELLO", "OPEN", "B12")},
+}
+
+
 def some_words(name: str, index: int) -> dict[str, str]:
-    captions = SCENES if name == "text_to_image" else OBJECTS
-    values = {"caption": captions[index % len(captions)], "color": COLORS[index % len(COLORS)]}
-    return {word: values[word] for word in words_for(name)}
+    values = {"caption": OBJECTS, "color": COLORS} | WORDS.get(name, {})
+    return {word: values[word][index % len(values[word])] for word in words_for(name)}
 
 
-def test_the_tasks_of_this_version() -> None:
-    assert set(TASKS) >= FIRST_VERSION
-    assert set(DEFAULTS) == set(TASKS)
+def test_the_tasks_and_their_domains() -> None:
+    assert {name: task.domain for name, task in TASKS.items()} == {
+        name: domain for domain, names in DOMAINS.items() for name in names.split()
+    }
+    assert len(TASKS) == 47 and set(DEFAULTS) == set(TASKS)
     assert all(task.name == name for name, task in TASKS.items())
+    assert [name for name in TASKS if not TASKS[name].needs_image] == ["text_to_image"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_task_is_complete(name: str) -> None:
     task = TASKS[name]
-    assert len(set(task.instructions)) >= 10
-    assert len(task.guidance) == 2 and task.steps >= 2 and task.summary and task.domain
-    assert task.kind in {"image", "depth", "normal", "classes", "mask"}
+    assert len(set(task.instructions)) >= 12
+    assert len(task.guidance) == 2 and task.steps >= 2 and task.summary
+    assert task.kind == KINDS.get(name, "image")
+    assert list(task.codecs) == CODECS.get(name, ["picture"])
     needed = set(task.words)
     for template in task.instructions:
         assert set(re.findall(r"{(\w+)}", template)) == needed, "every template uses all the words"
         assert template[0].isupper() and template[-1] in ".?"
+        assert template.count("; ") <= 1 and not re.search(r"[.?] ", template), "one clause, one reason at most"
 
 
 def test_words() -> None:
-    assert words_for("denoise") == ()
-    assert words_for("edit_remove") == words_for("text_to_image") == words_for("referring_segmentation") == ("caption",)
-    assert words_for(TASKS["edit_recolor"]) == ("caption", "color")
+    assert words_for("denoise") == words_for("outpaint") == words_for("segmentation") == words_for("pose") == ()
+    for name in ("edit_remove", "edit_text", "text_to_image", "referring_box", *CONTROL.split()):
+        assert words_for(name) == ("caption",)
+    assert words_for(TASKS["edit_recolor"]) == words_for("keypoint") == ("caption", "color")
+    for name in ("edit_replace", "edit_texture", "edit_local"):
+        assert words_for(name) == ("caption", "class")
     with pytest.raises(ValueError, match=r"the tasks are .*found 'denoize'"):
         get_task("denoize")
+
+
+@pytest.mark.parametrize("name", CONTROL.split())
+def test_control_names_its_map(name: str) -> None:
+    own = {
+        "canny_to_image": r"Canny",
+        "hed_to_image": r"HED|soft boundar",
+        "depth_to_image": r"depth",
+        "sketch_to_image": r"sketch|scribble",
+        "pose_to_image": r"pose|skeleton|stick|limbs",
+        "segmentation_to_image": r"segmentation|class|semantic",
+        "normal_to_image": r"normal",
+        "line_art_to_image": r"line art|line drawing|ink lines",
+    }
+    for template in TASKS[name].instructions:
+        named = [other for other in own if re.search(own[other], template, re.IGNORECASE)]
+        assert named == [name], template
+
+
+def test_an_article_fits_its_word() -> None:
+    task = TASKS["keypoint"]
+    for color, article in (("red", "a"), ("orange", "an")):
+        generator = seeded(4)
+        drawn = [task.instruction(generator, caption="the nose", color=color) for _ in range(60)]
+        assert all(re.search(rf"\b[{article[0]}{article[0].upper()}]{article[1:]} {color}", text) for text in drawn)
+    assert articled("Get an picture, a image, a {class} one") == "Get a picture, an image, a {class} one"
 
 
 def test_missing_and_unknown_words_are_named() -> None:
@@ -98,8 +181,8 @@ def test_instructions_are_seeded_varied_and_filled(name: str) -> None:
     assert len(set(drawn)) > 80
     caption = words.get("caption", "").rstrip(".")
     for text in drawn:
-        assert not re.search(r"[{}]|\s\s|\.\.|\?\?|\?\.|,\.|\ba image", text), text
-        assert caption[1:] in text and words.get("color", "") in text
+        assert not re.search(r"[{}]|\s\s|\.\.|\?\?|\?\.|,\.|\b[Aa] [aeiou]|\b[Aa]n [^aeiou]", text), text
+        assert caption[1:] in text and words.get("color", "") in text and words.get("class", "") in text
 
 
 def test_no_two_tasks_share_an_instruction() -> None:
@@ -107,8 +190,8 @@ def test_no_two_tasks_share_an_instruction() -> None:
     for name in NAMES:
         generator = seeded(1)
         # The same words for all, so that only the templates tell the tasks apart.
-        words = {word: {"caption": "the red cube", "color": "blue"}[word] for word in words_for(name)}
-        for text in [*TASKS[name].instructions, *(TASKS[name].instruction(generator, **words) for _ in range(400))]:
+        words = {word: {"caption": "the red cube", "color": "blue", "class": "flat"}[word] for word in words_for(name)}
+        for text in [*TASKS[name].instructions, *(TASKS[name].instruction(generator, **words) for _ in range(120))]:
             assert owner.setdefault(text.lower().strip(" .?"), name) == name, text
 
 
@@ -141,15 +224,18 @@ def paraphrase_words() -> list[str]:
 
 
 def test_guess_is_right_on_paraphrases() -> None:
-    wrong, total = [], 0
+    wrong, seconds = [], []
     for name in NAMES:
         generator = seeded(7)
-        for index in range(40):
+        for index in range(30):
             text = TASKS[name].instruction(generator, **some_words(name, index))
-            total += 1
-            if guess_task(text) != name:
-                wrong.append((name, guess_task(text), text))
-    assert 1 - len(wrong) / total >= 0.98, wrong
+            start = time.process_time()
+            guess = guess_task(text)
+            seconds.append(time.process_time() - start)
+            if guess != name:
+                wrong.append((name, guess, text))
+    assert len(wrong) <= 0.02 * len(seconds), wrong
+    assert statistics.median(seconds) < 0.02, "typically 0.001 s"
 
 
 @pytest.mark.parametrize(
@@ -167,6 +253,38 @@ def test_guess_is_right_on_paraphrases() -> None:
         ("remove the car", "edit_remove"),
         ("turn the car blue", "edit_recolor"),
         ("draw a rainy street at night", "text_to_image"),
+        ("draw a cat on a sofa", "text_to_image"),
+        ("upscale", "super_resolution"),
+        ("old faded photo", "color_fade"),
+        ("fix the blur", "deblur"),
+        ("dehaze", "dehaze"),
+        ("snow", "desnow"),
+        ("raindrops", "raindrop"),
+        ("remove the dog's shadow", "deshadow"),
+        ("moire", "demoire"),
+        ("flash reflection", "flash_reflection"),
+        ("restore the face", "face"),
+        ("remove the watermark", "watermark"),
+        ("outpaint", "outpaint"),
+        ("canny", "canny"),
+        ("soft edges", "hed"),
+        ("sketch", "sketch"),
+        ("line art", "line_art"),
+        ("skeleton", "pose"),
+        ("a picture of a cat from this depth map", "depth_to_image"),
+        ("turn this sketch into a cat on a sofa", "sketch_to_image"),
+        ("red box around the dog", "referring_box"),
+        ("binary mask of the dog", "referring_mask"),
+        ("put a green dot on the left elbow", "keypoint"),
+        ("add a dog on the left", "edit_add"),
+        ("replace the cat with a dog", "edit_replace"),
+        ("make the dog bigger", "edit_local"),
+        ("make it look like a watercolor painting", "edit_style"),
+        ("give the ball a striped texture", "edit_texture"),
+        ("change the background to a beach", "edit_background"),
+        ("relight the scene as if it were dawn", "edit_global"),
+        ("write HELLO", "edit_text"),
+        ("write 42", "edit_text"),
         ("hello world", None),
         ("", None),
         ("???", None),

@@ -33,7 +33,7 @@ class TrainerConfig:
 
     Attributes:
         lr: peak learning rate of AdamW, reached after `warmup` steps.
-        cooldown: share of a run over which the rate falls linearly to zero (0 keeps it constant).
+        cooldown: share of the training over which the rate falls linearly to zero (0 keeps it constant).
         ema: decay of the averaged weights, reached gradually: min(ema, (1 + step) / (10 + step)).
         vector_lr: factor on the rate of parameters with one axis. Gates start at zero and the weights of the query and
             key norms set how sharp attention is; at the rate of matrices a short run leaves both where they were.
@@ -148,7 +148,7 @@ class Trainer:
         return self.config.lr * warm * min(1.0, max(left, 0.01))
 
     def train_step(self, progress: float = 0.0) -> Records:
-        """One optimiser step; `progress` is the share of this run that is behind us."""
+        """One optimiser step; `progress` is the share of the training that is behind us."""
         generator = self._generator()
         batch = self.stage.batch(generator)
         loss, records = self.stage.loss(batch, generator)
@@ -169,8 +169,12 @@ class Trainer:
             torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
         return records | {"loss": (loss.item(), 1)}
 
-    def run(self, *, minutes: float | None = None, steps: int | None = None) -> bool:
+    def run(self, *, minutes: float | None = None, steps: int | None = None, plan_minutes: float | None = None) -> bool:
         """Train for some minutes, or until `steps` in all; saves on the way, at the end and on SIGTERM or Ctrl-C.
+
+        Args:
+            plan_minutes: how long the whole training is meant to be; the rate falls to zero at its end. None: this
+                call is the whole.
 
         Returns:
             True when the run came to its end, False when a signal ended it early.
@@ -190,9 +194,10 @@ class Trainer:
         try:
             while not self._stop:
                 spent = time.monotonic() - start
-                progress = self.step / steps if steps else spent / (minutes * 60)  # type: ignore[operator]
-                if progress >= 1:
+                done = self.step / steps if steps else spent / (minutes * 60)  # type: ignore[operator]
+                if done >= 1:
                     break
+                progress = (before + spent) / (plan_minutes * 60) if plan_minutes else done
                 for name, (total, count) in self.train_step(progress).items():
                     totals[name][0] += total
                     totals[name][1] += count

@@ -63,3 +63,51 @@ def _shift(field: Tensor, dy: int, dx: int) -> Tensor:
     """Neighbour at (dy, dx) of every pixel, zero beyond the border: [B,C,H,W]."""
     h, w = field.shape[-2:]
     return F.pad(field, (1, 1, 1, 1))[..., 1 + dy : 1 + dy + h, 1 + dx : 1 + dx + w]
+
+
+def components(labels: Tensor) -> Tensor:
+    """Connected regions of equal labels, diagonals included: [H,W] integer or bool, 0 outside -> [H,W] int64.
+
+    Regions are numbered from 1 in the order of their first pixel, row by row. Every pixel points at a pixel of its
+    region with a lower index; pointers are shortened and roots that touch are joined, lower one first, until nothing
+    changes: about log(H * W) rounds, where spreading labels by one pixel a round could take H * W.
+    """
+    height, width = labels.shape
+    index = torch.arange(height * width, device=labels.device).reshape(height, width)
+    pairs = []
+    for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        here = (slice(0, height - dy), slice(max(-dx, 0), width - max(dx, 0)))
+        there = (slice(dy, height), slice(max(dx, 0), width + min(dx, 0)))
+        joined = (labels[here] == labels[there]) & (labels[here] != 0)
+        pairs.append(torch.stack([index[here][joined], index[there][joined]]))
+    first, second = torch.cat(pairs, dim=1)
+    root = index.flatten()
+    while True:
+        a, b = root[first], root[second]
+        apart = a != b
+        if not bool(apart.any()):
+            break
+        low, high = torch.minimum(a, b)[apart], torch.maximum(a, b)[apart]
+        root = root.scatter_reduce(0, high, low, "amin")
+        while not torch.equal(root, shorter := root[root]):
+            root = shorter
+    inside = labels.flatten() != 0
+    number = torch.zeros_like(root)
+    number[inside] = torch.unique(root[inside], return_inverse=True)[1] + 1
+    return number.reshape(height, width)
+
+
+def hue_saturation_value(picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Hue in turns (red 0, green 1/3, blue 2/3), saturation and value in [0,1], each [...,H,W], of [...,3,H,W]."""
+    red, green, blue = picture.unbind(-3)
+    value = picture.amax(-3)
+    chroma = value - picture.amin(-3)
+    span = chroma.clamp_min(1e-6)
+    from_green = torch.where(value == green, (blue - red) / span + 2, (red - green) / span + 4)
+    sector = torch.where(value == red, (green - blue) / span, from_green)
+    return (sector / 6) % 1, chroma / value.clamp_min(1e-6), value
+
+
+def hue_distance(hue: Tensor, of: float) -> Tensor:
+    """Shortest way round the circle of hues, in turns, 0 to 1/2."""
+    return ((hue - of + 0.5) % 1 - 0.5).abs()

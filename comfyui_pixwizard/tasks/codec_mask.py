@@ -7,11 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .clean import box_mean, flatten_batch
+from .clean import box_mean, flatten_batch, hue_distance, hue_saturation_value
 from .task import Codec, check_picture, check_source
 
 OPACITY = 0.5
 THRESHOLD = 0.25
+# Without a source: gain of the saturation, the least after it, and how far a hue may be off (turns).
+BOOST, SATURATION, HUE = 2.0, 0.7, 32 / 360
+# Noise that a channel may have beyond what any blend can be.
+SLACK = 0.06
 COLORS: dict[str, tuple[float, float, float]] = {
     "magenta": (1.0, 0.0, 1.0),
     "red": (1.0, 0.0, 0.0),
@@ -78,6 +82,30 @@ def overlay_alpha(picture: Any, source: Any, *, color: str = DEFAULT_COLOR, radi
     return numerator / denominator.clamp_min(1e-4)
 
 
+def _overlay_by_hue(picture: Any, color: str, cleanup: bool) -> Tensor:
+    """Mask [...,H,W] bool without a source: raised saturation, and a hue near the overlay's.
+
+    A blend of one half has at least half of the colour in every channel and at most half of the way beyond it, which
+    rules out most things that merely have its hue. Things that could be a blend are taken for one.
+
+    Raises:
+        ValueError: a colour without hue, which cannot be told from light and shadow.
+    """
+    whole = check_picture(picture)
+    flat = flatten_batch(whole, 3)
+    paint = overlay_color(color).to(flat.device)[:, None, None]
+    of, needed, _ = (float(value) for value in hue_saturation_value(paint))
+    if not needed:
+        raise ValueError(f"an overlay in {color} has no hue and needs the source to be read, found none: pass source=…")
+    if cleanup:
+        flat = torch.stack([box_mean(flat[:, channel]) for channel in range(3)], dim=1)
+    hue, saturation, _ = hue_saturation_value(flat)
+    rest = flat - OPACITY * paint
+    blend = ((rest > -SLACK) & (rest < 1 - OPACITY + SLACK)).all(1)
+    mask = blend & ((saturation * BOOST).clamp(max=1) > SATURATION) & (hue_distance(hue, of) < HUE)
+    return mask.reshape(*whole.shape[:-3], *whole.shape[-2:])
+
+
 def decode_overlay(
     picture: Any,
     source: Any = None,
@@ -90,17 +118,28 @@ def decode_overlay(
 
     Args:
         picture, source: [...,3,H,W] of one size. A source that went through the same autoencoder as the picture
-            cancels the autoencoder's own error.
+            cancels the autoencoder's own error. Without a source hue and saturation decide, which also takes things
+            that have the overlay's colour themselves.
         cleanup: decide over 3x3 windows; False is the exact inverse of encode, pixel by pixel.
 
     Raises:
-        ValueError: no source of the same size, or an unknown colour.
+        ValueError: a source of another size, none for black or white, or an unknown colour.
     """
+    if source is None:
+        return _overlay_by_hue(picture, color, cleanup)
     return overlay_alpha(picture, source, color=color, radius=1 if cleanup else 0) > threshold
 
 
 def overlay_confidence(picture: Any, source: Any = None, *, color: str = DEFAULT_COLOR) -> float:
-    """1 when the opacity is exactly one half inside the mask, 0 when it is at the threshold, or nothing is marked."""
+    """1 when the opacity is exactly one half inside the mask, 0 when it is at the threshold, or nothing is marked.
+
+    Without a source: how near the hue inside the mask is to the overlay's.
+    """
+    if source is None:
+        inside = _overlay_by_hue(picture, color, cleanup=True)
+        of = float(hue_saturation_value(overlay_color(color)[:, None, None])[0])
+        hue = hue_saturation_value(check_picture(picture))[0][inside]
+        return float((1 - hue_distance(hue, of) / HUE).clamp_min(0).mean()) if len(hue) else 0.0
     alpha = overlay_alpha(picture, source, color=color, radius=1)
     inside = alpha > THRESHOLD
     if not bool(inside.any()):

@@ -1,8 +1,10 @@
-"""Dense prediction: read depth, surface normals and classes at every pixel."""
+"""Dense prediction: read depth, normals, classes, edges and drawings at every pixel, and the joints of people."""
 
 from .codec_depth import GRAY, WALK
+from .codec_edge import EDGES
 from .codec_normal import NORMAL
-from .codec_palette import PALETTE
+from .codec_palette import ADE20K, PALETTE
+from .codec_pose import POSE
 from .task import Task
 
 DEPTH = Task(
@@ -68,7 +70,117 @@ SEGMENTATION = Task(
         "Parse the scene into labelled regions.",
     ),
     kind="classes",
-    codecs={"palette": PALETTE},
+    codecs={"palette": PALETTE, "ade20k": ADE20K},
 )
 
-TASKS = (DEPTH, NORMAL_TASK, SEGMENTATION)
+CANNY = Task(
+    name="canny",
+    domain="dense",
+    summary="thin edges after Canny, white on black",
+    instructions=(
+        "Find the Canny edges of this picture.",
+        "Make a Canny edge map of this picture.",
+        "Run the Canny detector on this picture.",
+        "Show the thin Canny edges in white on black.",
+        "Turn this picture into Canny edges.",
+        "Detect edges the Canny way.",
+        "Give me the Canny map of the scene.",
+        "Mark each strong gradient with a Canny line.",
+        "Extract hard binary edges with Canny.",
+        "Strip the picture down to its Canny edges.",
+        "Compute the Canny edges; they should be one pixel wide.",
+        "Which pixels are Canny edges?",
+    ),
+    kind="edges",
+    codecs={"edges": EDGES},
+)
+
+HED = Task(
+    name="hed",
+    domain="dense",
+    summary="soft object boundaries (HED), white on black",
+    instructions=(
+        "Estimate the HED edges of this picture.",
+        "Make a HED boundary map of this picture.",
+        "Show the soft edges of this picture.",
+        "Turn this picture into soft HED boundaries.",
+        "Give me the HED map of the scene.",
+        "Detect the holistic boundaries of the objects.",
+        "Draw soft object boundaries in white on black.",
+        "Predict a soft boundary map.",
+        "Extract the HED boundaries; weak ones should glow faintly.",
+        "Compute how likely each pixel lies on a boundary.",
+        "Find the soft boundaries that people see.",
+        "Which soft boundaries does HED see?",
+    ),
+    kind="edges",
+    codecs={"edges": EDGES},
+)
+
+SKETCH = Task(
+    name="sketch",
+    domain="dense",
+    summary="a rough sketch, white on black",
+    instructions=(
+        "Make a sketch of this picture.",
+        "Turn this picture into a rough sketch.",
+        "Sketch this scene with a few strokes.",
+        "Give me a hand-drawn sketch of the picture.",
+        "Redraw the scene as a loose scribble.",
+        "Show the picture as a quick sketch in white on black.",
+        "Scribble the main shapes of this picture.",
+        "Extract a sketch from this picture.",
+        "Convert the picture to sketch strokes.",
+        "Boil this scene down to rough strokes; a sketch is enough.",
+        "Compute a sketch map of this view.",
+        "How does this picture look as a sketch?",
+    ),
+    kind="edges",
+    codecs={"edges": EDGES},
+)
+
+LINE_ART = Task(
+    name="line_art",
+    domain="dense",
+    summary="clean line art, white on black",
+    instructions=(
+        "Make line art of this picture.",
+        "Turn this picture into line art.",
+        "Extract the line art of the scene.",
+        "Trace this picture with clean ink lines.",
+        "Give me a line drawing of the picture.",
+        "Show the picture as line art in white on black.",
+        "Convert the scene to a clean line drawing.",
+        "Ink the outlines of all objects.",
+        "Compute the line art of this view.",
+        "Redraw the picture with fine pen lines.",
+        "Simplify this picture to line art; no shading.",
+        "What is the line art of this scene?",
+    ),
+    kind="edges",
+    codecs={"edges": EDGES},
+)
+
+POSE_TASK = Task(
+    name="pose",
+    domain="dense",
+    summary="body joints of every person as a skeleton on black",
+    instructions=(
+        "Estimate the pose of each person.",
+        "Draw the body skeleton of each person on black.",
+        "Make a pose map of this picture.",
+        "Detect the human pose.",
+        "Turn this picture into its pose skeleton.",
+        "Show how the people stand as colored skeletons.",
+        "Find the body joints and connect them with limbs.",
+        "Give me the skeletons of the people.",
+        "Predict the body pose of the person.",
+        "Extract the human skeleton from this picture.",
+        "Recover the posture of each figure as colored sticks.",
+        "Which pose does the person hold?",
+    ),
+    kind="pose",
+    codecs={"pose": POSE},
+)
+
+TASKS = (DEPTH, NORMAL_TASK, SEGMENTATION, CANNY, HED, SKETCH, LINE_ART, POSE_TASK)

@@ -13,6 +13,7 @@ import torch
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "picture": ("picture", "image", "photo"),
+    "scene": ("scene", "view"),
     "remove": ("remove", "erase", "get rid of", "eliminate", "take away"),
     "reduce": ("reduce", "suppress", "cut down"),
     "restore": ("restore", "recover", "bring back"),
@@ -27,7 +28,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "colors": ("colors", "colours"),
     "gray": ("gray", "grey"),
     "generate": ("generate", "create", "produce", "synthesise"),
-    "draw": ("draw", "sketch out"),
+    "draw": ("draw", "paint"),
     "distance": ("distance", "range"),
     "grainy": ("grainy", "noisy", "speckled"),
     "dark": ("dark", "dim", "underexposed"),
@@ -35,7 +36,29 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "object": ("object", "thing", "item"),
     "each": ("each", "every"),
     "clear": ("clear", "clean"),
-    "background": ("background", "surroundings"),
+    "background": ("background", "surroundings", "backdrop"),
+    "add": ("add", "insert", "place"),
+    "replace": ("replace", "swap", "exchange"),
+    "change": ("change", "alter", "modify"),
+    "find": ("find", "locate", "detect"),
+    "box": ("box", "rectangle"),
+    "dot": ("dot", "spot", "marker"),
+    "write": ("write", "print", "type"),
+    "letters": ("letters", "characters"),
+    "convert": ("convert", "transform"),
+    "follow": ("follow", "obey", "respect"),
+    "edges": ("edges", "contours"),
+    "boundaries": ("boundaries", "borders"),
+    "skeleton": ("skeleton", "stick figure"),
+    "person": ("person", "human"),
+    "blurry": ("blurry", "unsharp", "fuzzy"),
+    "sharp": ("sharp", "crisp"),
+    "sharpen": ("sharpen", "crisp up"),
+    "haze": ("haze", "mist"),
+    "faded": ("faded", "washed-out", "bleached"),
+    "enlarge": ("enlarge", "upscale", "magnify"),
+    "extend": ("extend", "expand", "continue"),
+    "texture": ("texture", "surface pattern"),
 }
 POLITE: tuple[tuple[str, str], ...] = (
     ("please ", "."),
@@ -51,6 +74,9 @@ POLITE: tuple[tuple[str, str], ...] = (
     ("", ", thanks."),
 )
 JOINS = ("; ", ": ", ", ", ". ", " - ")
+QUESTIONS = ("what", "which", "where", "how")
+# A sentence that opens so is no order, and "please" has no place before it.
+NO_ORDERS = (*QUESTIONS, "a", "an", "the", "this", "there", "from", "instead")
 SYNONYM_RATE = 0.6
 POLITE_RATE = 0.4
 SWAP_RATE = 0.4
@@ -59,6 +85,32 @@ NO_STOP_RATE = 0.3
 TYPO_RATE = 0.04
 
 WORD = re.compile(r"{\w+}|[A-Za-z]+(?:-[A-Za-z]+)*")
+TOKEN = re.compile(r"{\w+}|[a-z0-9]+")
+POLITE_FORMS = re.compile(
+    r"^\W*(?:please|thanks|(?:can|could|would|will) you(?: please)?|your task"
+    r"|(?:i|we) (?:want|need|would like|d like) you to)\b"
+    r"|\b(?:please|thanks|thank you)\W*$"
+)
+
+
+def _spellings(phrases: bool) -> dict[str, str]:
+    """Each synonym of one word (or of several, joined by spaces or hyphens) and the word that it stands for."""
+    pairs = ((other, word) for word, others in SYNONYMS.items() for other in others)
+    return {other: word for other, word in pairs if (" " in other or "-" in other) == phrases}
+
+
+PHRASES = _spellings(phrases=True)
+CANONICAL = _spellings(phrases=False) | {word: word for word in SYNONYMS} | {"an": "a"}
+
+
+def canonical(text: str) -> tuple[str, ...]:
+    """Words of an instruction, lower case and without politeness, synonyms as one of them, placeholders kept."""
+    text = text.lower().replace("'", "")
+    for _ in range(2):
+        text = POLITE_FORMS.sub("", text.strip())
+    for phrase, word in PHRASES.items():
+        text = text.replace(phrase, word)
+    return tuple(CANONICAL.get(token, token) for token in TOKEN.findall(text))
 
 
 def paraphrase(template: str, generator: torch.Generator) -> str:
@@ -90,14 +142,20 @@ def _exchange_words(text: str, generator: torch.Generator) -> str:
         other = options[_choose(generator, options)]
         return other[0].upper() + other[1:] if word[0].isupper() else other
 
-    return re.sub(r"\b([Aa]) (?=image)", r"\1n ", WORD.sub(exchange, text))
+    return articled(WORD.sub(exchange, text))
+
+
+def articled(text: str) -> str:
+    """Text with `a` or `an` as the letter after it asks; before a placeholder it stays."""
+    text = re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
+    return re.sub(r"\b([Aa])n (?=[^aeiou\W])", r"\1 ", text)
 
 
 def _polite(clause: str, generator: torch.Generator) -> tuple[str, str]:
-    """The clause and how its sentence ends; a noun phrase (it opens with an article or a possessive) is left alone."""
-    opens_with_noun = clause.split()[0].lower() in ("a", "an", "the", "this", "what", "which")
-    if opens_with_noun or not _chance(generator, POLITE_RATE):
-        return clause, "?" if clause.split()[0].lower() in ("what", "which") else "."
+    """The clause and how its sentence ends; a question or a statement is left alone."""
+    opening = clause.split()[0].lower()
+    if opening in NO_ORDERS or not _chance(generator, POLITE_RATE):
+        return clause, "?" if opening in QUESTIONS else "."
     before, stop = POLITE[_choose(generator, POLITE)]
     if not before:
         return clause, stop

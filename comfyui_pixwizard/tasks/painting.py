@@ -22,4 +22,24 @@ INPAINT = Task(
     ),
 )
 
-TASKS = (INPAINT,)
+OUTPAINT = Task(
+    name="outpaint",
+    domain="painting",
+    summary="continue a picture past its borders (a blank margin)",
+    instructions=(
+        "Extend this picture beyond its borders.",
+        "Outpaint this picture.",
+        "Fill the blank margin so that it continues the picture.",
+        "Continue the scene past the edge of the frame.",
+        "Widen the view; the border is blank.",
+        "Paint what lies outside the frame.",
+        "Show more of the scene on the outer sides.",
+        "Expand the picture into the empty border.",
+        "Uncrop this picture.",
+        "Imagine what is next to the scene and fill the margin with it.",
+        "Grow the picture outwards until the frame is full.",
+        "Complete the cut-off borders; the outer part is blank.",
+    ),
+)
+
+TASKS = (INPAINT, OUTPAINT)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import dense, editing, generation, grounding, painting, restoration
+from . import control, dense, editing, generation, grounding, painting, restoration
 from .task import Codec, Task
 
-DOMAINS = (restoration, painting, dense, grounding, editing, generation)
+DOMAINS = (restoration, painting, dense, control, grounding, editing, generation)
 TASKS: dict[str, Task] = {task.name: task for domain in DOMAINS for task in domain.TASKS}
 
 

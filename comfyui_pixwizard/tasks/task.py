@@ -16,7 +16,7 @@ from torch import Tensor
 from .defaults import DEFAULTS
 from .language import paraphrase
 
-PLACEHOLDER = re.compile(r"{(\w+)}")
+PLACEHOLDER = re.compile(r"(\b[Aa] )?{(\w+)}")
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,10 @@ class Task:
         name: key in TASKS.
         domain: one of the seven domains of the paper (section 3.1).
         summary: one line for a list of tasks.
-        instructions: at least ten templates in our own words; `{caption}`, `{color}`, `{class}` are placeholders.
+        instructions: at least twelve templates in our own words; `{caption}`, `{color}`, `{class}` are placeholders.
         codecs: picture codes by name; the first one is the default.
-        kind: what decode returns: "image", "depth", "normal", "classes" or "mask".
+        kind: what decode returns, one of "image", "depth", "normal", "classes", "mask", "boxes", "keypoints", "pose",
+            "edges".
         needs_image: False when the task starts from a blank canvas.
     """
 
@@ -104,9 +105,14 @@ class Task:
         return DEFAULTS[self.name].steps
 
     @property
+    def keep(self) -> float | None:
+        """Threshold below which a change is none and the source is pasted back; None where everything changes."""
+        return DEFAULTS[self.name].keep
+
+    @property
     def words(self) -> tuple[str, ...]:
         """Placeholders that some template of this task holds, sorted."""
-        return tuple(sorted({name for text in self.instructions for name in PLACEHOLDER.findall(text)}))
+        return tuple(sorted({name for text in self.instructions for _, name in PLACEHOLDER.findall(text)}))
 
     def instruction(self, generator: torch.Generator | None = None, **words: str) -> str:
         """One instruction: a drawn template, paraphrased; without a generator the first template as it stands.
@@ -157,12 +163,14 @@ class Task:
 
 
 def fill(template: str, words: Mapping[str, str]) -> str:
-    """Put the words in place of the placeholders, without their closing full stop."""
+    """Put the words in place of the placeholders, without their closing full stop; `a {color}` can be `an orange`."""
 
     def word(match: re.Match[str]) -> str:
-        text = str(words[match.group(1)]).strip().rstrip(".")
+        text = str(words[match.group(2)]).strip().rstrip(".")
         # A caption that opens with a capital article sits inside a sentence here.
-        return text[0].lower() + text[1:] if re.match(r"(A|An|The|Two|Three|Four|One) ", text) else text
+        text = text[0].lower() + text[1:] if re.match(r"(A|An|The|Two|Three|Four|One) ", text) else text
+        article = match.group(1) or ""
+        return f"{article.strip()}n {text}" if article and text[0] in "aeiou" else article + text
 
     text = PLACEHOLDER.sub(word, template)
     return text[0].upper() + text[1:] if template[0].isupper() or template[0] == "{" else text

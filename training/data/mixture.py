@@ -5,7 +5,7 @@ Shape legend: B batch, n samples of one task, S side in pixels, C latent channel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,24 +13,30 @@ from torch import Tensor
 
 from ...comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
 from ...comfyui_pixwizard.tasks import TASKS
-from ..degradations import DEGRADATIONS
-from .scene_pool import DENSE, EDITS, ScenePool
+from .builders import BUILDERS
+from .material import Material, Pairs
 
-Draw = Callable[[int, int, torch.Generator], Tensor]
+GENERATION = "text_to_image"
 
 
-@dataclass
-class Pairs:
-    """n samples of one task: source picture [n,3,S,S] in [0,1]; target latents [n,C,S/8,S/8]; sentences.
+def common_count(tasks: Mapping[str, float] | None = None) -> dict[str, float]:
+    """Weights of stage 1: every task is brought to the same count (paper, section 3.3)."""
+    return dict.fromkeys(tasks or TASKS, 1.0)
 
-    source_latents [n,C,S/8,S/8] are those of the source where they are at hand.
+
+def with_generation(weights: Mapping[str, float], share: float) -> dict[str, float]:
+    """Weights of stage 2: tasks by their own weights, and a share of all samples for text-to-image (1:1 in the paper).
+
+    Raises:
+        ValueError: a share outside [0, 1), a negative weight, or nothing but text-to-image.
     """
-
-    task: str
-    source: Tensor
-    target: Tensor
-    sentences: list[str]
-    source_latents: Tensor | None = None
+    if not 0 <= share < 1:
+        raise ValueError(f"the share of {GENERATION} lies in [0, 1), found {share:g}: the paper's is 0.5")
+    others = {task: weight for task, weight in weights.items() if task != GENERATION}
+    total = sum(others.values())
+    if total <= 0 or min(others.values()) < 0:
+        raise ValueError(f"task weights are not negative and not all zero, found {others}: raise some")
+    return {task: (1 - share) * weight / total for task, weight in others.items()} | {GENERATION: share}
 
 
 @dataclass
@@ -48,19 +54,22 @@ class Mixture:
     """Draws batches of tasks by weight at one size.
 
     Args:
-        autoencoder: frozen; sources and most targets are encoded as they are drawn.
-        scenes: pool at the same size.
-        clean: draws clean pictures for the tasks that work on any picture.
+        autoencoder: frozen; what no pool keeps the latents of is encoded as it is drawn.
+        material: pools at the size.
         weights: share of each task.
+        bfloat16: encode under autocast.
+
+    Raises:
+        ValueError: weights of unknown tasks.
     """
 
     def __init__(
-        self, autoencoder: NanoAutoencoder, scenes: ScenePool, clean: Draw, weights: Mapping[str, float], size: int
+        self, autoencoder: NanoAutoencoder, material: Material, weights: Mapping[str, float], bfloat16: bool = False
     ):
-        unknown = sorted(set(weights) - set(TASKS))
+        unknown = sorted(set(weights) - set(BUILDERS))
         if unknown:
-            raise ValueError(f"a mixture needs tasks of the registry, found {unknown}: choose from {sorted(TASKS)}")
-        self.autoencoder, self.scenes, self.clean, self.size = autoencoder, scenes, clean, size
+            raise ValueError(f"a mixture needs tasks of the registry, found {unknown}: choose from {sorted(BUILDERS)}")
+        self.autoencoder, self.material, self.bfloat16 = autoencoder, material, bfloat16
         self.weights = dict(weights)
 
     @torch.no_grad()
@@ -70,70 +79,27 @@ class Mixture:
         shares = torch.tensor([self.weights[name] for name in names])
         chosen = torch.multinomial(shares, batch_size, replacement=True, generator=generator)
         counts = torch.bincount(chosen, minlength=len(names)).tolist()
-        parts = [self.pairs(name, n, generator) for name, n in zip(names, counts, strict=True) if n]
+        drawn = [(name, n) for name, n in zip(names, counts, strict=True) if n]
+        parts = [BUILDERS[name](self.material, n, generator) for name, n in drawn]
         return Batch(
-            tasks=[part.task for part in parts for _ in part.sentences],
+            tasks=[name for name, n in drawn for _ in range(n)],
             sentences=[sentence for part in parts for sentence in part.sentences],
             picture=torch.cat([part.source for part in parts]) * 2 - 1,
-            source=torch.cat([self._source(part) for part in parts]),
-            target=torch.cat([part.target for part in parts]),
+            source=self._latents(parts, 0),
+            target=self._latents(parts, 1),
         )
 
-    def pairs(self, task: str, n: int, generator: torch.Generator) -> Pairs:
-        """n samples of one task."""
-        if task in DEGRADATIONS:
-            clean = self.clean(n, self.size, generator)
-            source = DEGRADATIONS[task](clean, generator)
-            sentences = [TASKS[task].instruction(generator) for _ in range(n)]
-            return Pairs(task, source, self.autoencoder.encode(clean * 2 - 1), sentences)
-        if task in DENSE:
-            index = torch.randint(len(self.scenes), (n,), generator=generator)
-            sentences = [TASKS[task].instruction(generator) for _ in range(n)]
-            return self._scene_pairs(task, index, self._stored(task, index), sentences)
-        if task in EDITS:
-            return self._edits(task, n, generator)
-        if task == "referring_segmentation":
-            return self._referring(n, generator)
-        assert task == "text_to_image", task
-        return self._generation(n, generator)
+    def _latents(self, parts: list[Pairs], side: int) -> Tensor:
+        """Latents of all sources (side 0) or targets (side 1): kept ones from the pool, the others encoded at once."""
+        pictures = [part.source if side == 0 else part.target for part in parts if part.stored[side] is None]
+        fresh = iter(self._encode(torch.cat(pictures)).split([len(p) for p in pictures]) if pictures else ())
+        found = []
+        for part in parts:
+            stored = part.stored[side]
+            found.append(next(fresh) if stored is None else self.material.scenes.latents(*stored, self._encode))
+        return torch.cat(found)
 
-    def _source(self, part: Pairs) -> Tensor:
-        return self.autoencoder.encode(part.source * 2 - 1) if part.source_latents is None else part.source_latents
-
-    def _stored(self, name: str, index: Tensor) -> Tensor:
-        return self.scenes.latents(name, index, self.autoencoder)
-
-    def _edits(self, task: str, n: int, generator: torch.Generator) -> Pairs:
-        able = self.scenes.by_edit[task]
-        index = [able[i] for i in torch.randint(len(able), (n,), generator=generator).tolist()]
-        sentences = [TASKS[task].instruction(generator, **self.scenes.edits[i][1]) for i in index]
-        chosen = torch.tensor(index)
-        return self._scene_pairs(task, chosen, self._stored("edited", chosen), sentences)
-
-    def _scene_pairs(self, task: str, index: Tensor, target: Tensor, sentences: list[str]) -> Pairs:
-        return Pairs(task, self.scenes.picture(index), target, sentences, self._stored("image", index))
-
-    def _referring(self, n: int, generator: torch.Generator) -> Pairs:
-        task, able = TASKS["referring_segmentation"], self.scenes.referable
-        index = [able[i] for i in torch.randint(len(able), (n,), generator=generator).tolist()]
-        chosen = torch.tensor(index)
-        pictures, targets, sentences = self.scenes.picture(chosen), [], []
-        for row, i in enumerate(index):
-            found = self.scenes.referrals[i]
-            expression, number = found[int(torch.randint(len(found), (1,), generator=generator))]
-            sentences.append(task.instruction(generator, caption=expression))
-            targets.append(task.encode(self.scenes.instance[i] == number, pictures[row]))
-        return self._scene_pairs(task.name, chosen, self.autoencoder.encode(torch.stack(targets) * 2 - 1), sentences)
-
-    def _generation(self, n: int, generator: torch.Generator) -> Pairs:
-        task = TASKS["text_to_image"]
-        index = torch.randint(len(self.scenes), (n,), generator=generator)
-        # The canvas is black or white at random, as in the released training.
-        shade = torch.randint(2, (n, 1, 1, 1), generator=generator).float()
-        canvas = shade.expand(n, 3, self.size, self.size).clone()
-        sentences = []
-        for i in index.tolist():
-            captions = self.scenes.captions[i]
-            caption = captions[int(torch.randint(len(captions), (1,), generator=generator))]
-            sentences.append(task.instruction(generator, caption=caption))
-        return Pairs(task.name, canvas, self._stored("image", index), sentences)
+    def _encode(self, picture: Tensor) -> Tensor:
+        """Latents of pictures in [0,1]."""
+        with torch.autocast(picture.device.type, torch.bfloat16, enabled=self.bfloat16):
+            return self.autoencoder.encode(picture * 2 - 1).float()

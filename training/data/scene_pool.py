@@ -1,27 +1,42 @@
-"""A pool of rendered scenes with their labels, sentences and one edit each (see `pools` for why there are pools).
+"""A pool of rendered scenes with their labels, sentences and some edits each (see `pools` for why there are pools).
 
-Shape legend: N scenes, S side in pixels, B batch, C latent channels.
+Shape legend: N scenes, E edits, S side in pixels, B batch, C latent channels.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ...comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
 from ...comfyui_pixwizard.tasks import TASKS
 from .. import scenes as S
 from .pools import cached
 
-EDITS = {"edit_remove": "remove", "edit_recolor": "recolor"}
+Encode = Callable[[Tensor], Tensor]
+
+FORMAT = 2  # part of the file's name: raised whenever what is stored, or how it is rendered, changes
+EDITS = S.EDIT_TASKS
 DENSE = {"depth": "depth", "normal": "normal", "segmentation": "classes"}
+# What is rendered once serves these tasks; an addition is a removal the other way round.
+RENDERED = {kind: ("edit_remove", "edit_add") if kind == "add" else (f"edit_{kind}",) for kind in S.EDITS}
+del RENDERED["remove"]
 CHUNK = 50
+
+
+class EditRecord(NamedTuple):
+    """One edit: the scene's picture and a row of `edited`, which change places when `swapped`."""
+
+    scene: int
+    words: dict[str, str]  # as Task.instruction takes them
+    row: int
+    swapped: bool
 
 
 def to_bytes(image: Tensor) -> Tensor:
@@ -40,31 +55,69 @@ def _render_all(scenes: S.Scenes, size: int, label: str) -> S.Render:
     return S.Render(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(S.Render)})
 
 
+def _choose_edits(
+    scenes: S.Scenes, rendered: S.Render, each: int, generator: torch.Generator
+) -> tuple[S.Scenes, dict[str, list[EditRecord]]]:
+    """`each` edits of different kinds for every scene, the rarest kinds first, so that all become equally frequent.
+
+    Returns the changed scenes and the records by task. A scene that has no room for a kind gets another instead.
+    """
+    counts = dict.fromkeys(RENDERED, 0)
+    changed: list[S.Scenes] = []
+    records: dict[str, list[EditRecord]] = {task: [] for task in EDITS}
+    for i in tqdm(range(len(scenes)), desc="choosing edits", unit="scene"):
+        done = 0
+        for kind in sorted(counts, key=lambda name: counts[name]):
+            if done == each:
+                break
+            try:
+                after, words = S.edit(scenes, i, kind, generator, rendered)
+            except S.NoRoom:
+                continue
+            for task in RENDERED[kind]:
+                asked = S.task_words(EDITS[task], words)
+                records[task].append(EditRecord(i, asked, len(changed), EDITS[task] in S.SWAPPED))
+            changed.append(after)
+            counts[kind] += 1
+            done += 1
+    return S.Scenes.cat(changed), records
+
+
 class ScenePool:
     """Rendered scenes: pictures and instance maps as bytes, dense labels already coded as pictures.
 
     Attributes:
-        image: [N,3,S,S] uint8.   instance: [N,S,S] uint8.   edited: [N,3,S,S] uint8, the result of the scene's edit.
+        image: [N,3,S,S] uint8.   instance: [N,S,S] uint8.   edited: [E,3,S,S] uint8, the pictures of changed scenes.
         coded: task -> [N,3,S,S] uint8 pictures of the dense labels.
-        captions, referrals, edits: per scene some captions, some (expression, instance id), one (task, words).
+        captions, referrals: per scene some captions, some (expression, instance id).
+        by_edit: task -> records of its edits; about equally many for each task, from E = N * edits_per_scene renders.
+
+    Raises:
+        ValueError: more edits per scene than there are kinds to render, or none.
     """
 
-    def __init__(self, folder: Path, count: int, size: int, seed: int = 2, split: str = "train"):
+    def __init__(
+        self, folder: Path, count: int, size: int, seed: int = 2, split: str = "train", edits_per_scene: int = 2
+    ):
+        if not 1 <= edits_per_scene <= len(RENDERED):
+            raise ValueError(
+                f"edits_per_scene must be 1 to {len(RENDERED)} (one of each kind), found {edits_per_scene}: use 2"
+            )
         self.size, self.split = size, split
-        path = folder / f"scenes-{split}-{count}-{size}-{seed}.safetensors"
-        data = cached(path, lambda: self._build(count, size, seed, split))
+        path = folder / f"scenes-v{FORMAT}-{split}-{count}-{size}-{seed}-{edits_per_scene}.safetensors"
+        data = cached(path, lambda: self._build(count, size, seed, split, edits_per_scene))
         self.image, self.instance, self.edited = data["image"], data["instance"], data["edited"]
         self.coded = {task: data[f"coded.{task}"] for task in DENSE}
         texts = json.loads(bytes(data["texts"].numpy()))
         self.captions: list[list[str]] = texts["captions"]
         self.referrals: list[list[tuple[str, int]]] = texts["referrals"]
-        self.edits: list[tuple[str, dict[str, str]]] = texts["edits"]
-        self.by_edit = {task: [i for i, (name, _) in enumerate(self.edits) if name == task] for task in EDITS}
+        self.by_edit = {task: [EditRecord(*record) for record in found] for task, found in texts["edits"].items()}
         self.referable = [i for i, found in enumerate(self.referrals) if found]
         self._latents: dict[str, Tensor] = {}
+        self._encoded: dict[str, Tensor] = {}
 
     @staticmethod
-    def _build(count: int, size: int, seed: int, split: str) -> dict[str, Tensor]:
+    def _build(count: int, size: int, seed: int, split: str, edits_per_scene: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + size)
         scenes = S.sample_scenes(count, generator, split=split)
         rendered = _render_all(scenes, size, f"scenes {size}px")
@@ -72,23 +125,16 @@ class ScenePool:
             f"coded.{task}": torch.stack([to_bytes(TASKS[task].encode(label)) for label in getattr(rendered, field)])
             for task, field in DENSE.items()
         }
-        edits, changed = [], []
-        for i in range(count):
-            task = list(EDITS)[i % len(EDITS)]
-            after, words = S.edit(scenes, i, EDITS[task], generator, rendered)
-            asked = {"caption": words["expression"], "color": words.get("new_color", "")}
-            edits.append((task, {name: asked[name] for name in TASKS[task].words}))
-            changed.append(after)
-        edited = _render_all(S.Scenes.cat(changed), size, f"edits {size}px")
+        changed, records = _choose_edits(scenes, rendered, edits_per_scene, generator)
         texts = {
             "captions": [[S.caption(scenes, i, generator) for _ in range(4)] for i in range(count)],
             "referrals": [S.referring(scenes, rendered, i, generator) for i in range(count)],
-            "edits": edits,
+            "edits": records,
         }
         return coded | {
             "image": to_bytes(rendered.image),
             "instance": rendered.instance.to(torch.uint8),
-            "edited": to_bytes(edited.image),
+            "edited": to_bytes(_render_all(changed, size, f"edits {size}px").image),
             "texts": _text(texts),
         }
 
@@ -98,6 +144,23 @@ class ScenePool:
     def picture(self, index: Tensor) -> Tensor:
         """Scene pictures [B,3,S,S] in [0,1]."""
         return self.image[index].float() / 255
+
+    def edit_pairs(self, records: Sequence[EditRecord]) -> tuple[Tensor, Tensor]:
+        """Source and result pictures [B,3,S,S] in [0,1] of edits, given as records out of `by_edit`."""
+        given = self.picture(torch.tensor([record.scene for record in records]))
+        changed = self.edited[torch.tensor([record.row for record in records])].float() / 255
+        return self._in_order(records, given, changed)
+
+    def edit_latents(self, records: Sequence[EditRecord], encode: Encode) -> tuple[Tensor, Tensor]:
+        """Latents [B,C,S/8,S/8] of what `edit_pairs` gives, kept as `latents` keeps them."""
+        given = self.latents("image", torch.tensor([record.scene for record in records]), encode)
+        changed = self.latents("edited", torch.tensor([record.row for record in records]), encode)
+        return self._in_order(records, given, changed)
+
+    @staticmethod
+    def _in_order(records: Sequence[EditRecord], given: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
+        swapped = torch.tensor([record.swapped for record in records], device=given.device)[:, None, None, None]
+        return torch.where(swapped, changed, given), torch.where(swapped, given, changed)
 
     def draw(self, n: int, size: int, generator: torch.Generator) -> Tensor:
         """n pictures [n,3,size,size] in [0,1], for tasks that need any picture; size is at most the pool's."""
@@ -114,18 +177,22 @@ class ScenePool:
         return pictures[:, :, top : top + size, left : left + size]
 
     @torch.no_grad()
-    def latents(self, name: str, index: Tensor, autoencoder: NanoAutoencoder) -> Tensor:
-        """Latents [B,C,S/8,S/8] of stored pictures: "image", "edited" or a dense task's name.
+    def latents(self, name: str, index: Tensor, encode: Encode) -> Tensor:
+        """Latents [B,C,S/8,S/8] of stored pictures: "image", "edited" (by row) or a dense task's name.
 
-        Each picture is encoded when it is first asked for and kept in half precision; the autoencoder must not change.
+        encode makes latents of pictures [B,3,S,S] in [0,1] and must always be the same: each picture is encoded when it
+        is first asked for, and its latents are kept in half precision.
         """
         stored = {"image": self.image, "edited": self.edited}.get(name, self.coded.get(name))
         assert stored is not None, name
-        if name not in self._latents:
-            shape = (len(self), autoencoder.channels, self.size // 8, self.size // 8)
-            self._latents[name] = torch.full(shape, torch.nan, dtype=torch.half)
-        kept = self._latents[name]
-        missing = index[kept[index, 0, 0, 0].isnan()]
+        known = self._encoded.setdefault(name, torch.zeros(len(stored), dtype=torch.bool, device=stored.device))
+        index = index.to(stored.device)
+        missing = index[~known[index]].unique()
         if len(missing):
-            kept[missing] = autoencoder.encode(stored[missing].float() / 127.5 - 1).half()
-        return kept[index].float()
+            fresh = encode(stored[missing].float() / 255).half()
+            if name not in self._latents:
+                self._latents[name] = fresh.new_empty(len(stored), *fresh.shape[1:])
+            self._latents[name][missing.to(fresh.device)] = fresh
+            known[missing] = True
+        kept = self._latents[name]
+        return kept[index.to(kept.device)].float()

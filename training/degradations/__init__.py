@@ -7,14 +7,32 @@ state gives the same result. A new one is a function in a module beside this and
 
 from collections.abc import Callable
 
-from .holes import inpaint
-from .light import low_light
+from .blur import deblur
+from .drops import raindrop
+from .fading import color_fade
+from .holes import inpaint, outpaint
+from .light import deshadow, flash_reflection, low_light
+from .moire import demoire
 from .noise import denoise
-from .weather import derain
+from .resolution import face, super_resolution
+from .watermark import watermark
+from .weather import dehaze, derain, desnow
 
 DEGRADATIONS: dict[str, Callable] = {
     "denoise": denoise,
     "low_light": low_light,
     "derain": derain,
+    "raindrop": raindrop,
+    "demoire": demoire,
+    "dehaze": dehaze,
+    "deblur": deblur,
+    "desnow": desnow,
+    "deshadow": deshadow,
+    "flash_reflection": flash_reflection,
+    "face": face,
+    "watermark": watermark,
+    "super_resolution": super_resolution,
+    "color_fade": color_fade,
     "inpaint": inpaint,
+    "outpaint": outpaint,
 }

@@ -1,4 +1,4 @@
-"""Missing parts: masks of circles, rectangles and free-form strokes."""
+"""Missing parts: masks of circles, rectangles and free-form strokes, and missing surroundings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import overload
 import torch
 from torch import Tensor
 
-from .common import check_image, uniform
+from .common import check_image, grid, uniform
 
 CIRCLES, RECTANGLES, STROKES, SEGMENTS = 6, 5, 3, 4
 FILLS = (0.0, 1.0, 0.5)
@@ -48,18 +48,98 @@ def inpaint(
         ValueError: wrong shape of the image, a fill outside [0,1], or a coverage not within 0 < low <= high < 1.
     """
     check_image(image)
-    if fill is not None and not 0 <= fill <= 1:
-        raise ValueError(f"fill must lie in [0, 1], found {fill:g}: pass 0 for black or 1 for white")
     b, _, h, w = image.shape
     mask = draw_mask(b, h, w, generator, coverage=coverage)
+    degraded = _filled(image, mask, fill, generator)
+    return (degraded, mask) if return_mask else degraded
+
+
+@overload
+def outpaint(image: Tensor, generator: torch.Generator) -> Tensor: ...
+@overload
+def outpaint(
+    image: Tensor,
+    generator: torch.Generator,
+    *,
+    coverage: tuple[float, float] = ...,
+    fill: float | None = ...,
+    return_mask: bool = ...,
+) -> Tensor | tuple[Tensor, Tensor]: ...
+
+
+def outpaint(
+    image: Tensor,
+    generator: torch.Generator,
+    *,
+    coverage: tuple[float, float] = (0.2, 0.45),
+    fill: float | None = None,
+    return_mask: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Picture of which a rectangle is left: [B,3,H,W] in [0,1], and with return_mask also the mask [B,H,W] bool.
+
+    The mask is True outside the rectangle. A sample loses one to four of its sides.
+
+    Args:
+        image: [B,3,H,W] in [0,1].
+        coverage: smallest and largest share of pixels that a sample loses, met up to a row and a column of pixels.
+        fill: value outside the rectangle in [0,1]; None draws black, white or (less often) mid-grey for each sample.
+        return_mask: return (degraded, mask).
+
+    Raises:
+        ValueError: wrong shape of the image, a fill outside [0,1], or a coverage not within 0 < low <= high < 1.
+    """
+    check_image(image)
+    b, _, h, w = image.shape
+    mask = draw_frame(b, h, w, generator, coverage=coverage)
+    degraded = _filled(image, mask, fill, generator)
+    return (degraded, mask) if return_mask else degraded
+
+
+def draw_frame(
+    batch: int, height: int, width: int, generator: torch.Generator, *, coverage: tuple[float, float] = (0.2, 0.45)
+) -> Tensor:
+    """Everything but a random rectangle: [B,H,W] bool, True outside; at least one pixel stays.
+
+    Raises:
+        ValueError: coverage not within 0 < low <= high < 1.
+    """
+    low, high = _checked(coverage)
+    kept = 1 - uniform(generator, low, high, batch)
+    # Shares of height and width whose product is the area: a third of the samples each keep all of one of them.
+    split = uniform(generator, -0.5, 1.5, batch).clamp(0, 1)
+    inside = [_span(kept**part, side, generator) for part, side in ((split, height), (1 - split, width))]
+    return ~(inside[0][:, :, None] & inside[1][:, None, :])
+
+
+def _span(share: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """An interval of each axis [B,side] bool that is a share [B] of it; half of them touch an end."""
+    length = (share * side).round().clamp(1, side)
+    start = (uniform(generator, -0.5, 1.5, share.shape[0]).clamp(0, 1) * (side - length)).round()
+    place = torch.arange(side, device=share.device)
+    return (place >= start[:, None]) & (place < (start + length)[:, None])
+
+
+def _filled(image: Tensor, mask: Tensor, fill: float | None, generator: torch.Generator) -> Tensor:
+    """Image [B,3,H,W] with a value in place of what the mask [B,H,W] covers; None draws it for each sample."""
+    if fill is not None and not 0 <= fill <= 1:
+        raise ValueError(f"fill must lie in [0, 1], found {fill:g}: pass 0 for black or 1 for white")
+    b = image.shape[0]
     if fill is None:
         weights = torch.tensor(FILL_WEIGHTS, device=generator.device)
         choice = torch.multinomial(weights, b, replacement=True, generator=generator)
         value = torch.tensor(FILLS, device=image.device, dtype=image.dtype)[choice].reshape(b, 1, 1, 1)
     else:
         value = torch.tensor(fill, device=image.device, dtype=image.dtype)
-    degraded = torch.where(mask[:, None], value, image)
-    return (degraded, mask) if return_mask else degraded
+    return torch.where(mask[:, None], value, image)
+
+
+def _checked(coverage: tuple[float, float]) -> tuple[float, float]:
+    low, high = coverage
+    if not 0 < low <= high < 1:
+        raise ValueError(
+            f"coverage must be (low, high) with 0 < low <= high < 1, found {coverage}: pass e.g. (0.25, 0.4)"
+        )
+    return low, high
 
 
 def draw_mask(
@@ -73,14 +153,9 @@ def draw_mask(
     Raises:
         ValueError: coverage not within 0 < low <= high < 1.
     """
-    low, high = coverage
-    if not 0 < low <= high < 1:
-        raise ValueError(
-            f"coverage must be (low, high) with 0 < low <= high < 1, found {coverage}: pass e.g. (0.25, 0.4)"
-        )
+    low, high = _checked(coverage)
     device, short = generator.device, min(height, width)
-    y = ((torch.arange(height, device=device) + 0.5) / short)[None, :, None]
-    x = ((torch.arange(width, device=device) + 0.5) / short)[None, None, :]
+    y, x = grid(height, width, device)
     reach = (height / short, width / short)
     # Per sample either one kind of shape alone or all of them.
     kind = torch.randint(4, (batch,), generator=generator, device=device)

@@ -1,13 +1,15 @@
-"""Sensor noise: additive Gaussian, in part signal dependent."""
+"""Sensor noise: additive Gaussian, in part signal dependent, in part compressed."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from .common import check_image, normal_like, per_sample
+from .common import check_image, chosen, normal_like, per_sample
+from .jpeg import jpeg
 
 POISSON_SHARE = 0.2
+JPEG_SHARE = 0.25
 
 
 def denoise(image: Tensor, generator: torch.Generator, *, sigma: float | Tensor | None = None) -> Tensor:
@@ -16,8 +18,9 @@ def denoise(image: Tensor, generator: torch.Generator, *, sigma: float | Tensor 
     Args:
         image: [B,3,H,W] in [0,1].
         sigma: standard deviation in units of the full scale (50 of 255 is 50 / 255), a number or one for each sample
-            [B]; the noise is then Gaussian. None draws 10/255 to 60/255 and makes a fifth of the samples Poisson-like:
-            variance proportional to the signal, with the same mean variance at middle grey.
+            [B]; the noise is then Gaussian. None draws 10/255 to 60/255, makes a fifth of the samples Poisson-like
+            (variance proportional to the signal, the same at middle grey) and saves a quarter, of either kind, as JPEG
+            of quality 15 to 60.
 
     Raises:
         ValueError: wrong shape of the image, or a sigma that is negative or neither a number nor [B].
@@ -28,10 +31,15 @@ def denoise(image: Tensor, generator: torch.Generator, *, sigma: float | Tensor 
     if sigma is not None:
         return (image + noise * _given(sigma, batch, image)).clamp(0, 1)
     scale = per_sample(generator, 10 / 255, 60 / 255, batch)
-    poisson = per_sample(generator, 0.0, 1.0, batch) < POISSON_SHARE
+    poisson = chosen(generator, POISSON_SHARE, batch)
     if poisson.any():
         noise = torch.where(poisson, noise * (2 * image).clamp_min(0.02).sqrt(), noise)
-    return (image + noise * scale).clamp(0, 1)
+    noisy = (image + noise * scale).clamp(0, 1)
+    quality = per_sample(generator, 15.0, 60.0, batch).flatten()
+    saved = chosen(generator, JPEG_SHARE, batch).flatten()
+    if saved.any():
+        noisy[saved] = jpeg(noisy[saved], quality[saved])
+    return noisy
 
 
 def _given(sigma: float | Tensor, batch: int, image: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,23 +11,32 @@ import tyro
 from tqdm import tqdm
 
 from ...comfyui_pixwizard.solvers import EVALUATIONS
+from .following import follow
 from .measures import MEASURES
-from .photographs import bundled_photographs, folder_photographs
-from .report import contact_sheet, table, write_json
-from .runner import Answerer, Row, Settings, evaluate
-from .samples import OPTIONS, Samples, SceneSet, restoration_samples
+from .questions import SETS, Questions, set_of
+from .report import Failure, contact_sheet, save_failures, table, worst, write_json
+from .runner import Answerer, Outcome, Row, Settings, evaluate, evaluations
+from .samples import Samples
+from .scene_samples import ON_SCENES
+from .sweep import asked_in_all, sweep
+from .sweep import table as sweep_table
+
+LANGUAGE = "unseen_paraphrases"
+# Of each task; a model card shows more kinds of failure that way.
+FAILURES_A_TASK = 2
+SWEEP_SCENES = 16
 
 
 @dataclass
 class Eval:
-    """Measure a model on photographs and on rendered scenes that its training never showed.
+    """Measure a model on photographs, rendered scenes and figures that its training never showed.
 
-    Restoration is judged on photographs: by default 19 crops of the 11 everyday photographs inside scikit-image's
-    wheel, at native resolution; with --photos the centre crop of every picture of a folder, enlarged first (Lanczos)
-    where it is smaller than --size. Reading, grounding and editing are judged on rendered scenes with held-out
-    combinations of colour and shape, and again (column "seen") on fresh scenes with the training's combinations.
-    Degradations, instructions and noise depend on --seed alone. Text-to-image is not measured: it has no truth to
-    compare with.
+    Restoration and painting are judged on photographs: by default 19 crops of the 11 everyday photographs inside
+    scikit-image's wheel, at native resolution; with --photos the centre crop of every picture of a folder, enlarged
+    first (Lanczos) where it is smaller than --size. Everything else is judged on rendered scenes with held-out
+    combinations of colour and shape, and again (column "seen") on fresh scenes with the training's combinations, or on
+    rendered figures. The last row asks every task with words that share no pattern with the training's. Degradations,
+    instructions and noise depend on --seed alone.
     """
 
     model: Annotated[str, tyro.conf.Positional]
@@ -38,11 +46,13 @@ class Eval:
     photos: Path | None = None
     """A folder of photographs that take the place of scikit-image's."""
     tasks: tuple[str, ...] = ()
-    """Tasks to measure; all by default."""
-    n: int = 100
-    """Scenes with held-out combinations, and at most this many photographs."""
-    seen: int = 25
+    """Tasks to measure; all and unseen_paraphrases by default."""
+    n: int = 200
+    """Scenes with held-out combinations, figures, and at most this many photographs."""
+    seen: int = 20
     """Scenes with the training's combinations; 0 leaves them out."""
+    language: int = 8
+    """Sentences of each task for unseen_paraphrases."""
     size: int = 256
     """Side of the crops of photographs, a multiple of 16."""
     scene_size: int = 128
@@ -57,13 +67,20 @@ class Eval:
     """Seed of scenes, degradations, instructions and noise."""
     pictures: Path | None = None
     """Write to this folder a contact sheet for each task: input, output, truth."""
+    failures: Path | None = None
+    """Write the worst answers to this folder, at most two of each task."""
+    worst: int = 10
+    """How many answers --failures writes."""
+    sweep: bool = False
+    """Instead, try a few guidance weights and step counts on 16 samples of each task."""
 
     def run(self) -> int:
         """Measure and print. Raises ValueError for settings or pictures that cannot be used."""
         self.check()
         from ...comfyui_pixwizard.pipeline import PixWizardPipeline  # slow, and not needed for --help
 
-        report = self.measure(PixWizardPipeline.from_pretrained(self.model))
+        pipeline = PixWizardPipeline.from_pretrained(self.model)
+        report = self.try_settings(pipeline) if self.sweep else self.measure(pipeline)
         if self.json is not None:
             self.json.parent.mkdir(parents=True, exist_ok=True)
             write_json(self.json, report)
@@ -71,12 +88,14 @@ class Eval:
 
     def check(self) -> None:
         """Raise ValueError for the first setting that cannot be used."""
-        unknown = [name for name in self.tasks if name not in MEASURES]
+        unknown = [name for name in self.tasks if name not in (*MEASURES, LANGUAGE)]
         if unknown:
-            raise ValueError(f"eval measures {', '.join(MEASURES)}, found {', '.join(unknown)}: leave it out")
+            every = ", ".join((*MEASURES, LANGUAGE))
+            raise ValueError(f"eval measures {every}, found {', '.join(unknown)}: leave it out")
         if self.solver not in EVALUATIONS:
             raise ValueError(f"--solver must be one of {', '.join(EVALUATIONS)}, found {self.solver}: take euler")
-        for name, least in (("n", 1), ("seen", 0), ("batch_size", 1), ("steps", 2)):
+        limits = (("n", 1), ("seen", 0), ("language", 1), ("batch_size", 1), ("steps", 2), ("worst", 1))
+        for name, least in limits:
             if getattr(self, name) is not None and getattr(self, name) < least:
                 option = name.replace("_", "-")
                 raise ValueError(f"--{option} must be at least {least}, found {getattr(self, name)}: raise it")
@@ -89,45 +108,91 @@ class Eval:
 
     def measure(self, pipeline: Answerer) -> dict[str, Any]:
         """Measure a loaded pipeline and print the table; the report, as --json writes it."""
-        started = time.perf_counter()
-        settings = Settings(self.seed, self.steps, self.solver, self.batch_size)
+        started, failures = time.perf_counter(), list[Failure]()
         rows: dict[str, Row] = {}
-        questions = list(self.questions())
-        total = sum(len(samples) + len(seen or ()) for samples, seen in questions)
-        with tqdm(total=total, unit="picture") as bar:
-            for samples, seen in questions:
-                name, clock = samples.task.name, time.perf_counter()
+        asked = self.questions(self.n)
+        seen = self.questions(self.seen, split="train") if self.seen else None
+        with tqdm(total=self._pictures_asked(), unit="picture") as bar:
+            for name in self.chosen():
+                clock = time.perf_counter()
                 bar.set_description(name)
-                rows[name], output = evaluate(pipeline, samples, settings, bar.update)
-                if seen is not None:
-                    rows[name]["seen_combinations"], _ = evaluate(pipeline, seen, settings, bar.update)
+                samples = asked.samples(name)
+                outcome = evaluate(pipeline, samples, self.settings(), bar.update)
+                rows[name] = outcome.row
+                if seen is not None and name in ON_SCENES:
+                    rows[name]["seen_combinations"] = self._again(pipeline, seen.samples(name), bar.update)
                 rows[name]["seconds"] = round(time.perf_counter() - clock, 1)
-                if self.pictures is not None:
-                    self.pictures.mkdir(parents=True, exist_ok=True)
-                    contact_sheet(samples, output).save(self.pictures / f"{name}.png")
+                failures += worst(samples, outcome, FAILURES_A_TASK)
+                self._draw(name, samples, outcome)
+            if not self.tasks or LANGUAGE in self.tasks:
+                bar.set_description(LANGUAGE)
+                clock = time.perf_counter()
+                rows[LANGUAGE] = self.unseen(pipeline, bar.update)
+                rows[LANGUAGE]["seconds"] = round(time.perf_counter() - clock, 1)
+        if self.failures is not None:
+            save_failures(failures, self.failures, self.worst)
         seconds = round(time.perf_counter() - started, 1)
         print(table(rows))
-        print(f"text_to_image is not measured; {seconds:g} s in all")
+        print(f"{sum(row['holds'] for row in rows.values())} of {len(rows)} floors hold; {seconds:g} s in all")
         return {"tasks": rows, "settings": self._settings(), "seconds": seconds}
 
-    def _settings(self) -> dict[str, Any]:
-        fields = {name: value for name, value in vars(self).items() if name not in ("json", "pictures", "tasks")}
-        photos = "scikit-image" if self.photos is None else str(self.photos)
-        return fields | {"photos": photos, "not_measured": ["text_to_image"]}
+    def _again(self, pipeline: Answerer, samples: Samples, advance: Any) -> Row:
+        return evaluate(pipeline, samples, self.settings(), advance).row
 
-    def questions(self) -> Iterator[tuple[Samples, Samples | None]]:
-        """The samples of each task, and those with the combinations of the training where a task is on scenes."""
-        chosen = [name for name in MEASURES if not self.tasks or name in self.tasks]
-        restoration, on_scenes = ([n for n in chosen if (n in OPTIONS) == wanted] for wanted in (True, False))
-        if restoration:
-            if self.photos is None:
-                photographs = bundled_photographs(self.size)[: self.n]
-            else:
-                photographs = folder_photographs(self.photos, self.size, self.n)
-            for name in restoration:
-                yield restoration_samples(name, photographs, self.seed), None
-        if on_scenes:
-            held_out = SceneSet(self.n, self.scene_size, self.seed, "test")
-            seen = SceneSet(self.seen, self.scene_size, self.seed, "train") if self.seen else None
-            for name in on_scenes:
-                yield held_out.samples(name), seen.samples(name) if seen else None
+    def _draw(self, name: str, samples: Samples, outcome: Outcome) -> None:
+        if self.pictures is not None:
+            self.pictures.mkdir(parents=True, exist_ok=True)
+            contact_sheet(samples, outcome.output).save(self.pictures / f"{name}.png")
+
+    def chosen(self) -> list[str]:
+        """The tasks to measure, in the order of the table."""
+        return [name for name in MEASURES if not self.tasks or name in self.tasks]
+
+    def settings(self) -> Settings:
+        """How the model is asked."""
+        return Settings(self.seed, self.steps, self.solver, self.batch_size)
+
+    def questions(self, n: int, split: str = "test") -> Questions:
+        """Where samples come from."""
+        return Questions(n, self.size, self.scene_size, self.seed, self.photos, split)
+
+    def unseen(self, pipeline: Answerer, advance: Any) -> Row:
+        """The row of the paraphrases that training never showed, over all tasks."""
+        from .paraphrases import UNSEEN
+
+        asked = Questions(self.language, self.scene_size, self.scene_size, self.seed + 1, self.photos)
+        groups = [
+            (
+                {name: asked.samples(name).first(self.language) for name in tasks},
+                asked.readings() if kind == "photographs" else {},
+            )
+            for kind, tasks in SETS.items()
+        ]
+        return follow(pipeline, groups, UNSEEN, self.settings(), advance)
+
+    def try_settings(self, pipeline: Answerer) -> dict[str, Any]:
+        """The sweep over guidance and steps: the report, as --json writes it; prints the table."""
+        asked = self.questions(min(self.n, SWEEP_SCENES))
+        asked.size = self.scene_size
+        samples = {name: asked.samples(name).first(SWEEP_SCENES) for name in self.chosen()}
+        found = {}
+        with tqdm(total=asked_in_all(samples.values()), unit="picture") as bar:
+            for name, questions in samples.items():
+                bar.set_description(name)
+                found[name] = sweep(pipeline, questions, self.settings(), bar.update)
+        print(sweep_table(found))
+        return {"tasks": found, "settings": self._settings()}
+
+    def _pictures_asked(self) -> int:
+        """How many pictures the model will be asked for, about: a scene without room for an edit is left out."""
+        total = 0
+        for name in self.chosen():
+            photographs = set_of(name) == "photographs"
+            again = self.seen if name in ON_SCENES else 0
+            total += sum(evaluations(name, n) for n in ((min(self.n, 19) if photographs else self.n), again))
+        return total + (len(MEASURES) * self.language if not self.tasks or LANGUAGE in self.tasks else 0)
+
+    def _settings(self) -> dict[str, Any]:
+        unsaid = ("json", "pictures", "tasks", "failures", "worst", "sweep")
+        fields = {name: value for name, value in vars(self).items() if name not in unsaid}
+        return fields | {"photos": "scikit-image" if self.photos is None else str(self.photos)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ BUNDLED = (
 )
 
 
+@cache
 def bundled_photographs(size: int) -> Tensor:
     """Crops of scikit-image's photographs: [N,3,size,size] in [0,1], 19 of them at 256 px.
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from ...comfyui_pixwizard.tasks import TASKS
 from .measures import MEASURES
 from .samples import Samples, seeded
+from .scores import Score
 
 Row = dict[str, Any]
 Advance = Callable[[int], Any]
+# Where the model reads its own answers, copying and the ceiling are read for this many samples only.
+READ_AT_MOST = 50
 
 
 class Autoencoder(Protocol):
@@ -49,6 +53,7 @@ class Settings:
 
     Attributes:
         steps: points of the time grid; None takes each task's own.
+        guidance: weights (text, image); None takes each task's own.
         batch_size: pictures at a time at 128 px; larger pictures go in smaller batches of about as many pixels.
     """
 
@@ -56,11 +61,27 @@ class Settings:
     steps: int | None = None
     solver: str = "euler"
     batch_size: int = 32
+    guidance: tuple[float, float] | None = None
 
     def batch(self, samples: Samples) -> int:
         """Pictures at a time for these samples."""
         height, width = samples.source.shape[-2:]
         return max(1, min(self.batch_size, self.batch_size * 128**2 // (height * width)))
+
+
+@dataclass
+class Outcome:
+    """What became of the samples of one task.
+
+    Attributes:
+        row: the line of the table.
+        output: [N,3,H,W] in [0,1], the model's answers.
+        each: [N] how far each answer goes from copying (0) to the ceiling (1); below 0 where it does harm.
+    """
+
+    row: Row
+    output: Tensor
+    each: Tensor
 
 
 @torch.no_grad()
@@ -74,49 +95,95 @@ def answers(pipeline: Answerer, samples: Samples, settings: Settings, advance: A
             sentences,
             steps=settings.steps or task.steps,
             solver=settings.solver,
-            guidance=task.guidance,
+            guidance=settings.guidance or task.guidance,
             generator=[seeded("eval", settings.seed, "noise", task.name, start + i) for i in range(len(source))],
         )
-        parts.append(picture.float().cpu() / 2 + 0.5)
+        parts.append(finished(pipeline, samples, picture.float().cpu() / 2 + 0.5, start))
         advance(len(sentences))
     return torch.cat(parts)
 
 
-@torch.no_grad()
-def round_trip(autoencoder: Autoencoder, pictures: Tensor, batch_size: int) -> Tensor:
-    """Pictures [N,3,H,W] in [0,1] after the autoencoder: the best that a model which answers in latents can do."""
-    parts = [autoencoder.decode(autoencoder.encode(part * 2 - 1)) for part in pictures.split(batch_size)]
-    return torch.cat(parts).float().cpu() / 2 + 0.5
+def finished(pipeline: Answerer, samples: Samples, pictures: Tensor, start: int = 0) -> Tensor:
+    """Pictures in [0,1] as the pipeline hands them out: its `finish` restores what a task must not change.
 
-
-def row(samples: Samples, output: Tensor, coded: Tensor) -> Row:
-    """One line of the result.
-
-    Args:
-        output: [N,3,H,W] in [0,1], the model's answers.
-        coded: [N,3,H,W] in [0,1], the true pictures after the autoencoder.
-
-    Returns:
-        metric, value, baseline (the input copied as the answer), ceiling, n, floor, target, holds, lower_is_better, and
-        further figures of the model's answers; of restorations also the ceiling's PSNR. A figure that is not finite
-        is None.
+    pictures belong to the samples from `start` on. The same is done to the model's answers and to the ceiling.
     """
-    measure = MEASURES[samples.task.name]
-    value, figures = measure.score(samples, output)
-    baseline, _ = measure.score(samples, samples.source)
-    ceiling, best = measure.score(samples, coded)
-    if "output_psnr" in best:
-        figures["ceiling_psnr"] = best["output_psnr"]
-    figures = {"value": value, "baseline": baseline, "ceiling": ceiling, "target": measure.aim(ceiling)} | figures
-    finite = {name: figure if math.isfinite(figure) else None for name, figure in figures.items()}
-    fixed = {"metric": measure.metric, "n": len(samples), "floor": measure.floor, "holds": measure.holds(value)}
+    finish = getattr(pipeline, "finish", None)
+    if finish is None:
+        return pictures
+    source = samples.source[start : start + len(pictures)]
+    return finish(samples.task.name, source * 2 - 1, pictures * 2 - 1).float().cpu() / 2 + 0.5
+
+
+@torch.no_grad()
+def referenced(pipeline: Answerer, samples: Samples, settings: Settings) -> Samples:
+    """The samples with the reference that the pipeline's own `read_label` finds marks against."""
+    from ...comfyui_pixwizard.pipeline import COMPARED  # slow, and not needed for --help
+
+    round_trip = getattr(pipeline, "round_trip", None)
+    if samples.task.kind not in COMPARED or round_trip is None:
+        return samples
+    parts = [round_trip(part * 2 - 1).float().cpu() / 2 + 0.5 for part in samples.source.split(settings.batch(samples))]
+    return replace(samples, reference=torch.cat(parts))
+
+
+@torch.no_grad()
+def ceiling(pipeline: Answerer, samples: Samples, settings: Settings) -> Tensor:
+    """The true pictures after the autoencoder [N,3,H,W] in [0,1]: the best that answers in latents can be."""
+    autoencoder, size, parts = pipeline.autoencoder, settings.batch(samples), []
+    for start in range(0, len(samples), size):
+        coded = autoencoder.decode(autoencoder.encode(samples.truth[start : start + size] * 2 - 1))
+        parts.append(finished(pipeline, samples, coded.float().cpu() / 2 + 0.5, start))
+    return torch.cat(parts)
+
+
+def reading(
+    pipeline: Answerer, samples: Samples, pictures: Tensor, settings: Settings, advance: Advance
+) -> tuple[Samples, Tensor]:
+    """Pictures as they are scored: as they are, or as the model reads them; and the samples they belong to."""
+    name = MEASURES[samples.task.name].reads
+    samples = samples.first(len(pictures))
+    if not name:
+        return samples, pictures
+    task = TASKS[name]
+    asked = [task.instruction(seeded("eval", settings.seed, "reading", name, i)) for i in range(len(pictures))]
+    own = Settings(settings.seed, None, settings.solver, settings.batch_size)
+    question = Samples(task, asked, pictures.clamp(0, 1), pictures, samples.label, samples.words, samples.index)
+    return samples, answers(pipeline, question, own, advance)
+
+
+def evaluations(task: str, n: int) -> int:
+    """How many pictures `evaluate` asks the model for, given n samples of a task."""
+    return n + (n + 2 * min(n, READ_AT_MOST) if MEASURES[task].reads else 0)
+
+
+def row(samples: Samples, value: Score, baseline: Score, best: Score) -> Row:
+    """One line of the result: metric, value, baseline (the input copied as the answer), ceiling, n, floor, target,
+    holds, lower_is_better, and further figures of the model's answers; of restorations also the ceiling's PSNR. A
+    figure that is not finite is None.
+    """
+    measure, figures = MEASURES[samples.task.name], dict(value.figures)
+    if "output_psnr" in best.figures:
+        figures["ceiling_psnr"] = best.figures["output_psnr"]
+    if len(best.each) < len(samples):
+        figures["baseline_and_ceiling_n"] = len(best.each)
+    main = {"value": value.value, "baseline": baseline.value, "ceiling": best.value, "target": measure.aim(best.value)}
+    finite = {name: figure if math.isfinite(figure) else None for name, figure in (main | figures).items()}
+    fixed = {"metric": measure.metric, "n": len(samples), "floor": measure.floor, "holds": measure.holds(value.value)}
     order = ("metric", "value", "baseline", "ceiling", "n", "floor", "target", "holds")
     every = fixed | finite
     return {name: every.pop(name) for name in order} | {"lower_is_better": measure.lower_is_better} | every
 
 
-def evaluate(pipeline: Answerer, samples: Samples, settings: Settings, advance: Advance) -> tuple[Row, Tensor]:
-    """The line of one task, and the answers [N,3,H,W] in [0,1]."""
+def evaluate(pipeline: Answerer, samples: Samples, settings: Settings, advance: Advance) -> Outcome:
+    """Ask, score and compare with copying and with the ceiling."""
+    samples = referenced(pipeline, samples, settings)
+    measure, few = MEASURES[samples.task.name], samples
+    if measure.reads:
+        few = samples.first(READ_AT_MOST)
     output = answers(pipeline, samples, settings, advance)
-    coded = round_trip(pipeline.autoencoder, samples.truth, settings.batch(samples))
-    return row(samples, output, coded), output
+    pictures = (samples, output), (few, few.source), (few, ceiling(pipeline, few, settings))
+    value, baseline, best = (measure.score(*reading(pipeline, *pair, settings, advance)) for pair in pictures)
+    span = best.value - baseline.value
+    each = (value.each.double() - baseline.value) / (span if abs(span) > 1e-9 else 1e-9)
+    return Outcome(row(samples, value, baseline, best), output, each)

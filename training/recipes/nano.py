@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
+import tyro
 from tokenizers import Tokenizer
+from tqdm import tqdm
 
 from ...comfyui_pixwizard.components import PIPELINE_FILE
 from ...comfyui_pixwizard.config import PixWizardConfig
@@ -18,7 +21,10 @@ from ...comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
 from ...comfyui_pixwizard.safe_files import replaced
 from ...comfyui_pixwizard.tasks import TASKS
-from ..data.mixture import Draw, Mixture
+from ..data.builders import BUILDERS
+from ..data.figure_pool import FacePool, FigurePool
+from ..data.material import Draw, Material
+from ..data.mixture import Mixture, common_count, with_generation
 from ..data.photos import PhotoPool
 from ..data.pools import LeafPool
 from ..data.scene_pool import ScenePool
@@ -26,21 +32,20 @@ from ..scenes import CLASS_NAMES, DEPTH_RANGE
 from ..trainer import Trainer, TrainerConfig
 from .autoencoder import AutoencoderStage
 from .towers import NanoModel, train_bpe
-from .transformer import FlowStage
+from .transformer import FlowStage, has_bfloat16
 
-WEIGHTS = {
-    "denoise": 0.6,
-    "low_light": 0.3,
-    "derain": 0.4,
-    "inpaint": 1.5,
-    "depth": 1.3,
-    "normal": 1.2,
-    "segmentation": 1.8,
-    "referring_segmentation": 3.0,
-    "edit_remove": 0.3,
-    "edit_recolor": 0.4,
-    "text_to_image": 0.5,
+# Stage 2: what is far from its floor, or serves many, more often than what is nearly free.
+WEIGHTS = dict.fromkeys(TASKS, 1.0) | {
+    "inpaint": 2.0,
+    "depth": 2.0,
+    "normal": 2.0,
+    "segmentation": 2.5,
+    "referring_segmentation": 2.5,
+    "referring_mask": 2.0,
+    "referring_box": 2.0,
 }
+# The paper's share of text-to-image in stage 2 is 0.5; a model of this size forgets how to read with it.
+GENERATION_SHARE = 0.08
 
 
 def blend(*draws: tuple[float, Draw]) -> Draw:
@@ -55,55 +60,75 @@ def blend(*draws: tuple[float, Draw]) -> Draw:
     return draw
 
 
-def corpus(scenes: ScenePool, seed: int = 0, sentences: int = 20_000) -> list[str]:
-    """Instructions of all tasks, to learn word pieces from."""
+def corpus(material: Material, seed: int = 0, each: int = 400) -> list[str]:
+    """Instructions of all tasks as training has them, to learn word pieces from."""
     generator = torch.Generator().manual_seed(seed)
-    texts = []
-    for k in range(sentences):
-        task, i = list(TASKS.values())[k % len(TASKS)], k % len(scenes)
-        words = {"caption": scenes.captions[i][k % 4]} | scenes.edits[i][1]
-        texts.append(task.instruction(generator, **{w: words.get(w, scenes.captions[i][0]) for w in task.words}))
-    return texts
+    every = [BUILDERS[task](material, 8, generator) for task in tqdm(TASKS, desc="sentences") for _ in range(each // 8)]
+    return [sentence for pairs in every for sentence in pairs.sentences]
 
 
 @dataclass
 class NanoRecipe:
-    """Sizes and lengths of a run of the bundled model.
+    """Train the bundled model from nothing, or go on with a run.
 
-    Attributes:
-        folder: where pools, checkpoints and the exported model lie.
-        minutes: how long transformer and towers train in this call; the stages before run to their own lengths once.
-        photos: a folder of photographs that join the dead leaves (the bundled model has none).
-        start: a model ("nano" or a folder) whose weights a new run begins with, instead of nothing.
-        autoencoder_minutes: length of the autoencoder's training in all.
-        batch_size: samples at 128 px; at 256 px a quarter of it.
-        large_share: share of batches at 256 px.
-        times: how the flow's t is drawn; few-step sampling evaluates early times most, so they are drawn more often.
+    Everything is rendered on the way; no data and no download are needed. Stop it with Ctrl-C, run the same command
+    again and it goes on. The result lies in FOLDER/export and is used with `pixwizard run --model FOLDER/export`.
     """
 
+    minutes: float = 180.0
+    """Minutes of training of transformer and encoders in this call, at most what is left of the plan; 0 exports what
+    the folder holds. A plan can be trained in pieces of any length."""
+    plan: float = 180.0
+    """Minutes of the whole training: stage 1 shows every task equally often, stage 2 by weight while the rate falls."""
+    stage_1: float = 0.5
+    """Share of the plan that is stage 1."""
     folder: Path = Path("runs/nano")
-    minutes: float = 60.0
+    """Where the run keeps its pools, checkpoints and result."""
     photos: Path | None = None
+    """A folder of photographs that join the rendered pictures (the bundled model has seen none)."""
     start: str | None = None
+    """A model, nano or a folder, whose weights a new run begins with, instead of nothing."""
     autoencoder_minutes: float = 14.0
-    sheets: int = 160
+    """Minutes of training of the autoencoder, once."""
     scenes: int = 9000
+    """Rendered scenes at 128 px."""
     large_scenes: int = 600
-    batch_size: int = 24
-    large_share: float = 0.2
+    """Rendered scenes at 256 px."""
+    figures: int = 3000
+    """Rendered pictures of people at 128 px; at 256 px a tenth."""
+    faces: int = 1500
+    """Drawn faces at 128 px; at 256 px a tenth."""
+    sheets: int = 160
+    """Dead-leaves sheets of 768 px."""
+    batch_size: int = 48
+    """Samples of a step at 128 px; at 256 px a quarter."""
+    large_share: float = 0.15
+    """Share of steps at 256 px."""
     lr: float = 1e-3
-    cooldown: float = 0.9
-    times: str = "shift_0.2"
+    """Peak learning rate."""
+    cooldown: float = 0.5
+    """Share of the plan, at its end, over which the learning rate falls to zero."""
+    generation: float = GENERATION_SHARE
+    """Share of text-to-image in stage 2."""
+    times: Literal["uniform", "lognorm", "shift_0.2"] = "shift_0.2"
+    """How the flow's t is drawn; sampling in few steps evaluates early times most, so they are drawn more often."""
     seed: int = 0
-    weights: dict[str, float] = field(default_factory=lambda: dict(WEIGHTS))
+    """Seed of weights and batches."""
+    weights: Annotated[dict[str, float], tyro.conf.Suppress] = field(default_factory=lambda: dict(WEIGHTS))
 
     def run(self) -> bool:
         """Train and export to `folder`/export; False when a signal ended it early.
 
         Raises:
-            ValueError: the folder holds a run of other sizes, or photos is not a folder of pictures.
+            ValueError: negative lengths, a folder that holds a run of other sizes, or photos that is no folder of
+                pictures.
             TrainingError: the loss is not finite.
         """
+        if self.minutes < 0 or self.plan <= 0:
+            raise ValueError(
+                f"--minutes cannot be negative and --plan is positive, found {self.minutes:g} and {self.plan:g}: "
+                "give the length of this call and of the whole training"
+            )
         torch.manual_seed(self.seed)
         given = self._given()
         self._pools()
@@ -131,11 +156,17 @@ class NanoRecipe:
     def _pools(self) -> None:
         pools = self.folder / "pools"
         self.leaves = leaves = LeafPool(pools, self.sheets)
-        self.scenes_128 = ScenePool(pools, self.scenes, 128)
-        self.scenes_256 = ScenePool(pools, self.large_scenes, 256)
         self.pictures: Draw = leaves.draw
         if self.photos is not None:
             self.pictures = blend((0.5, leaves.draw), (0.5, PhotoPool(self.photos).draw))
+        self.small = self._material(pools, 128, self.scenes, self.figures, self.faces)
+        self.large = self._material(pools, 256, self.large_scenes, self.figures // 10, self.faces // 10)
+
+    def _material(self, pools: Path, size: int, scenes: int, figures: int, faces: int) -> Material:
+        drawn = ScenePool(pools, scenes, size)
+        people = FigurePool(pools, max(figures, 1), size, backdrop=self.leaves.draw)
+        clean = blend((0.8, self.pictures), (0.15, drawn.draw), (0.05, people.draw))
+        return Material(size, clean, drawn, people, FacePool(pools, max(faces, 1), size))
 
     def _autoencoder(self) -> bool:
         torch.manual_seed(self.seed)
@@ -144,8 +175,8 @@ class NanoRecipe:
         self.autoencoder.start_from_components(start * 2 - 1)
         sources: list[tuple[float, Draw]] = [
             (0.75, self.pictures),
-            (0.1, self.scenes_256.draw),
-            (0.15, self.scenes_256.draw_labels),
+            (0.1, self.large.scenes.draw),
+            (0.15, self.large.scenes.draw_labels),
         ]
         stage = AutoencoderStage(self.autoencoder, sources)
         trainer = Trainer(
@@ -163,31 +194,41 @@ class NanoRecipe:
     def _word_pieces(self) -> Tokenizer:
         path = self.folder / "tokenizer.json"
         if not path.exists():
-            pieces = train_bpe(corpus(self.scenes_128))
+            pieces = train_bpe(corpus(self.small))
             with replaced(path) as file:
                 file.write(pieces.to_str().encode())
         return Tokenizer.from_file(str(path))
 
     def _transformer(self, model: NanoModel) -> bool:
-        def mixture(scenes: ScenePool, size: int) -> Mixture:
-            clean = blend((0.85, self.pictures), (0.15, scenes.draw))
-            return Mixture(self.autoencoder, scenes, clean, self.weights, size)
-
-        stage = FlowStage(
-            model,
-            [
-                (1 - self.large_share, self.batch_size, mixture(self.scenes_128, 128)),
-                (self.large_share, self.batch_size // 4, mixture(self.scenes_256, 256)),
-            ],
-            times=self.times,
-        )
         config = TrainerConfig(lr=self.lr, vector_lr=6.0, cooldown=self.cooldown, seed=self.seed, warmup=150)
-        trainer = Trainer(stage, self.folder / "transformer", config)
+        trainer, done = Trainer(self._stage(model, common_count()), self.folder / "transformer", config), True
         trainer.resume()
-        done = trainer.run(minutes=self.minutes) if self.minutes else True
+        stages = (self.plan * self.stage_1, common_count()), (self.plan, self._stage_2())
+        ends = trainer.seconds / 60 + self.minutes
+        for until, weights in stages:
+            left = min(until, ends) - trainer.seconds / 60
+            if left > 0 and done:
+                trainer.stage = self._stage(model, weights)
+                done = trainer.run(minutes=left, plan_minutes=self.plan)
         trainer.load_average()
         self.export(model, trainer)
         return done
+
+    def _stage_2(self) -> dict[str, float]:
+        return with_generation(self.weights, self.generation)
+
+    def _stage(self, model: NanoModel, weights: dict[str, float]) -> FlowStage:
+        bfloat16 = has_bfloat16()
+        small, large = (Mixture(self.autoencoder, m, weights, bfloat16) for m in (self.small, self.large))
+        return FlowStage(
+            model,
+            [
+                (1 - self.large_share, self.batch_size, small),
+                (self.large_share, max(self.batch_size // 4, 1), large),
+            ],
+            times=self.times,
+            bfloat16=bfloat16,
+        )
 
     def export(self, model: NanoModel, trainer: Trainer) -> Path:
         """Write the averaged weights as a pipeline folder."""

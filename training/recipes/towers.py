@@ -56,6 +56,9 @@ class NanoModel(nn.Module):
     ):
         super().__init__()
         self.transformer, self.text, self.task, self.vision = transformer, text, task, vision
+        for tower in (text, task, vision):
+            # Plain attention: the fused kernel's backward is several times slower on a CPU in bfloat16.
+            tower.model.set_attn_implementation("eager")
 
     @classmethod
     def build(cls, bpe: Tokenizer, config: PixWizardConfig, seed: int = 0) -> NanoModel:

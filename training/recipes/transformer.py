@@ -31,12 +31,19 @@ class Dropout:
         return both | ((u >= self.both) & (u < self.both + self.text)), both | (u > 1 - self.image)
 
 
+def has_bfloat16() -> bool:
+    """Whether this CPU multiplies in bfloat16: five times as fast as in float32 where it does, slower where not."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in names)
+
+
 class FlowStage:
     """Flow matching over one or more mixtures (one a size); each batch comes from one of them.
 
     Args:
         mixtures: (share, batch size, mixture).
         times: how t is drawn, see `flow.sample_times`.
+        bfloat16: run the network under autocast; weights, gradients and the loss stay in float32.
     """
 
     name = "transformer"
@@ -47,8 +54,10 @@ class FlowStage:
         mixtures: Sequence[tuple[float, int, Mixture]],
         dropout: Dropout | None = None,
         times: str = "uniform",
+        bfloat16: bool = False,
     ):
         self.model, self.mixtures, self.dropout, self.times = model, mixtures, dropout or Dropout(), times
+        self.bfloat16 = bfloat16
 
     def batch(self, generator: torch.Generator) -> Batch:
         shares = torch.tensor([share for share, _, _ in self.mixtures])
@@ -66,7 +75,9 @@ class FlowStage:
         sentences = ["" if drop else s for drop, s in zip(no_text.tolist(), batch.sentences, strict=True)]
         x = interpolate(noise, target, t)
         assert isinstance(x, Tensor), "tensors go in"
-        losses = flow_loss(self.model.velocity(x, t, source, batch.picture, sentences, no_image), noise, target)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            velocity = self.model.velocity(x, t, source, batch.picture, sentences, no_image)
+        losses = flow_loss(velocity.float(), noise, target)
         # Saturated label pictures have latents of six times a photograph's power: without this they own the gradient.
         power = (1 + target.square().mean((1, 2, 3))) / 2
         return (losses / power).mean(), self._records(batch, losses.detach(), t, no_text | no_image)
@@ -83,5 +94,6 @@ class FlowStage:
         for task, value, part, drop in zip(batch.tasks, losses.tolist(), bins, dropped.tolist(), strict=True):
             if not drop:
                 add(f"task/{task}", value)
+                add(f"task/{task}/t{part}", value)
                 add(f"t/{part}", value)
         return sums

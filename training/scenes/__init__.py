@@ -1,8 +1,17 @@
-"""Rendered scenes with exact depth, normals, masks, captions, referring expressions and edit pairs."""
+"""Rendered scenes with exact depth, normals, masks, captions, referring expressions and edits."""
 
+from .editing import EDIT_TASKS as EDIT_TASKS
 from .editing import EDITS as EDITS
+from .editing import SWAPPED as SWAPPED
+from .editing import NoRoom as NoRoom
 from .editing import edit as edit
+from .editing import task_words as task_words
 from .parameters import Scenes as Scenes
+from .picture_edits import STYLES as STYLES
+from .picture_edits import restyle as restyle
+from .picture_edits import style_edit as style_edit
+from .picture_edits import text_edit as text_edit
+from .picture_edits import write as write
 from .renderer import Labels as Labels
 from .renderer import Render as Render
 from .renderer import labels as labels

@@ -30,10 +30,12 @@ _CANDIDATES = 96
 _CHECK_SIDE = 48  # pixels of the label pictures that decide whether solids are seen
 _MIN_SHARE, _MIN_SEEN = 0.011, 0.5  # above the thresholds of `referring`, so that other sizes of picture agree
 _MAX_ROUNDS = 60
+# Half width over the radius that SIZE_RANGES speak of, by shape.
+RADIUS_SHARE = (1.0, 0.85, 0.8, 1.0)
 
 
 @dataclass
-class _Draw:
+class Draw:
     """Random numbers of one generator, on its device."""
 
     generator: torch.Generator
@@ -57,7 +59,7 @@ def color_table(table: dict[str, tuple[float, float, float]], device: torch.devi
 
 def jitter_color(rgb: Tensor, generator: torch.Generator, amount: float = 1.0) -> Tensor:
     """A colour [...,3] that bears the same name: brightness by up to 10 %, channels by up to 0.03 (times amount)."""
-    draw = _Draw(generator)
+    draw = Draw(generator)
     gain = draw.uniform(*rgb.shape[:-1], 1, low=1 - 0.1 * amount, high=1 + 0.1 * amount)
     return (rgb * gain + draw.uniform(*rgb.shape, low=-0.03 * amount, high=0.03 * amount)).clamp(0, 1)
 
@@ -67,7 +69,7 @@ def shade_of(rgb: Tensor, factor: Tensor) -> Tensor:
     return rgb * factor
 
 
-def _pairs(draw: _Draw, n: int, test: bool) -> tuple[Tensor, Tensor]:
+def _pairs(draw: Draw, n: int, test: bool) -> tuple[Tensor, Tensor]:
     """Shapes and colours [N,K]: in training none is held out; in test place 0 always is. Place 0's pair is unique."""
     every = [(color, shape) for color in range(len(COLORS)) for shape in range(len(SHAPES))]
     held = torch.tensor([is_held_out(*pair) for pair in every], device=draw.generator.device)
@@ -82,7 +84,14 @@ def _pairs(draw: _Draw, n: int, test: bool) -> tuple[Tensor, Tensor]:
     return chosen[..., 1], chosen[..., 0]
 
 
-def _extents(draw: _Draw, shape: Tensor) -> tuple[Tensor, Tensor]:
+def extent_of(shape: int, radius: float) -> Tensor:
+    """[3] half width, height and half depth of a solid of mean proportions (a box is a cube); radius in metres."""
+    half = RADIUS_SHARE[shape] * radius
+    height = {CYLINDER: 2.1 * radius, CONE: 2.3 * radius}.get(shape, 2 * half)
+    return torch.tensor([half, height, half])
+
+
+def _extents(draw: Draw, shape: Tensor) -> tuple[Tensor, Tensor]:
     """Sizes [N,K] and extents [N,K,3]; half of the boxes are exact cubes."""
     n = shape.shape[0]
     size = draw.choice([0.5, 0.5], n, MAX_SOLIDS)
@@ -99,7 +108,7 @@ def _extents(draw: _Draw, shape: Tensor) -> tuple[Tensor, Tensor]:
     return size, torch.stack((half, height, depth), -1)
 
 
-def _camera(draw: _Draw, n: int) -> tuple[Tensor, Tensor]:
+def _camera(draw: Draw, n: int) -> tuple[Tensor, Tensor]:
     """Camera [N,3] and the z-depth [N] of the ground at the lower edge of a square picture, 1.5 to 2.4 m."""
     half_view = draw.uniform(n, low=math.radians(20), high=math.radians(27))
     pitch = draw.uniform(n, low=math.radians(12), high=math.radians(26))
@@ -113,7 +122,7 @@ def _footing(extent: Tensor, shape: Tensor) -> Tensor:
     return torch.where(shape == BOX, torch.hypot(extent[..., 0], extent[..., 2]), extent[..., 0])
 
 
-def _candidates(draw: _Draw, camera: Tensor, near: Tensor, wall: Tensor, radius: Tensor) -> Tensor:
+def _candidates(draw: Draw, camera: Tensor, near: Tensor, wall: Tensor, radius: Tensor) -> Tensor:
     """[N,C,2] places X, Z, spread evenly over the picture's width and over the logarithm of depth."""
     n, device = len(camera), camera.device
     height, pitch, focal = (part[:, None] for part in camera.unbind(-1))
@@ -136,7 +145,21 @@ def _discs(camera: Tensor, place: Tensor, extent: Tensor) -> tuple[Tensor, Tenso
     return torch.stack((x, up, radius), -1) * (focal / depth)[..., None], depth
 
 
-def _place(draw: _Draw, camera: Tensor, near: Tensor, wall: Tensor, shape: Tensor, extent: Tensor, wanted: Tensor):  # type: ignore[no-untyped-def]
+def has_room(scene: Scenes, k: int) -> bool:
+    """Whether solid k of a batch of length 1 lies in the frame, clear of the other solids and before the wall.
+
+    The rules are those by which `sample_scenes` finds places, with margins a little smaller.
+    """
+    radius, place, wall = _footing(scene.extent, scene.shape)[0], scene.position[0], scene.wall[0]
+    disc, _ = _discs(scene.camera[0], place[k], scene.extent[0, k])
+    in_frame = (disc[:2].abs() + 0.8 * disc[2]).amax() < 0.5 and disc[2] > 0.06
+    to_wall = place[k, 0] * wall[1].sin() + (place[k, 1] + wall[0]) * wall[1].cos()
+    apart = (place - place[k]).norm(dim=-1) > radius + radius[k] + 0.02
+    apart[k] = True
+    return bool(in_frame and to_wall > radius[k] + 0.05 and (apart | ~scene.present[0]).all())
+
+
+def _place(draw: Draw, camera: Tensor, near: Tensor, wall: Tensor, shape: Tensor, extent: Tensor, wanted: Tensor):  # type: ignore[no-untyped-def]
     """Positions [N,K,2] and which solids found one [N,K]: in the frame, apart, before the wall, not hidden."""
     n = len(camera)
     radius = _footing(extent, shape)
@@ -162,7 +185,7 @@ def _place(draw: _Draw, camera: Tensor, near: Tensor, wall: Tensor, shape: Tenso
     return position, placed
 
 
-def _light(draw: _Draw, n: int) -> tuple[Tensor, Tensor, Tensor]:
+def _light(draw: Draw, n: int) -> tuple[Tensor, Tensor, Tensor]:
     """A light from the viewer's side of the wall, 30 to 65 degrees high, and ambient light; total about 1."""
     azimuth = draw.uniform(n, low=math.radians(-85), high=math.radians(85))
     height = draw.uniform(n, low=math.radians(30), high=math.radians(65))
@@ -173,14 +196,14 @@ def _light(draw: _Draw, n: int) -> tuple[Tensor, Tensor, Tensor]:
     return towards, direct * tint * 1.1, ambient * (2 - tint)
 
 
-def _frames(draw: _Draw, kind: Tensor, low: float, high: float, turned: bool) -> Tensor:
+def _frames(draw: Draw, kind: Tensor, low: float, high: float, turned: bool) -> Tensor:
     n = len(kind)
     angle = draw.uniform(n, low=-math.pi, high=math.pi) * turned
     offset = draw.uniform(n, 2, low=0.0, high=32.0)
     return torch.cat((draw.uniform(n, 1, low=low, high=high), angle[:, None], offset), -1)
 
 
-def _backdrop_colors(draw: _Draw, n: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def backdrop_colors(draw: Draw, n: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Two different backdrop colours a scene: indices [N,2] and jittered sRGB [N,2,3]."""
     first = draw.integers(n, high=len(BACKDROPS))
     second = (first + 1 + draw.integers(n, high=len(BACKDROPS) - 1)) % len(BACKDROPS)
@@ -188,21 +211,21 @@ def _backdrop_colors(draw: _Draw, n: int, device: torch.device) -> tuple[Tensor,
     return color, jitter_color(color_table(BACKDROPS, device)[color], draw.generator, 0.6)
 
 
-def _sky(draw: _Draw, n: int) -> Tensor:
+def sky_colors(draw: Draw, n: int) -> Tensor:
     """[N,2,3]: zenith blue and the white of horizon and clouds."""
     device = draw.generator.device
     base = torch.tensor([[0.36, 0.58, 0.90], [0.90, 0.94, 0.98]], device=device).expand(n, 2, 3)
     return jitter_color(base, draw.generator)
 
 
-def _backdrops(draw: _Draw, n: int) -> dict[str, Tensor]:
+def _backdrops(draw: Draw, n: int) -> dict[str, Tensor]:
     device = draw.generator.device
     ground = draw.integers(n, high=len(GROUNDS))
     background = draw.integers(n, high=len(BACKGROUNDS))
-    ground_color, ground_rgb = _backdrop_colors(draw, n, device)
-    background_color, background_rgb = _backdrop_colors(draw, n, device)
+    ground_color, ground_rgb = backdrop_colors(draw, n, device)
+    background_color, background_rgb = backdrop_colors(draw, n, device)
     is_sky = background >= FIRST_SKY
-    background_rgb = torch.where(is_sky[:, None, None], _sky(draw, n), background_rgb)
+    background_rgb = torch.where(is_sky[:, None, None], sky_colors(draw, n), background_rgb)
     # A sky is a far upright plane; walls are nearer and may stand at an angle.
     distance = torch.where(is_sky, draw.uniform(n, low=10.0, high=11.5), draw.uniform(n, low=5.0, high=9.0))
     yaw = torch.where(is_sky, 0.0, draw.uniform(n, low=-0.3, high=0.3))
@@ -219,7 +242,7 @@ def _backdrops(draw: _Draw, n: int) -> dict[str, Tensor]:
     }
 
 
-def _draw_scenes(draw: _Draw, n: int, test: bool) -> Scenes:
+def _draw_scenes(draw: Draw, n: int, test: bool) -> Scenes:
     device = draw.generator.device
     shape, color = _pairs(draw, n, test)
     size, extent = _extents(draw, shape)
@@ -271,7 +294,7 @@ def sample_scenes(n: int, generator: torch.Generator, split: str = "train") -> S
         raise ValueError(f'split must be "train" or "test", found {split!r}; choose one of the two')
     if n < 1:
         raise ValueError(f"the number of scenes must be at least 1, found {n}; ask for one or more")
-    draw, kept, missing = _Draw(generator), [], n
+    draw, kept, missing = Draw(generator), [], n
     for _ in range(_MAX_ROUNDS):
         scenes = _draw_scenes(draw, math.ceil(missing * 1.3) + 1, split == "test")
         present = scenes.present & _seen(scenes)

@@ -30,6 +30,9 @@ SIDE_MARGIN = 0.1  # of the picture's width, between the centres of what is seen
 NEAR_MARGIN = 0.35  # metres, both between axes and between mean depths of what is seen
 LARGE_MARGIN = 1.2  # factor, both in size and in pixels
 
+# Mean columns that make a side true, from 0 left to 1 right; the gaps keep near misses out.
+_SIDES = ((0.0, 0.36, "on the left"), (0.4, 0.6, "in the middle"), (0.64, 1.0, "on the right"))
+
 _FLOORS = ("floor", "ground")
 _ANY = ("object", "solid", "thing")
 
@@ -88,7 +91,8 @@ def solids(scenes: Scenes, i: int) -> list[Solid]:
     return found
 
 
-def _article(phrase: str) -> str:
+def article(phrase: str) -> str:
+    """A noun phrase with its indefinite article."""
     return f"an {phrase}" if phrase[0] in "aeiou" else f"a {phrase}"
 
 
@@ -107,8 +111,14 @@ def _noun(choose: Chooser, group: Sequence[Solid], size: bool, texture: bool) ->
     words.append(first.color)
     word = _shape_word(choose, group)
     if len(group) == 1:
-        return _article(" ".join([*words, word]))
+        return article(" ".join([*words, word]))
     return " ".join([COUNTS[len(group)], *words, PLURALS.get(word, f"{word}s")])
+
+
+def describe(scenes: Scenes, i: int, place: int, generator: torch.Generator, *, full: bool) -> str:
+    """The solid at a place of scene i as in "a blue cone"; full: with its size and its texture unless that is plain."""
+    solid = next(solid for solid in solids(scenes, i) if solid.place == place)
+    return _noun(Chooser(generator), [solid], size=full, texture=full)
 
 
 def _listed(phrases: Sequence[str]) -> str:
@@ -132,13 +142,13 @@ def _behind(scenes: Scenes, i: int, choose: Chooser) -> str:
         return ""
     name = BACKGROUNDS[int(scenes.background[i])]
     if int(scenes.background[i]) >= FIRST_SKY:
-        return f" under {_article(name)}"
+        return f" under {article(name)}"
     color = BACKDROP_NAMES[int(scenes.background_color[i, 0])]
     if name in ("plain wall", "tiled wall"):
         name = (
             choose.pick(["wall", f"{color} wall"]) if name == "plain wall" else choose.pick([name, f"{color} {name}"])
         )
-    return f" in front of {_article(name)}"
+    return f" in front of {article(name)}"
 
 
 def caption(scenes: Scenes, i: int, generator: torch.Generator) -> str:
@@ -156,9 +166,9 @@ def caption(scenes: Scenes, i: int, generator: torch.Generator) -> str:
     if not choose.chance(0.6):
         behind = ""
     if not groups:
-        return _article(f"empty {floor}{behind}")
+        return article(f"empty {floor}{behind}")
     things = _listed([_noun(choose, group, size, texture) for group in groups.values()])
-    return things + (f" on {_article(floor)}" if choose.chance(0.8) else "") + behind
+    return things + (f" on {article(floor)}" if choose.chance(0.8) else "") + behind
 
 
 @dataclass(frozen=True)
@@ -228,6 +238,33 @@ _EXTREMES = (
     (_is_largest, ("the largest {}", "the biggest {}")),
     (_is_smallest, ("the smallest {}",)),
 )
+
+
+def addition(scenes: Scenes, render: Labels, i: int, place: int, generator: torch.Generator) -> str:
+    """The solid at a place of scene i as something to add, as in "a small red ball on the left at the back".
+
+    Sides are thirds of the picture's width by the mean column; "at the back" and "in front" compare with all other
+    solids and with the camera. "" where no place can be said or too little of the solid is seen. render: labels of
+    all of `scenes`.
+    """
+    choose, seen = Chooser(generator), _seen(scenes, render, i)
+    one = next((one for one in seen if one.solid.place == place), None)
+    if one is None or not one.clear:
+        return ""
+    others = [other for other in seen if other is not one]
+    across = [words for low, high, words in _SIDES if low < one.x < high]
+    along = []
+    if one.depth > 4.0 and _is_farthest(one, others):
+        along.append("at the back")
+    if one.depth < 3.2 and _is_nearest(one, others):
+        along.append("in front")
+    if across and along and choose.chance(0.4):
+        where = f"{across[0]} {along[0]}"
+    elif across or along:
+        where = choose.pick(across + along)
+    else:
+        return ""
+    return f"{describe(scenes, i, place, generator, full=True)} {where}"
 
 
 def _nouns(choose: Chooser, solid: Solid) -> list[tuple[tuple[str, ...], str]]:

@@ -1,0 +1,67 @@
+"""What pairs are built from at one size, and what a pair is.
+
+Shape legend: n samples of one task, S side in pixels, C latent channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .figure_pool import FacePool, FigurePool
+from .scene_pool import ScenePool
+
+Draw = Callable[[int, int, torch.Generator], Tensor]
+
+
+@dataclass
+class Material:
+    """Sources of pictures and labels at one size.
+
+    Attributes:
+        size: S.
+        clean: draws clean pictures of any kind, for tasks that work on any picture.
+        scenes, figures, faces: pools at this size.
+    """
+
+    size: int
+    clean: Draw
+    scenes: ScenePool
+    figures: FigurePool
+    faces: FacePool
+
+    def pictures(self, n: int, generator: torch.Generator) -> Tensor:
+        """n clean pictures of any kind [n,3,S,S] in [0,1]."""
+        return self.clean(n, self.size, generator)
+
+
+@dataclass
+class Pairs:
+    """n samples of one task.
+
+    Attributes:
+        source, target: [n,3,S,S] in [0,1], what the model sees and what it should make of it; cut together always.
+        sentences: n instructions.
+        stored: for source and target the pool's name of what they show and its rows [n], where the pool keeps their
+            latents; None where they have to be encoded.
+    """
+
+    source: Tensor
+    target: Tensor
+    sentences: list[str]
+    stored: tuple[tuple[str, Tensor] | None, tuple[str, Tensor] | None] = (None, None)
+
+
+def below(high: int, n: int, generator: torch.Generator) -> list[int]:
+    """n indices below `high`."""
+    return torch.randint(high, (n,), generator=generator, device=generator.device).tolist()
+
+
+def interleave(first: Tensor, second: Tensor, chosen: Tensor) -> Tensor:
+    """Rows of `second` where chosen [n] is true, else rows of `first`, each in its own order; together n rows."""
+    out = torch.empty(len(chosen), *first.shape[1:], dtype=first.dtype, device=first.device)
+    out[~chosen], out[chosen] = first, second
+    return out

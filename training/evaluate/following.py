@@ -1,0 +1,129 @@
+"""Open language: does the model do the asked task when the words share no pattern with its training?
+
+The answer to an unseen paraphrase is compared with the picture that the asked task's truth is, and with the truth
+pictures of all other tasks that could be asked of the same source; the asked task was followed when its own is nearest.
+The source itself is among the others: to change nothing is to follow nothing.
+Shape legend: N samples, H, W pixels.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...comfyui_pixwizard.tasks.task import fill
+from .runner import Advance, Answerer, Row, Settings, answers, ceiling
+from .samples import Samples, seeded
+
+FLOOR, TARGET = 0.8, 0.97
+# Two truths of one source that are this alike (mean difference) say the same.
+SAME = 1 / 255
+LOW_PASS = 5
+# Tasks whose truths differ from their sources in detail, which a low-pass would hide.
+SHARP = ("restoration", "painting")
+
+Rivals = Callable[[Samples, int], list[Tensor]]
+
+
+def paraphrased(samples: Samples, templates: Sequence[str], seed: int) -> Samples:
+    """The same questions, asked with the unseen templates."""
+    asked = []
+    for i, words in zip(samples.index, samples.words, strict=True):
+        chosen = int(torch.randint(len(templates), (), generator=seeded("eval", seed, "unseen", samples.task.name, i)))
+        asked.append(fill(templates[chosen], words))
+    parts = samples.source, samples.truth, samples.label, samples.words, samples.index
+    return Samples(samples.task, asked, *parts)
+
+
+def distance(picture: Tensor, truth: Tensor, *, low_pass: bool) -> float:
+    """How unlike two pictures [3,H,W] in [0,1] are: sum |a - b| / sum (a + b), in [0,1] (Bray-Curtis).
+
+    Relative to what the pictures hold, or the emptiest of several line drawings would be near to everything.
+    """
+    a, b = (x.clamp(0, 1) for x in (picture, truth))
+    if low_pass:
+        a, b = (F.avg_pool2d(x[None], LOW_PASS, stride=1, padding=LOW_PASS // 2)[0] for x in (a, b))
+    return float((a - b).abs().sum() / (a + b).sum().clamp_min(1e-6))
+
+
+class Truths:
+    """The truth pictures of all tasks, by what they are about.
+
+    Args:
+        questions: samples of every task whose truths may be taken for one another, all about one set of scenes,
+            figures or photographs.
+        also: further pictures that an answer could be, by what they are about.
+    """
+
+    def __init__(self, questions: Mapping[str, Samples], also: Mapping[int, Sequence[Tensor]] | None = None):
+        self.also = also or {}
+        self.by_index: dict[int, list[tuple[str, Tensor, Tensor]]] = defaultdict(list)
+        for name, samples in questions.items():
+            for row, i in enumerate(samples.index):
+                self.by_index[i].append((name, samples.source[row], samples.truth[row]))
+
+    def rivals(self, samples: Samples, row: int) -> list[Tensor]:
+        """What else the answer of a sample could be: the source, and other tasks' truths of the same source."""
+        source, truth = samples.source[row], samples.truth[row]
+        found = [source, *self.also.get(samples.index[row], ())]
+        for name, other_source, other in self.by_index[samples.index[row]]:
+            alike = samples.task.domain in SHARP or torch.equal(other_source, source)
+            if name != samples.task.name and alike:
+                found.append(other)
+        return [other for other in found if float((other - truth).abs().mean()) > SAME]
+
+
+def followed(samples: Samples, pictures: Tensor, rivals: Rivals) -> list[bool]:
+    """Whether each picture [N,3,H,W] is nearer to its own task's truth than to every rival."""
+    low_pass, found = samples.task.domain not in SHARP, []
+    for row, picture in enumerate(pictures):
+        own = distance(picture, samples.truth[row], low_pass=low_pass)
+        others = [distance(picture, other, low_pass=low_pass) for other in rivals(samples, row)]
+        found.append(all(own < other for other in others))
+    return found
+
+
+def follow(
+    pipeline: Answerer,
+    groups: Sequence[tuple[Mapping[str, Samples], Mapping[int, Sequence[Tensor]]]],
+    unseen: Mapping[str, Sequence[str]],
+    settings: Settings,
+    advance: Advance,
+) -> Row:
+    """The line of the table: the share of unseen paraphrases that are followed, and the same by family and by task.
+
+    Args:
+        groups: samples by task, and further pictures that answers could be (see Truths); tasks of one group are about
+            the same scenes, figures or photographs.
+        unseen: templates by task.
+    """
+    by_task: dict[str, list[bool]] = {}
+    by_family: dict[str, list[bool]] = defaultdict(list)
+    best: list[bool] = []
+    for questions, also in groups:
+        truths = Truths(questions, also)
+        for name, samples in questions.items():
+            asked = paraphrased(samples, unseen[name], settings.seed)
+            output = answers(pipeline, asked, settings, advance)
+            by_task[name] = followed(asked, output, truths.rivals)
+            by_family[asked.task.domain] += by_task[name]
+            best += followed(asked, ceiling(pipeline, asked, settings), truths.rivals)
+    every = [one for found in by_task.values() for one in found]
+    value = sum(every) / len(every)
+    return {
+        "metric": "task-following rate",
+        "value": value,
+        "baseline": 0.0,
+        "ceiling": sum(best) / len(best),
+        "n": len(every),
+        "floor": FLOOR,
+        "target": TARGET,
+        "holds": value >= FLOOR,
+        "lower_is_better": False,
+        "families": {name: sum(found) / len(found) for name, found in by_family.items()},
+        "tasks": {name: sum(found) / len(found) for name, found in by_task.items()},
+    }

@@ -1,0 +1,170 @@
+"""How answers are scored: a function for each metric, the same for the model, for copying and for the ceiling.
+
+A score takes the samples and the pictures that answer them, [N,3,H,W] in [0,1]. Where a picture can only be judged by
+reading it, the pictures are the model's own reading of its answers, and the metric's name says so.
+Shape legend: N samples, H, W pixels, P pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...comfyui_pixwizard.tasks import TASKS
+from ..annotators import ANNOTATORS
+from ..scenes import CLASS_NAMES, DEPTH_RANGE
+from . import metrics
+from . import metrics_sparse as sparse
+from .object_judge import judged
+from .samples import Samples
+
+CHUNK = 25
+# A pixel belongs to an edit where some channel changes by more than a byte's half step can explain.
+CHANGED = 2 / 255
+
+
+class Score(NamedTuple):
+    """value: the task's figure; each: [N] the same of every sample alone; figures: what is told beside it."""
+
+    value: float
+    each: Tensor
+    figures: dict[str, float]
+
+
+Scorer = Callable[[Samples, Tensor], Score]
+
+
+def decode(reading: str, samples: Samples, pictures: Tensor, **options: Any) -> Tensor:
+    """Labels [N,...] that pictures [N,3,H,W] stand for as answers of a task with dense labels."""
+    parts = zip(pictures.split(CHUNK), samples.compared.split(CHUNK), strict=True)
+    return torch.cat([TASKS[reading].decode(picture, source, **options) for picture, source in parts])
+
+
+def psnr_gain(samples: Samples, pictures: Tensor) -> Score:
+    """Mean over the pictures of PSNR(answer) - PSNR(input), in dB, over whole pictures in RGB."""
+    before, after = metrics.psnr(samples.source, samples.label), metrics.psnr(pictures, samples.label)
+    figures = {"input_psnr": float(before.mean()), "output_psnr": float(after.mean())}
+    return Score(float((after - before).mean()), after - before, figures)
+
+
+def depth_error(samples: Samples, pictures: Tensor) -> Score:
+    """AbsRel of each map, then the mean over the maps; every depth lies in the range that scenes have."""
+    near, far = DEPTH_RANGE
+    each = metrics.abs_rel(decode("depth", samples, pictures, near=near, far=far), samples.label)
+    return Score(float(each.mean()), each, {})
+
+
+def normal_error(samples: Samples, pictures: Tensor) -> Score:
+    """Mean angle of each map in degrees, then the mean over the maps."""
+    each = metrics.mean_angle(decode("normal", samples, pictures), samples.label)
+    return Score(float(each.mean()), each, {})
+
+
+def segmentation_iou(samples: Samples, pictures: Tensor) -> Score:
+    """mIoU of one confusion matrix over all pictures; every pixel is given one of the classes that scenes have."""
+    matrix, each = metrics.ConfusionMatrix(len(CLASS_NAMES)), []
+    found = decode("segmentation", samples, pictures, classes=range(1, len(CLASS_NAMES)))
+    for ids, truth in zip(found, samples.label, strict=True):
+        alone = metrics.ConfusionMatrix(len(CLASS_NAMES))
+        alone.add(ids, truth)
+        matrix.counts += alone.counts
+        each.append(alone.miou())
+    named = zip(CLASS_NAMES, matrix.iou().tolist(), strict=True)
+    figures = {f"iou_{name}": value for name, value in named if value == value}
+    return Score(matrix.miou(), torch.tensor(each), figures)
+
+
+def referring_iou(samples: Samples, pictures: Tensor) -> Score:
+    """cIoU = sum of intersections / sum of unions over all pictures; the mean of the IoUs beside it."""
+    masks = decode(samples.task.name, samples, pictures)
+    intersection, union = metrics.intersection_union(masks, samples.label)
+    figures = {"mean_iou": metrics.mean_iou(masks, samples.label)}
+    return Score(metrics.cumulative_iou(masks, samples.label), intersection / union.clamp_min(1), figures)
+
+
+def box_accuracy(samples: Samples, pictures: Tensor) -> Score:
+    """Share of pictures whose largest decoded box has an IoU of at least 0.5 with the true one; no box is wrong."""
+    each, nothing = [], 0
+    for picture, source, truth in zip(pictures, samples.compared, samples.label, strict=True):
+        box = sparse.largest_box(samples.task.decode(picture, source))
+        nothing += not len(box)
+        each.append(float(sparse.box_iou(box, truth).amax()) if len(box) else 0.0)
+    iou = torch.tensor(each)
+    figures = {"mean_iou": float(iou.mean()), "nothing_found": nothing / len(samples)}
+    return Score(float((iou >= 0.5).double().mean()), iou, figures)
+
+
+def keypoint_pck(samples: Samples, pictures: Tensor) -> Score:
+    """Share of the asked joints that are found within 0.05 of the picture's side."""
+    size, each = (int(pictures.shape[-2]), int(pictures.shape[-1])), []
+    for picture, source, truth, said in zip(pictures, samples.compared, samples.label, samples.words, strict=True):
+        points = samples.task.decode(picture, source, colors=(said["color"],))
+        each.append(sparse.joint_hits(points, truth, size).double().mean())
+    hits = torch.stack(each)
+    return Score(float(hits.mean()), hits, {})
+
+
+def pose_pck(samples: Samples, pictures: Tensor) -> Score:
+    """Share of all visible joints that are found within 0.05 of the picture's side, persons paired for the best."""
+    size = (int(pictures.shape[-2]), int(pictures.shape[-1]))
+    found, shown, seen = [], [], 0
+    for picture, truth in zip(pictures, samples.label, strict=True):
+        pose = TASKS["pose"].decode(picture, None)
+        found.append(sparse.pose_hits(pose, truth, size))
+        shown.append(int((truth[..., 2] > 0.5).sum()))
+        seen += int((pose[..., 2] > 0.5).sum())
+    each = torch.tensor(found) / torch.tensor(shown).clamp_min(1)
+    return Score(sum(found) / max(sum(shown), 1), each, {"precision": sum(found) / max(seen, 1)})
+
+
+def edge_score(samples: Samples, pictures: Tensor) -> Score:
+    """F1 of each edge map with a tolerance of one pixel, then the mean; the mean absolute error beside it."""
+    edges = decode(samples.task.name, samples, pictures)
+    each = sparse.edge_f1(edges, samples.label)
+    return Score(float(each.mean()), each, {"mean_absolute_error": float((edges - samples.label).abs().mean())})
+
+
+def extracted_edges(name: str) -> Scorer:
+    """F1 of the edges that the annotator of a name finds in the answers, against the given map, pixel by pixel.
+
+    No tolerance, as in the literature: with one pixel of it, a copy of the map, whose lines have an edge on either
+    side, would score nearly 1. The tolerant figure is told beside it.
+    """
+
+    def score(samples: Samples, pictures: Tensor) -> Score:
+        edges = torch.cat([ANNOTATORS[name](part.clamp(0, 1)) for part in pictures.split(CHUNK)])
+        each = sparse.edge_f1(edges, samples.label, tolerance=0)
+        return Score(float(each.mean()), each, {"f1_1px": float(sparse.edge_f1(edges, samples.label).mean())})
+
+    return score
+
+
+def edit_error(samples: Samples, pictures: Tensor) -> Score:
+    """L1 to the true result as a share of what copying the input leaves, both summed over all pictures.
+
+    Beside it the same share inside the part that the edit changes, and the mean L1 outside of it (copying leaves 0).
+    """
+    left = (pictures.clamp(0, 1) - samples.label).abs().double()
+    copied = (samples.source - samples.label).abs().double()
+    inside = (copied.amax(1, keepdim=True) > CHANGED).expand_as(copied)
+    outside = left[~inside]
+    figures = {
+        "l1_share_inside": float(left[inside].sum() / copied[inside].sum()),
+        "l1_outside": float(outside.mean()) if len(outside) else 0.0,
+    }
+    each = left.sum((1, 2, 3)) / copied.sum((1, 2, 3)).clamp_min(1e-6)
+    return Score(float(left.sum() / copied.sum()), each, figures)
+
+
+def objects_present(samples: Samples, pictures: Tensor) -> Score:
+    """Share of the asked (colour, shape) pairs that the judge sees; beside it the share of what it sees that was asked.
+
+    The judge (see `object_judge`) was trained on rendered scenes only.
+    """
+    seen = judged(pictures)
+    hits = seen & samples.label
+    figures = {"precision": float(hits.sum() / seen.sum().clamp_min(1))}
+    return Score(float(hits.sum() / samples.label.sum()), hits.sum(1) / samples.label.sum(1), figures)

@@ -1,0 +1,58 @@
+"""`pixwizard eval --sweep`: every task under a few guidance weights and step counts, to choose its defaults by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from .measures import MEASURES
+from .runner import Advance, Answerer, Settings, answers, reading, referenced
+from .samples import Samples
+
+# (points of the time grid, text guidance, image guidance). One answer is right: guidance can only bend it.
+PLAIN = ((2, 1.0, 1.0), (3, 1.0, 1.0), (5, 1.0, 1.0), (9, 1.0, 1.0))
+# Many answers are right, or little of the picture says what to do.
+GUIDED = ((5, 1.0, 1.0), (9, 1.0, 1.0), (9, 2.0, 1.0), (17, 2.0, 1.0), (9, 4.0, 1.0), (9, 2.0, 1.5))
+GUIDED_DOMAINS = ("editing", "control", "generation")
+
+
+def settings_of(samples: Samples) -> tuple[tuple[int, float, float], ...]:
+    """The settings that a task is tried with."""
+    return GUIDED if samples.task.domain in GUIDED_DOMAINS else PLAIN
+
+
+def asked_in_all(questions: Iterable[Samples]) -> int:
+    """How many pictures the sweep asks the model for."""
+    return sum(len(settings_of(s)) * len(s) * (2 if MEASURES[s.task.name].reads else 1) for s in questions)
+
+
+def sweep(pipeline: Answerer, samples: Samples, settings: Settings, advance: Advance) -> dict[str, Any]:
+    """The task's metric under each of its settings, and which of them is the best."""
+    samples = referenced(pipeline, samples, settings)
+    measure, rows = MEASURES[samples.task.name], []
+    for steps, text, image in settings_of(samples):
+        output = answers(pipeline, samples, replace(settings, steps=steps, guidance=(text, image)), advance)
+        value = measure.score(*reading(pipeline, samples, output, settings, advance)).value
+        rows.append({"steps": steps, "text_guidance": text, "image_guidance": image, "value": value})
+    best = (min if measure.lower_is_better else max)(rows, key=lambda one: one["value"])
+    return {
+        "metric": measure.metric,
+        "lower_is_better": measure.lower_is_better,
+        "n": len(samples),
+        "default": {"steps": samples.task.steps, "guidance": list(samples.task.guidance)},
+        "best": rows.index(best),
+        "settings": rows,
+    }
+
+
+def table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line for each task: `steps/text/image value` for each setting, a star at the best."""
+    lines = ["settings are written steps/text guidance/image guidance; * is the best of a task"]
+    for name, row in found.items():
+        cells = []
+        for i, one in enumerate(row["settings"]):
+            setting = f"{one['steps']}/{one['text_guidance']:g}/{one['image_guidance']:g}"
+            cells.append(f"{setting:>8} {one['value']:.3f}{'*' if i == row['best'] else ' '}")
+        lines.append(f"{name:<24}" + "  ".join(cells))
+    return "\n".join(lines)

@@ -1,0 +1,3 @@
+"""Drawn portraits for face restoration."""
+
+from .portrait import draw_faces as draw_faces
