@@ -13,12 +13,14 @@ from .demo import Example
 from .images import resized
 from .safe_files import replaced
 
-TILE, GAP, MARGIN, HEADER = 176, 8, 20, 46
+TILE, GAP, MARGIN, HEADER = 160, 8, 16, 46
+COLUMNS = 3
 INK, MUTED, PAPER, CARD = "#1d2430", "#667085", "#f4f5f7", "#ffffff"
 DOMAINS = {
     "restoration": "Restoration",
-    "painting": "Inpainting",
+    "painting": "In- and outpainting",
     "dense": "Reading a picture",
+    "control": "Control maps to pictures",
     "grounding": "Grounding",
     "editing": "Editing",
     "generation": "Text to image",
@@ -92,12 +94,13 @@ def _save(picture: Image.Image, path: Path) -> None:
 
 
 def contact_sheet(examples: Sequence[Example]) -> Image.Image:
-    """The first example of every task, two columns of cards: instruction, figure, input, output, label, truth."""
+    """The first example of every task in columns of cards: instruction, figure, input, output, label, truth."""
     first = list({example.task.name: example for example in reversed(examples)}.values())[::-1]
     width = 4 * TILE + 5 * GAP
     height = HEADER + TILE + 20 + GAP
-    rows = -(-len(first) // 2)
-    sheet = Image.new("RGB", (2 * width + 3 * MARGIN, rows * (height + MARGIN) + MARGIN), PAPER)
+    columns = min(COLUMNS, len(first))
+    rows = -(-len(first) // columns)
+    sheet = Image.new("RGB", (columns * (width + MARGIN) + MARGIN, rows * (height + MARGIN) + MARGIN), PAPER)
     for i, example in enumerate(first):
         column, row = i // rows, i % rows
         _draw_card(sheet, example, MARGIN + column * (width + MARGIN), MARGIN + row * (height + MARGIN), width, height)

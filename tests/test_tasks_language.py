@@ -292,3 +292,8 @@ def test_guess_is_right_on_paraphrases() -> None:
 )
 def test_guess_on_free_text(text: str, task: str | None) -> None:
     assert guess_task(text) == task
+
+
+def test_without_a_picture_tasks_that_need_none_come_first():
+    assert guess_task("Draw a red ball.", has_image=False) == "text_to_image"
+    assert guess_task("Remove the noise from this picture.", has_image=False) == "denoise"

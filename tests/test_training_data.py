@@ -147,6 +147,7 @@ def test_coded_labels_decode_to_classes_and_masks(scenes):
 
 def test_latents_are_kept_and_equal_to_encoding(scenes, autoencoder):
     index = torch.tensor([3, 1, 3])
+
     def encode(picture):
         return autoencoder.encode(picture * 2 - 1)
 

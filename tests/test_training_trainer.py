@@ -140,3 +140,12 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
 def test_minutes_or_steps(tmp_path):
     with pytest.raises(ValueError, match="either minutes or steps"):
         Trainer(Line(), tmp_path, TrainerConfig()).run()
+
+
+def test_a_plan_decides_the_rate_not_the_call(tmp_path):
+    """Pieces of a plan: in the first half the rate stays, in the last piece it falls."""
+    trainer = Trainer(Line(), tmp_path, TrainerConfig(lr=0.1, warmup=1, cooldown=0.5, log_every=1))
+    trainer.run(minutes=0.01, plan_minutes=0.04)
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
+    trainer.run(minutes=0.03, plan_minutes=0.04)
+    assert trainer.optimizer.param_groups[0]["lr"] < 0.1

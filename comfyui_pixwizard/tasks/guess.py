@@ -150,7 +150,7 @@ def guess_task(instruction: str, *, has_image: bool = True) -> str | None:
     words = _tokens(instruction)
     if not words:
         return None
-    patterns, weights, *_ = _patterns()
+    patterns, _weights, *_ = _patterns()
     similar = [_similar(word) for word in words]
     bounds = _bounds(words, similar)
     if not has_image:

@@ -94,8 +94,11 @@ def _vertical_lines(drawn: Drawn) -> Tensor:
         total = F.avg_pool1d(F.pad(count, (0, drawn.line - 1)), drawn.line, stride=1)[0, 0]
         peak = F.max_pool1d(total[None], 2 * drawn.line + 1, stride=1, padding=drawn.line)[0]
         peaks = ((total == peak) & (total > 0)).nonzero()[:, 0] + half
-        parts_of_thick += [boxes[region, 0, None] + half, boxes[region, 2, None] - half, peaks]
-    return _apart(torch.cat([middle[order], *parts_of_thick]))[:MOST_LINES]
+        wide = float(boxes[region, 2] - boxes[region, 0]) > 2.5 * drawn.line
+        parts_of_thick += [boxes[region, 0, None] + half, boxes[region, 2, None] - half, peaks if wide else peaks[:0]]
+    # The middle of two full lines side by side is that of neither; a blurred line is as wide, but paler.
+    double = (boxes[:, 2] - boxes[:, 0] >= 2 * drawn.line) & (sums[1:, 0] > 0.8 * area)
+    return _apart(torch.cat([middle[order[~double[order]]], *parts_of_thick]))[:MOST_LINES]
 
 
 def _apart(lines: Tensor) -> Tensor:
@@ -159,7 +162,7 @@ def _explained(marked: Tensor, lines: Tensor, line: int) -> Tensor:
     row, column = marked.nonzero(as_tuple=True)
     x, y = column + 0.5, row + 0.5
     x0, y0, x1, y1 = lines[..., None].unbind(1)
-    reach = line / 2 + 1.5
+    reach = line / 2 + 1
     within = (x > x0 - reach) & (x < x1 + reach) & (y > y0 - reach) & (y < y1 + reach)
     hollow = (x > x0 + reach) & (x < x1 - reach) & (y > y0 + reach) & (y < y1 - reach)
     return (within & ~hollow).float()

@@ -27,6 +27,8 @@ WEIGHTS = Path(__file__).with_name("object_judge.safetensors")
 SIDE, STRIDE = 96, 4
 # The smallest solids that a scene shows cover about 1 % of it: 6 of 576 cells.
 TOP_CELLS = 5
+# Standard deviation within every channel up to which a picture is an empty canvas.
+EVEN = 0.02
 BATCH = 16
 CHUNK = 64
 # Noise costs as much as a layer: so many pictures of a batch share one, each at its own strength.
@@ -60,10 +62,15 @@ class ObjectJudge(nn.Module):
         return shape, color
 
     def presence(self, pictures: Tensor) -> Tensor:
-        """How surely each pair is shown: pictures [N,3,H,W] in [0,1] of any size -> [N,P] in [0,1]."""
-        shape, color = self(_fitted(pictures))
+        """How surely each pair is shown: pictures [N,3,H,W] in [0,1] of any size -> [N,P] in [0,1].
+
+        An even canvas, of which scenes teach nothing, shows none.
+        """
+        pictures = _fitted(pictures)
+        shape, color = self(pictures)
+        uneven = pictures.flatten(2).std(-1).amax(1) > EVEN
         joint = color.softmax(1)[:, :, None] * shape.softmax(1)[:, None, 1:]
-        return joint.flatten(3).topk(TOP_CELLS, dim=-1).values.mean(-1).flatten(1)
+        return joint.flatten(3).topk(TOP_CELLS, dim=-1).values.mean(-1).flatten(1) * uneven[:, None]
 
 
 def _conv(inside: int, outside: int, stride: int = 1) -> nn.Sequential:

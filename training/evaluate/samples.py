@@ -60,6 +60,13 @@ class Samples:
         reference = None if self.reference is None else self.reference[:n]
         return Samples(self.task, self.instructions[:n], *pictures, self.words[:n], self.index[:n], reference)
 
+    def pick(self, i: int) -> Samples:
+        """Sample i alone."""
+        part = slice(i, i + 1)
+        pictures = self.source[part], self.truth[part], self.label[part]
+        reference = None if self.reference is None else self.reference[part]
+        return Samples(self.task, self.instructions[part], *pictures, self.words[part], self.index[part], reference)
+
     @property
     def compared(self) -> Tensor:
         """The reference, or else the source: [N,3,H,W]."""
