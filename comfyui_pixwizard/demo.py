@@ -109,5 +109,5 @@ def answer(pipeline: PixWizardPipeline, example: Example, seed: int) -> None:
     output = pipeline.finish(task.name, source, output)[0]
     example.output = output / 2 + 0.5
     if example.label is not None:
-        example.decoded = pipeline.read_label(task, output, source[0])
+        example.decoded = pipeline.read_label(task, output, source[0], example.instruction)
     example.figures = example.score(example.output, pipeline.round_trip(source)[0] / 2 + 0.5)

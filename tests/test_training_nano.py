@@ -5,16 +5,24 @@ import json
 import pytest
 import torch
 
-from pixwizard.comfyui_pixwizard import PixWizardPipeline
+from pixwizard.comfyui_pixwizard import PixWizardConfig, PixWizardPipeline
 from pixwizard.training.cli import Train
+from pixwizard.training.recipes.nano import NanoRecipe
+from pixwizard.training.recipes.towers import NanoModel, train_bpe
 
-SMALL = dict(recipe="nano", sheets=1, scenes=8, large_scenes=4, batch_size=4, autoencoder_minutes=0.15)
+SMALL = dict(
+    sheets=1, scenes=24, large_scenes=12, figures=20, faces=20, batch_size=4, autoencoder_minutes=0.15, plan=0.3
+)
+
+
+def train(**options):
+    return Train("nano", NanoRecipe(**SMALL | options)).run()
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    assert Train(folder=folder, minutes=0.1, **SMALL).run() == 0
+    assert train(folder=folder, minutes=0.1) == 0
     return folder
 
 
@@ -32,24 +40,40 @@ def test_a_second_call_goes_on_and_keeps_the_first_stages(run_folder):
     before = steps(run_folder)
     autoencoder = torch.load(run_folder / "autoencoder" / "last.pt", weights_only=True)["step"]
     assert before >= 1
-    assert Train(folder=run_folder, minutes=0.1, **SMALL).run() == 0
+    assert train(folder=run_folder, minutes=0.1) == 0
     assert steps(run_folder) > before
     assert torch.load(run_folder / "autoencoder" / "last.pt", weights_only=True)["step"] == autoencoder
 
 
 def test_a_run_can_begin_with_a_model(run_folder, tmp_path):
-    options = SMALL | {"start": str(run_folder / "export")}
+    options = {"start": str(run_folder / "export")}
     (tmp_path / "pools").symlink_to(run_folder / "pools")
-    assert Train(folder=tmp_path, minutes=0, **options).run() == 0
+    assert train(folder=tmp_path, minutes=0, **options) == 0
     same = [PixWizardPipeline.from_pretrained(f / "export") for f in (run_folder, tmp_path)]
     a, b = (pipeline(None, "Draw a cone", steps=2, size=64, seed=3).image for pipeline in same)
     assert a.tobytes() == b.tobytes()
-    assert Train(folder=tmp_path, minutes=0.05, **SMALL).run() == 0
+    assert train(folder=tmp_path, minutes=0.05) == 0
     assert steps(tmp_path) >= 1
     with pytest.raises(ValueError, match="begins a new run, found one"):
-        Train(folder=run_folder, minutes=0, **options).run()
+        train(folder=run_folder, minutes=0, **options)
 
 
 def test_minutes_cannot_be_negative(tmp_path):
-    with pytest.raises(ValueError, match="cannot be negative, found -1"):
-        Train(recipe="nano", folder=tmp_path, minutes=-1).run()
+    with pytest.raises(ValueError, match="cannot be negative and --plan is positive, found -1"):
+        train(folder=tmp_path, minutes=-1)
+
+
+@torch.no_grad()
+def test_training_reads_text_as_the_pipeline_does():
+    """The attention that training writes out has the same masks: causal, and blind to padding."""
+    sentences = ["Remove the noise", "Segment this picture by class and show each kind of object in a color of its own"]
+    model = NanoModel.build(train_bpe(sentences * 20), PixWizardConfig.preset("nano"), seed=0)
+    fused, mask = model.text.encode(sentences)
+    task = model.task.encode(sentences)
+    model.use_plain_attention()
+    plain, _ = model.text.encode(sentences)
+    torch.testing.assert_close(plain[mask], fused[mask], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model.task.encode(sentences), task, atol=1e-4, rtol=1e-4)
+    alone, _ = model.text.encode(sentences[:1])
+    count = int(mask[0].sum())
+    torch.testing.assert_close(alone[0, :count], plain[0, :count], atol=1e-4, rtol=1e-4)

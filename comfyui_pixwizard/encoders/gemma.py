@@ -62,6 +62,11 @@ class GemmaTextEncoder(nn.Module):
             raise ValueError("Gemma needs a tokenizer with a pad token, found none: set pad_token in its config")
 
     @property
+    def body(self) -> GemmaModel:
+        """What runs: the model without its last block, of the same weights but with a configuration of its own."""
+        return self._body[0]
+
+    @property
     def features(self) -> int:
         """F, the width of the text features."""
         return self.model.config.hidden_size

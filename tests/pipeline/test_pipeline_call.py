@@ -113,7 +113,7 @@ def test_blank_canvas_is_white(tiny: PixWizardPipeline) -> None:
     options: dict[str, Any] = dict(steps=2, size=(96, 64))
     canvas = tiny(None, "Draw a red ball.", **options)
     assert canvas.image.size == (96, 64) and canvas.settings["task"] == "text_to_image"
-    white = tiny(Image.new("RGB", (96, 64), "white"), "Draw a red ball.", **options)
+    white = tiny(Image.new("RGB", (96, 64), "white"), "Draw a red ball.", task="text_to_image", **options)
     assert np.array_equal(np.asarray(canvas.image), np.asarray(white.image))
     assert tiny(None, "Draw a red ball.", steps=2).image.size == (256, 256)
 
@@ -163,7 +163,8 @@ def test_a_label_is_what_the_tasks_code_says(tiny: PixWizardPipeline) -> None:
     source = torch.rand(3, 64, 64)
     mask = torch.zeros(64, 64, dtype=torch.bool)
     mask[16:40, 8:30] = True
-    answer = TASKS["referring_segmentation"].encode(mask, source)
+    reference = tiny.round_trip(source[None] * 2 - 1)[0] / 2 + 0.5
+    answer = TASKS["referring_segmentation"].encode(mask, reference)
     found = tiny.read_label(TASKS["referring_segmentation"], answer * 2 - 1, source * 2 - 1)
     assert float((found == mask).float().mean()) > 0.98
 

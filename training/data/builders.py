@@ -219,6 +219,8 @@ def text_to_image(material: Material, n: int, generator: torch.Generator) -> Pai
 def scene_edit(task: str, material: Material, n: int, generator: torch.Generator) -> Pairs:
     """Scenes rendered again with one thing changed."""
     scenes = material.scenes
+    if not scenes.by_edit[task]:
+        raise ValueError(f"{task} needs a scene with room for it, found none of {len(scenes)}: render more scenes")
     records = [scenes.by_edit[task][at] for at in below(len(scenes.by_edit[task]), n, generator)]
     source, target = scenes.edit_pairs(records)
     sentences = [TASKS[task].instruction(generator, **record.words) for record in records]

@@ -200,6 +200,7 @@ class NanoRecipe:
         return Tokenizer.from_file(str(path))
 
     def _transformer(self, model: NanoModel) -> bool:
+        model.use_plain_attention()
         config = TrainerConfig(lr=self.lr, vector_lr=6.0, cooldown=self.cooldown, seed=self.seed, warmup=150)
         trainer, done = Trainer(self._stage(model, common_count()), self.folder / "transformer", config), True
         trainer.resume()

@@ -56,9 +56,13 @@ class NanoModel(nn.Module):
     ):
         super().__init__()
         self.transformer, self.text, self.task, self.vision = transformer, text, task, vision
-        for tower in (text, task, vision):
-            # Plain attention: the fused kernel's backward is several times slower on a CPU in bfloat16.
-            tower.model.set_attn_implementation("eager")
+
+    def use_plain_attention(self) -> None:
+        """Write attention out in the towers, for training: the fused kernel's backward is several times slower on a CPU
+        in bfloat16. The text body has a configuration of its own, from which its mask is made.
+        """
+        for tower in (self.text.model, self.text.body, self.task.model, self.vision.model):
+            tower.set_attn_implementation("eager")
 
     @classmethod
     def build(cls, bpe: Tokenizer, config: PixWizardConfig, seed: int = 0) -> NanoModel:
