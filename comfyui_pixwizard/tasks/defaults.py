@@ -1,9 +1,9 @@
-"""Default guidance and number of grid points for each task, in one table.
+"""Default guidance, number of grid points and threshold for pasting back for each task, in one table.
 
 A task whose answer is one picture (restoration, reading) needs no guidance: weights (1, 1) evaluate a single branch.
 Restoration stops early on purpose: few steps stay near the posterior mean, which is what PSNR rewards. Answers in flat
-colours and thin shapes (class maps, masks, boxes, joints) need more steps to become crisp. These are starting values,
-to be adjusted after a sweep over 2, 3, 5 and 9 steps on the bundled model (`pixwizard eval nano --n 24 --steps N`).
+colours and thin lines (class maps, masks, edges, joints) need more steps to become crisp. docs/defaults.md has the
+sweep on the bundled model that these were chosen from, by family and not by task where a sample so small says little.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ WHOLE_EDITS = "edit_style edit_global"
 FLAT = "segmentation pose referring_segmentation referring_box referring_mask keypoint"
 
 DEFAULTS: dict[str, Defaults] = {
-    **_each(f"{RESTORATION} inpaint outpaint", guidance=(1.0, 1.0), steps=3),
-    **_each("depth normal canny hed sketch line_art", guidance=(1.0, 1.0), steps=3),
-    **_each(FLAT, guidance=(1.0, 1.0), steps=9),
-    **_each(LOCAL_EDITS, guidance=(1.0, 1.0), steps=9, keep=0.06),
-    **_each(WHOLE_EDITS, guidance=(1.0, 1.0), steps=9),
-    **_each(CONTROL, guidance=(2.0, 1.0), steps=17),
-    **_each("text_to_image", guidance=(3.0, 1.0), steps=25),
+    **_each(RESTORATION, guidance=(1.0, 1.0), steps=3),
+    **_each("inpaint outpaint", guidance=(1.0, 1.0), steps=2, keep=0.1),
+    **_each("depth normal", guidance=(1.0, 1.0), steps=3),
+    **_each(f"{FLAT} canny hed sketch line_art", guidance=(1.0, 1.0), steps=9),
+    **_each(LOCAL_EDITS, guidance=(1.0, 1.0), steps=3, keep=0.1),
+    **_each(WHOLE_EDITS, guidance=(1.0, 1.0), steps=3),
+    **_each(CONTROL, guidance=(2.0, 1.0), steps=9),
+    **_each("text_to_image", guidance=(2.0, 1.0), steps=17),
 }
