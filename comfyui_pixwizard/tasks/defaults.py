@@ -44,6 +44,6 @@ DEFAULTS: dict[str, Defaults] = {
     **_each(f"{FLAT} canny hed sketch line_art", guidance=(1.0, 1.0), steps=9),
     **_each(LOCAL_EDITS, guidance=(1.0, 1.0), steps=3, keep=0.1),
     **_each(WHOLE_EDITS, guidance=(1.0, 1.0), steps=3),
-    **_each(CONTROL, guidance=(2.0, 1.0), steps=9),
+    **_each(CONTROL, guidance=(2.0, 1.5), steps=9),
     **_each("text_to_image", guidance=(2.0, 1.0), steps=17),
 }
