@@ -66,13 +66,17 @@ def test_latents_of_edits_follow_their_pictures_and_are_made_once(pool):
         return torch.nn.functional.pixel_unshuffle(pictures, 8)
 
     chosen = pool.by_edit["edit_add"][:1] + pool.by_edit["edit_replace"][:2] + pool.by_edit["edit_add"][:1]
-    latents = pool.edit_latents(chosen, encode)
-    assert sum(asked) == len({r.scene for r in chosen}) + len({r.row for r in chosen})
-    for latent, picture in zip(latents, pool.edit_pairs(chosen), strict=True):
-        assert torch.allclose(torch.nn.functional.pixel_shuffle(latent, 8), picture, atol=1e-3)
-    asked.clear()
-    again = pool.edit_latents(chosen, encode)
-    assert not asked and all(torch.equal(one, other) for one, other in zip(latents, again, strict=True))
+    for name, rows, pictures in (
+        ("image", torch.tensor([r.scene for r in chosen]), pool.image),
+        ("edited", torch.tensor([r.row for r in chosen]), pool.edited),
+    ):
+        asked.clear()
+        latents = pool.latents(name, rows, encode)
+        assert sum(asked) == len(set(rows.tolist()))
+        shown = torch.nn.functional.pixel_shuffle(latents, 8)
+        assert torch.allclose(shown, pictures[rows].float() / 255, atol=1e-3)
+        asked.clear()
+        assert torch.equal(pool.latents(name, rows, encode), latents) and not asked
     for task in DENSE:
         found = pool.latents(task, torch.tensor([13, 2, 13]), encode)
         assert torch.allclose(found, encode(pool.coded[task][[13, 2, 13]].float() / 255), atol=1e-3)

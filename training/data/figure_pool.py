@@ -1,6 +1,6 @@
 """Pools of rendered people with their poses, and of drawn faces (see `pools` for why there are pools).
 
-Shape legend: N pictures, S side in pixels, B batch, C latent channels.
+Shape legend: N pictures, S side in pixels, B batch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ...comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
 from ..faces import draw_faces
 from ..figures import joint_expressions, render_figures
 from .pools import cached
@@ -25,7 +24,7 @@ _SPLIT_SEEDS = {"train": 0, "test": 500_000_003}
 
 
 class Pictures:
-    """N square pictures as bytes, drawn by number or at random, with their latents.
+    """N square pictures as bytes, drawn by number or at random.
 
     Attributes:
         image: [N,3,S,S] uint8.   size: S.
@@ -33,7 +32,6 @@ class Pictures:
 
     def __init__(self, image: Tensor):
         self.image, self.size = image, image.shape[-1]
-        self._latents: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image)
@@ -47,21 +45,6 @@ class Pictures:
         pictures = self.picture(torch.randint(len(self), (n,), generator=generator))
         top, left = (int(torch.randint(self.size - size + 1, (1,), generator=generator)) for _ in range(2))
         return pictures[:, :, top : top + size, left : left + size]
-
-    @torch.no_grad()
-    def latents(self, index: Tensor, autoencoder: NanoAutoencoder) -> Tensor:
-        """Latents [B,C,S/8,S/8] of stored pictures.
-
-        Each picture is encoded when it is first asked for and kept in half precision; the autoencoder must not change.
-        """
-        if self._latents is None:
-            shape = (len(self), autoencoder.channels, self.size // 8, self.size // 8)
-            self._latents = torch.full(shape, torch.nan, dtype=torch.half)
-        kept = self._latents
-        missing = index[kept[index, 0, 0, 0].isnan()]
-        if len(missing):
-            kept[missing] = autoencoder.encode(self.image[missing].float() / 127.5 - 1).half()
-        return kept[index].float()
 
 
 class FigurePool(Pictures):

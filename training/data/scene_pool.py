@@ -151,12 +151,6 @@ class ScenePool:
         changed = self.edited[torch.tensor([record.row for record in records])].float() / 255
         return self._in_order(records, given, changed)
 
-    def edit_latents(self, records: Sequence[EditRecord], encode: Encode) -> tuple[Tensor, Tensor]:
-        """Latents [B,C,S/8,S/8] of what `edit_pairs` gives, kept as `latents` keeps them."""
-        given = self.latents("image", torch.tensor([record.scene for record in records]), encode)
-        changed = self.latents("edited", torch.tensor([record.row for record in records]), encode)
-        return self._in_order(records, given, changed)
-
     @staticmethod
     def _in_order(records: Sequence[EditRecord], given: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
         swapped = torch.tensor([record.swapped for record in records], device=given.device)[:, None, None, None]
