@@ -4,6 +4,8 @@ Shapes: B batch, L tokens, S keys, d width, h query heads, g key/value heads, e 
 Source: paper section 3.1 (task-aware attention), goldens NOTES section 2 "Attention".
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -11,6 +13,8 @@ from torch import Tensor, nn, zeros
 
 from .config import PixWizardConfig
 from .rope import apply_rope
+
+Attend = Callable[..., Tensor]
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -69,6 +73,8 @@ class Attention(nn.Module):
         self.k_norm = nn.LayerNorm(kv_width) if config.qk_norm else nn.Identity()
         self.kii_norm = nn.LayerNorm(kv_width) if config.qk_norm else nn.Identity()
         self.ky_norm = nn.LayerNorm(kv_width) if config.qk_norm else nn.Identity()
+        # Replaced where somebody else provides attention (a host, an exporter); called as `attend` is.
+        self.attend: Attend = attend
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -116,10 +122,10 @@ class Attention(nn.Module):
         query = rearrange(apply_rope(query, cos, sin), "b l h e -> b h l e")
         key = rearrange(apply_rope(key, cos, sin), "b l g e -> b g l e")
         scaled = query if attention_scale is None else (query * attention_scale).to(query.dtype)
-        out = attend(scaled, key, self._split(self.wv(x)), _as_key_mask(key_mask))
+        out = self.attend(scaled, key, self._split(self.wv(x)), _as_key_mask(key_mask))
         if image[0].shape[-2]:
-            out = out + attend(query, *image) * self._opened(self.gate_for_ii)
-        out = out + attend(query, *text, mask=_as_key_mask(text_mask)) * self._opened(self.gate)
+            out = out + self.attend(query, *image) * self._opened(self.gate_for_ii)
+        out = out + self.attend(query, *text, mask=_as_key_mask(text_mask)) * self._opened(self.gate)
         return self.wo(rearrange(out, "b h l e -> b l (h e)"))
 
     def _split(self, x: Tensor) -> Tensor:

@@ -1,13 +1,10 @@
 """ComfyUI nodes. Importable without a host: the host's modules are only touched when it calls the entry point."""
 
+from typing import Any
 
-async def comfy_entrypoint():
-    """Answer the host's loader with the extension.
 
-    Raises:
-        NotImplementedError: the nodes are not part of this version.
-    """
-    raise NotImplementedError(
-        "PixWizard's ComfyUI nodes are not part of version 0.1: this version offers the Python pipeline "
-        "and the `pixwizard` command line; see README.md"
-    )
+async def comfy_entrypoint() -> Any:
+    """Answer the host's loader with the extension."""
+    from .extension import PixWizardExtension
+
+    return PixWizardExtension()

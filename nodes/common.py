@@ -1,0 +1,76 @@
+"""What the nodes share: pictures and conditionings between the host's forms and the core's.
+
+The host's IMAGE is [B, H, W, 3] in [0, 1]; the core's pictures are [B, 3, H, W] in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from einops import rearrange
+from torch import Tensor
+
+from ..comfyui_pixwizard.images import resized, to_tensor, unit_to_image
+from ..comfyui_pixwizard.resolution import Size
+
+CATEGORY = "PixWizard"
+# An input that the page may fold away.
+ADVANCED = {"advanced": True}
+
+
+def schema(*, aliases: list[str], category: str = CATEGORY, **values: Any) -> io.Schema:
+    """A node's schema; other words to find it by reach hosts that know them."""
+    known = {field.name for field in fields(io.Schema)}
+    extra = {"search_aliases": aliases} if "search_aliases" in known else {}
+    return io.Schema(category=category, **values, **extra)
+
+
+def to_core(image: Tensor) -> Tensor:
+    """IMAGE to pictures; transparency is dropped.
+
+    Raises:
+        ValueError: no IMAGE.
+    """
+    if image.ndim != 4 or image.shape[-1] not in (3, 4):
+        raise ValueError(f"an IMAGE is [B, H, W, 3], found {list(image.shape)}: connect a node that gives IMAGE")
+    return rearrange(image[..., :3].float(), "b h w c -> b c h w") * 2 - 1
+
+
+def to_host(pictures: Tensor) -> Tensor:
+    """Pictures to IMAGE."""
+    return rearrange(pictures.float().cpu() / 2 + 0.5, "b c h w -> b h w c").clamp(0, 1)
+
+
+def from_pillow(pictures: list[Any]) -> Tensor:
+    """Pillow pictures of one size to IMAGE."""
+    return to_host(torch.cat([to_tensor(picture) for picture in pictures]))
+
+
+def at_size(image: Tensor, size: Size) -> Tensor:
+    """IMAGE at (width, height), by Lanczos over 8 bits as the pipeline does it; itself when it has that size."""
+    if (image.shape[2], image.shape[1]) == size:
+        return image[..., :3]
+    pictures = rearrange(image[..., :3], "b h w c -> b c h w")
+    return from_pillow([resized(unit_to_image(picture), size) for picture in pictures])
+
+
+def with_values(conditioning: list[Any], values: dict[str, Any]) -> list[Any]:
+    """A copy of a CONDITIONING with more entries."""
+    return [[features, options | values] for features, options in conditioning]
+
+
+def one_for_each(values: Tensor, count: int, what: str, other: str) -> Tensor:
+    """A batch as long as another one, a single entry repeated.
+
+    Raises:
+        ValueError: lengths that do not match.
+    """
+    if len(values) not in (1, count):
+        raise ValueError(
+            f"{what} must come once or once for each of {count} {other}, found {len(values)}: pick or repeat with the "
+            "host's batch nodes"
+        )
+    return values.expand(count, *values.shape[1:])

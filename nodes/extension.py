@@ -1,0 +1,36 @@
+"""All nodes of the extension."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import decode_nodes, example_node, image_nodes, instruction_nodes, load_nodes, loading, sampling_nodes
+
+NODES: list[type[io.ComfyNode]] = [
+    load_nodes.LoadPixWizard,
+    load_nodes.LoadTextEncoders,
+    instruction_nodes.Instruction,
+    image_nodes.ImageConditioning,
+    image_nodes.InpaintCanvas,
+    image_nodes.OutpaintCanvas,
+    image_nodes.BlankCanvas,
+    image_nodes.KeepUnchanged,
+    sampling_nodes.FlowSchedule,
+    sampling_nodes.Guider,
+    sampling_nodes.Sampler,
+    decode_nodes.DecodeDepth,
+    decode_nodes.DecodeNormals,
+    decode_nodes.DecodeSegmentation,
+    decode_nodes.DecodeMask,
+    decode_nodes.DecodeBoxes,
+    decode_nodes.DecodeKeypoints,
+    example_node.ExamplePicture,
+]
+
+
+class PixWizardExtension(ComfyExtension):
+    """What the host's loader asks for nodes."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        loading.register_folder()
+        return NODES

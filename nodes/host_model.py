@@ -1,0 +1,224 @@
+"""PixWizard as an ordinary MODEL of the host: configuration, conditions, patcher.
+
+Shapes: B batch, T text tokens, N image tokens, C latent channels, h, w latent pixels.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import comfy.conds
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.supported_models_base
+import comfy.utils
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from ..comfyui_pixwizard.config import PixWizardConfig
+from . import lora_keys
+from .host_network import HostTransformer
+
+# Keys of a conditioning's dictionary: ours, and the host's own for a source latent.
+IMAGE_TOKENS = "pixwizard_image_tokens"
+SOURCE = "concat_latent_image"
+FLOAT8 = {"fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
+WEIGHT_TYPES = ("default", *FLOAT8)
+
+
+class NanoLatents(comfy.latent_formats.LatentFormat):
+    """Latents of the bundled autoencoder: 16 channels of about unit variance, no scale.
+
+    The factors of previews depend on the weights and are set where these are loaded.
+    """
+
+    latent_channels = 16
+
+
+class ModelConfig(comfy.supported_models_base.BASE):
+    """What the host wants to know of an architecture."""
+
+    unet_config: ClassVar[dict[str, Any]] = {"image_model": "pixwizard"}
+    unet_extra_config: ClassVar[dict[str, Any]] = {}
+    sampling_settings: ClassVar[dict[str, float]] = {"multiplier": 1.0, "shift": 1.0}
+    latent_format = comfy.latent_formats.SDXL
+    memory_usage_factor = 1.4
+    supported_inference_dtypes: ClassVar[list[torch.dtype]] = [torch.bfloat16, torch.float32]
+
+    def get_model(self, state_dict: Mapping[str, Tensor], prefix: str = "", device: Any = None) -> PixWizardModel:
+        return PixWizardModel(self, device=device)
+
+
+class NanoModelConfig(ModelConfig):
+    """The same, over the bundled autoencoder's latents."""
+
+    latent_format = NanoLatents
+
+
+class CondPadded(comfy.conds.CONDRegular):
+    """Keys or values of texts [B, R, g, T, e]: of different lengths they are joined with zeros behind the shorter."""
+
+    def can_concat(self, other: Any) -> bool:
+        mine, theirs = list(self.cond.shape), list(other.cond.shape)
+        return mine[:3] == theirs[:3] and mine[4:] == theirs[4:] and self.cond.device == other.cond.device
+
+    def concat(self, others: list[Any]) -> Tensor:
+        parts = [self.cond, *(other.cond for other in others)]
+        longest = max(part.shape[3] for part in parts)
+        return torch.cat([torch.nn.functional.pad(part, (0, 0, 0, longest - part.shape[3])) for part in parts])
+
+
+class CondMask(comfy.conds.CONDRegular):
+    """Masks of texts [B, T], 1 where valid; joined they are nothing at all where every entry is valid."""
+
+    def __init__(self, cond: Tensor, full: bool) -> None:
+        super().__init__(cond)
+        self.full = full
+
+    def _copy_with(self, cond: Tensor) -> CondMask:
+        return CondMask(cond, self.full)
+
+    def can_concat(self, other: Any) -> bool:
+        return self.cond.device == other.cond.device
+
+    def concat(self, others: list[Any]) -> Tensor | None:
+        parts = [self, *others]
+        longest = max(part.cond.shape[1] for part in parts)
+        if all(part.full and part.cond.shape[1] == longest for part in parts):
+            return None
+        return torch.cat([torch.nn.functional.pad(p.cond, (0, longest - p.cond.shape[1])) for p in parts])
+
+
+class PixWizardModel(comfy.model_base.BaseModel):
+    """The host's model around `HostTransformer`: flow, with a source latent beside the noisy one."""
+
+    def __init__(self, model_config: ModelConfig, device: Any = None) -> None:
+        flow = comfy.model_base.ModelType.FLOW
+        super().__init__(model_config, flow, device=device, unet_model=HostTransformer)
+
+    def process_timestep(self, timestep: Tensor, **others: Any) -> Tensor:
+        """Sigma again: nodes such as ModelSamplingSD3 bring a multiplier of 1000."""
+        return timestep / self.model_sampling.multiplier
+
+    def concat_cond(self, **given: Any) -> Tensor:
+        """The source latent; without one the noise itself, which is how the model knows that there is no picture."""
+        noise, source = given["noise"], given.get(SOURCE)
+        if source is None:
+            return noise.to(given["device"])
+        source = self.process_latent_in(source)
+        if source.shape[1] != noise.shape[1]:
+            raise ValueError(
+                f"this PixWizard model works on latents of {noise.shape[1]} channels, found a source of "
+                f"{source.shape[1]}: use the VAE that belongs to the model in Image Conditioning"
+            )
+        if source.shape[-2:] != noise.shape[-2:]:
+            height, width = noise.shape[-2] * 8, noise.shape[-1] * 8
+            raise ValueError(
+                f"the latent to sample must have the source's size, found {width} x {height} px for a source of "
+                f"{source.shape[-1] * 8} x {source.shape[-2] * 8} px: use the latent that Image Conditioning gives"
+            )
+        return comfy.utils.resize_to_batch_size(source, noise.shape[0]).to(given["device"])
+
+    def extra_conds(self, **given: Any) -> dict[str, Any]:
+        """Conditions of one branch, once per sampling: everything that depends neither on x nor on t.
+
+        Raises:
+            ValueError: text features, task vector or image tokens of another model.
+        """
+        config: PixWizardConfig = self.diffusion_model.config
+        where = dict(device=given["device"], dtype=self._compute_dtype())
+        features, mask, vector = self._text(given)
+        tokens = given.get(IMAGE_TOKENS)
+        if given.get(SOURCE) is not None and tokens is None:
+            raise ValueError(
+                "a source latent needs the image tokens of the same picture, found none: use Image Conditioning "
+                "(PixWizard) in place of InstructPixToPixConditioning"
+            )
+        if tokens is None:
+            tokens = torch.zeros(1, config.sample_tokens, config.clip_image_dim)
+        if tokens.shape[-1] != config.clip_image_dim:
+            raise ValueError(
+                f"this PixWizard model reads image tokens of width {config.clip_image_dim}, found {tokens.shape[-1]}: "
+                "use the CLIP Vision model that belongs to it (CLIP-L/14-336 for the released weights)"
+            )
+        batch = max(len(features), len(tokens))
+        full = bool(mask.all())
+        parts = [features, mask, vector, tokens]
+        parts = [comfy.utils.resize_to_batch_size(part, batch) for part in parts]
+        encoded = self.diffusion_model.encode_conditions(
+            parts[0].to(**where), parts[1].to(where["device"]), parts[2].to(**where), parts[3].to(**where)
+        )
+        regular = comfy.conds.CONDRegular
+        image_keys, image_values = (rearrange(v, "r b g k e -> b r g k e") for v in self._image(encoded, batch))
+        return {
+            "c_concat": comfy.conds.CONDNoiseShape(self.concat_cond(**given)),
+            "text_keys": CondPadded(rearrange(encoded.text_keys, "r b g t e -> b r g t e")),
+            "text_values": CondPadded(rearrange(encoded.text_values, "r b g t e -> b r g t e")),
+            "text_mask": CondMask(parts[1].to(**where), full),
+            "image_keys": regular(image_keys),
+            "image_values": regular(image_values),
+            "vector": regular(encoded.vector),
+        }
+
+    def _compute_dtype(self) -> torch.dtype:
+        return self.manual_cast_dtype or self.get_dtype()
+
+    def _image(self, encoded: Any, batch: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of the image; zeros contribute nothing and let a branch without an image be batched."""
+        if encoded.image_keys.shape[-2]:
+            return encoded.image_keys, encoded.image_values
+        config = self.diffusion_model.config
+        shape = (config.n_layers, batch, config.kv_heads, config.sample_tokens, config.head_dim)
+        zeros = encoded.image_keys.new_zeros(shape)
+        return zeros, zeros
+
+    def _text(self, given: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        config: PixWizardConfig = self.diffusion_model.config
+        features: Any = given.get("cross_attn")
+        vector: Any = given.get("pooled_output")
+        widths = tuple(0 if item is None else item.shape[-1] for item in (features, vector))
+        if widths != (config.cap_feat_dim, config.cap_clip_feat_dim):
+            raise ValueError(
+                f"this PixWizard model reads text features of width {config.cap_feat_dim} and a task vector of width "
+                f"{config.cap_clip_feat_dim}, found {widths[0]} and {widths[1]}: use the CLIP of Load PixWizard or of "
+                "Load PixWizard Text Encoders"
+            )
+        mask = given.get("attention_mask")
+        mask = torch.ones(features.shape[:2]) if mask is None else mask
+        length = int(mask.sum(dim=1).max())
+        return features[:, :length], mask[:, :length].float(), vector
+
+    def memory_required(self, input_shape: Any, cond_shapes: Any = None) -> int:
+        """The host's estimate, from the latent's area; cached keys and values are small beside it."""
+        return super().memory_required(input_shape)
+
+
+def make_model(state: dict[str, Tensor], config: PixWizardConfig, weights: str = "default") -> Any:
+    """A MODEL from the released or our own state dict.
+
+    Args:
+        state: names and shapes of `PixWizardTransformer(config)`; emptied.
+        weights: "default" for what suits the device, or a key of FLOAT8.
+
+    Returns:
+        The host's ModelPatcher.
+    """
+    lora_keys.install(PixWizardModel)
+    device, count = mm.get_torch_device(), sum(value.numel() for value in state.values())
+    stored = FLOAT8.get(weights) or comfy.utils.weight_dtype(state)
+    kind = NanoModelConfig if config.in_channels == NanoLatents.latent_channels else ModelConfig
+    host = kind({"image_model": "pixwizard"} | config.to_dict())
+    supported = host.supported_inference_dtypes
+    dtype = FLOAT8.get(weights) or mm.unet_dtype(model_params=count, supported_dtypes=supported, weight_dtype=stored)
+    cast = mm.unet_manual_cast(dtype, device, supported)
+    host.set_inference_dtype(dtype, cast)
+    host.unet_config.update(compute_dtype=cast or dtype)
+    model = host.get_model(state, "").to(mm.unet_offload_device())
+    model.load_model_weights(state, "")
+    logging.info("PixWizard: %.1f M parameters as %s, computed as %s", count / 1e6, dtype, cast or dtype)
+    return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=mm.unet_offload_device())

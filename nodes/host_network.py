@@ -1,0 +1,207 @@
+"""The core network on the host's layers: its Linear and LayerNorm, its attention, its patches and its sigmas.
+
+Nothing is computed here that the core does not compute; layers are exchanged so that the host can offload, cast and
+patch them. Shapes: B batch, C latent channels, R layers, L tokens, T text tokens, k image tokens, g key/value heads,
+h query heads, e head channels.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import comfy.ldm.common_dit
+import comfy.patcher_extension
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+from torch import Tensor, nn
+
+from ..comfyui_pixwizard.config import PixWizardConfig
+from ..comfyui_pixwizard.transformer import PixWizardTransformer
+
+
+class HostTransformer(PixWizardTransformer):
+    """`PixWizardTransformer` whose layers come from the host.
+
+    Args:
+        image_model: the host's name for the architecture, not used.
+        dtype: of the weights of layers, which the host casts as it runs them.
+        device: where weights are made.
+        operations: the host's namespace of layers.
+        compute_dtype: of activations and of the few parameters that belong to no layer (norms, gates).
+        fields: of `PixWizardConfig`.
+    """
+
+    def __init__(
+        self,
+        image_model: str | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | None = None,
+        operations: Any = None,
+        compute_dtype: torch.dtype | None = None,
+        **fields: Any,
+    ) -> None:
+        with torch.device("meta"):
+            super().__init__(PixWizardConfig.from_dict(fields))
+        self.dtype = dtype
+        self.compute_dtype = compute_dtype or dtype
+        _exchange_layers(self, operations, dtype, device)
+        _make_parameters(self, self.compute_dtype, device)
+        # What the samplings of one call hand to attention; filled by `forward`, read by every block.
+        self.options: dict[str, Any] = {}
+        for block in self.blocks:
+            block.attention.attend = partial(_attend, self.options)
+        self.requires_grad_(False)
+
+    def forward(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor | None = None,
+        control: Any = None,
+        transformer_options: dict[str, Any] | None = None,
+        **conditions: Any,
+    ) -> Tensor:
+        """The host's velocity, noise - image.
+
+        Args:
+            x: noisy and source latent together [B, 2C, h, w], any h and w.
+            timesteps: the host's sigma [B], 1 noise to 0 image.
+            context: not used; text arrives encoded.
+            control: must be None.
+            transformer_options: the host's: wrappers, patches, attention overrides.
+            conditions: text_keys, text_values [B, R, g, T, e], text_mask [B, T] or None, image_keys, image_values
+                [B, R, g, k, e], vector [B, D].
+
+        Raises:
+            ValueError: a ControlNet is attached.
+        """
+        options = {} if transformer_options is None else transformer_options
+        if control is not None:
+            raise ValueError(
+                "PixWizard is steered by pictures and instructions, found a ControlNet on its conditioning: remove the "
+                "Apply ControlNet node and use a task such as canny_to_image"
+            )
+        wrappers = comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options)
+        executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self._forward, self, wrappers)
+        return executor.execute(x, timesteps, context, control, options, **conditions)
+
+    def _forward(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor | None,
+        control: Any,
+        options: dict[str, Any],
+        *,
+        text_keys: Tensor,
+        text_values: Tensor,
+        text_mask: Tensor | None,
+        image_keys: Tensor,
+        image_values: Tensor,
+        vector: Tensor,
+        **others: Any,
+    ) -> Tensor:
+        height, width = x.shape[-2:]
+        patch = self.config.patch_size
+        padded = comfy.ldm.common_dit.pad_to_patch_size(x, (patch, patch))
+        noisy, source = padded.chunk(2, dim=1)
+        tokens = self.embed_latents(noisy, source)
+        cos, sin = self._rope(tuple(noisy.shape[-2:]), 1.0, self.config.scale_factor, device=tokens.device)
+        # The one place where the host's time becomes the model's: t = 1 - sigma here, and the sign at the end.
+        t = 1.0 - timesteps
+        c = self.t_embedder.mlp(self.t_embedder.sinusoid(t).to(tokens.dtype)) + vector
+        mask = None if text_mask is None else text_mask > 0.5
+        self.options.clear()
+        self.options.update(options)
+        try:
+            layers = zip(
+                zip(text_keys.unbind(1), text_values.unbind(1), strict=True),
+                zip(image_keys.unbind(1), image_values.unbind(1), strict=True),
+                strict=True,
+            )
+            for i, (text, image) in enumerate(layers):
+                tokens = self._block(i, tokens, c, cos, sin, text, image, mask, x, options)
+        finally:
+            self.options.clear()
+        out = self._unpatchify(self.final_layer(tokens, c), tuple(noisy.shape[-2:]))
+        return -out[..., :height, :width]
+
+    def _block(
+        self,
+        index: int,
+        tokens: Tensor,
+        c: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        text: tuple[Tensor, Tensor],
+        image: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        x: Tensor,
+        options: dict[str, Any],
+    ) -> Tensor:
+        """One block, or what a model patch put in its place, then the patches that follow it."""
+        block, before = self.blocks[index], tokens
+        replacement = options.get("patches_replace", {}).get("dit", {}).get(("double_block", index))
+        if replacement is None:
+            tokens = block(tokens, c, cos, sin, text, image, text_mask=mask)
+        else:
+
+            def original(args: dict[str, Any]) -> dict[str, Any]:
+                return {"img": block(args["img"], args["vec"], cos, sin, text, image, text_mask=mask)}
+
+            args = {"img": tokens, "vec": c, "pe": (cos, sin), "transformer_options": options}
+            tokens = replacement(args, {"original_block": original})["img"]
+        for patch in options.get("patches", {}).get("double_block", []):
+            args = {"img": tokens, "img_input": before, "pe": (cos, sin), "vec": c, "x": x, "block_index": index}
+            tokens = patch(args | {"transformer_options": options}).get("img", tokens)
+        return tokens
+
+
+def _attend(options: dict[str, Any], query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`attention.attend` by the host: query [B, h, L, e], key and value [B, g, S, e], mask true where readable.
+
+    Masks go in additively: two of the host's backends answer wrongly to boolean ones.
+    """
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = (item.repeat_interleave(groups, dim=1) for item in (key, value))
+    bias = None
+    if mask is not None:
+        bias = torch.zeros(mask.shape, dtype=query.dtype, device=query.device).masked_fill_(~mask, float("-inf"))
+        bias = bias.expand(len(query), 1, query.shape[2], key.shape[2])
+    return optimized_attention(
+        query,
+        key,
+        value,
+        query.shape[1],
+        mask=bias,
+        skip_reshape=True,
+        skip_output_reshape=True,
+        transformer_options=options,
+    )
+
+
+def _exchange_layers(model: nn.Module, operations: Any, dtype: torch.dtype | None, device: torch.device | None) -> None:
+    """Put the host's layers in place of torch's, of the same sizes and not initialised."""
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is nn.Linear:
+                new = operations.Linear(
+                    child.in_features, child.out_features, bias=child.bias is not None, dtype=dtype, device=device
+                )
+            elif type(child) is nn.LayerNorm:
+                affine = dict(eps=child.eps, elementwise_affine=child.elementwise_affine)
+                new = operations.LayerNorm(child.normalized_shape, **affine, dtype=dtype, device=device)
+            else:
+                continue
+            setattr(module, name, new)
+
+
+def _make_parameters(model: nn.Module, dtype: torch.dtype | None, device: torch.device | None) -> None:
+    """Allocate what no layer of the host holds: the weights of norms, gates and the pad token."""
+    for module in model.modules():
+        for name, parameter in list(module._parameters.items()):
+            if parameter is not None and parameter.is_meta:
+                empty = torch.empty(parameter.shape, dtype=dtype, device=device)
+                module._parameters[name] = nn.Parameter(empty, requires_grad=False)

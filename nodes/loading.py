@@ -1,0 +1,167 @@
+"""Where PixWizard models lie, and how each becomes the host's MODEL, CLIP, CLIP_VISION and VAE."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import comfy.sd
+import comfy.utils
+import folder_paths
+import torch
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..comfyui_pixwizard.checkpoint import ModelFiles, check_names_and_shapes, meta_specs
+from ..comfyui_pixwizard.components import BUNDLED, PIPELINE_FILE, load_part, read_description
+from ..comfyui_pixwizard.encoders.folder import load_tokenizer
+from ..comfyui_pixwizard.encoders.transformers_models import PreTrainedTokenizerFast
+from ..comfyui_pixwizard.released import ARGS_FILE, infer_config, read_args
+from ..comfyui_pixwizard.safe_files import TensorFile, read_tensors
+from . import host_model, host_text, host_vision
+
+FOLDER = "pixwizard"
+NANO = "nano (bundled)"
+WEIGHTS = {".safetensors", ".pth"}
+
+
+class Parts(NamedTuple):
+    """What the loader gives; what a file does not hold is a blocker that says so."""
+
+    model: Any
+    clip: Any
+    clip_vision: Any
+    vae: Any
+
+
+def register_folder() -> None:
+    """Make models/pixwizard known to the host; extra_model_paths.yaml may have added others before."""
+    default = os.path.join(folder_paths.models_dir, FOLDER)
+    folder_paths.add_model_folder_path(FOLDER, default)
+    paths, _ = folder_paths.folder_names_and_paths[FOLDER]
+    folder_paths.folder_names_and_paths[FOLDER] = (paths, WEIGHTS | {".json"})
+
+
+def model_names() -> list[str]:
+    """Choices of the loader: the bundled model, folders with pipeline.json, files of weights outside such folders."""
+    found = folder_paths.get_filename_list(FOLDER)
+    folders = sorted(os.path.dirname(name) for name in found if os.path.basename(name) == PIPELINE_FILE)
+    inside = tuple(folder + os.sep for folder in folders if folder)
+    files = [name for name in found if os.path.splitext(name)[1] in WEIGHTS and not name.startswith(inside)]
+    return [NANO, *(folder for folder in folders if folder), *sorted(files)]
+
+
+def load(name: str, weights: str) -> Parts:
+    """The parts of a model of `model_names`.
+
+    Raises:
+        ValueError: it is gone, damaged, or no PixWizard.
+    """
+    if name == NANO:
+        return load_folder(BUNDLED["nano"], weights)
+    if os.path.splitext(name)[1] in WEIGHTS:
+        return load_file(Path(folder_paths.get_full_path_or_raise(FOLDER, name)), weights)
+    description = folder_paths.get_full_path_or_raise(FOLDER, os.path.join(name, PIPELINE_FILE))
+    return load_folder(Path(description).parent, weights)
+
+
+def load_folder(folder: Path, weights: str) -> Parts:
+    """All parts of a folder that `PixWizardPipeline.save_pretrained` wrote."""
+    found = read_description(folder)
+    files = ModelFiles(folder / "transformer")
+    model = host_model.make_model(files.read(), files.config, weights)
+    autoencoder: Any = load_part(folder, "autoencoder", found.components["autoencoder"], torch.float32)
+    if found.components["autoencoder"] == "nano":
+        vae: Any = host_vision.NanoVAE(autoencoder)
+        latents = model.model.latent_format
+        latents.latent_rgb_factors, latents.latent_rgb_factors_bias = host_vision.preview_factors(autoencoder)
+    else:
+        vae = comfy.sd.VAE(sd=dict(autoencoder.vae.state_dict()))
+    return Parts(model, clip_of(folder), host_vision.load_vision(folder / "image_encoder"), vae)
+
+
+def clip_of(folder: Path) -> Any:
+    """The CLIP of a folder with text_encoder/ and task_encoder/."""
+    text, task = folder / "text_encoder", folder / "task_encoder"
+    features = read_tensors(text / "model.safetensors")
+    features = {name if name.startswith("model.") else f"model.{name}": value for name, value in features.items()}
+    config = json.loads((task / "config.json").read_text(encoding="utf-8"))
+    return host_text.make_clip(
+        features,
+        read_tensors(task / "model.safetensors"),
+        feature_config=host_text.GemmaConfig.of(features, str(text)),
+        task_config=config,
+        feature_tokenizer=load_tokenizer(text, "the Gemma text encoder"),
+        task_tokenizer=load_tokenizer(task, "the CLIP text encoder"),
+    )
+
+
+def load_file(path: Path, weights: str) -> Parts:
+    """The MODEL of one file: ours, whose metadata hold its configuration, or one with the released names.
+
+    Raises:
+        ValueError: damaged, or no PixWizard.
+    """
+    file = TensorFile(path)
+    if "config" in file.metadata:
+        files = ModelFiles(path)
+        state, config = files.read(), files.config
+    else:
+        args = read_args(path.parent) if (path.parent / ARGS_FILE).is_file() else {}
+        config = infer_config(file.specs, args, path)
+        check_names_and_shapes(file.specs, meta_specs(config), path, "use an unmodified copy of the released weights")
+        state = file.read(list(file.specs))
+    model = host_model.make_model(state, config, weights)
+    return Parts(model, *(_absent(path.name, *words) for words in ABSENT))
+
+
+ABSENT = (
+    ("text encoders", "Load PixWizard Text Encoders (Gemma-2B and CLIP-L)"),
+    ("CLIP vision model", "Load CLIP Vision (CLIP-L/14-336)"),
+    ("VAE", "Load VAE (the SDXL VAE)"),
+)
+
+
+def _absent(name: str, what: str, instead: str) -> ExecutionBlocker:
+    return ExecutionBlocker(f"{name} holds a transformer and no {what}: connect {instead} in its place")
+
+
+def load_text_encoders(gemma: str, clip_l: str) -> Any:
+    """A CLIP from one file for each encoder, of models/text_encoders.
+
+    Raises:
+        ValueError: another model, or no tokenizer.
+    """
+    paths = [Path(folder_paths.get_full_path_or_raise("text_encoders", name)) for name in (gemma, clip_l)]
+    features, task = (comfy.utils.load_torch_file(str(path), safe_load=True) for path in paths)
+    pieces = features.pop("spiece_model", None)
+    tokenizer = pieces if pieces is not None else _tokenizer_beside(paths[0])
+    if "text_projection.weight" not in task:
+        raise ValueError(
+            f"the task encoder needs CLIP-L with its projection, found none in {clip_l}: use clip_l.safetensors or the "
+            "text tower of openai/clip-vit-large-patch14"
+        )
+    return host_text.make_clip(
+        features,
+        {name: value for name, value in task.items() if name.startswith("text_")},
+        feature_config=host_text.GemmaConfig.of(features, gemma),
+        task_config=None,
+        feature_tokenizer=tokenizer,
+        embedding_directory=folder_paths.get_folder_paths("embeddings"),
+    )
+
+
+def _tokenizer_beside(path: Path) -> Any:
+    for place in (path.with_name(path.stem + ".tokenizer.json"), path.with_name("tokenizer.json")):
+        if place.is_file():
+            return PreTrainedTokenizerFast(
+                tokenizer_file=str(place), bos_token="<bos>", eos_token="<eos>", pad_token="<pad>"
+            )
+    for place in (path.with_suffix(".model"), path.with_name("tokenizer.model")):
+        if place.is_file():
+            return place.read_bytes()
+    raise ValueError(
+        f"Gemma needs its tokenizer, found none in {path.name} (tensor spiece_model) nor beside it: put "
+        "tokenizer.model of google/gemma-2b next to the weights"
+    )

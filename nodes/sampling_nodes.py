@@ -1,0 +1,291 @@
+"""The flow: schedule, guider, sampler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management as mm
+import comfy.sample
+import comfy.samplers
+import latent_preview
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..comfyui_pixwizard.flow import time_grid
+from ..comfyui_pixwizard.guidance import BRANCHES, DualGuidance
+from ..comfyui_pixwizard.noise import LARGEST_SEED, draw_noise, noise_generators
+from .common import ADVANCED, schema
+
+ALL_CHANNELS, RELEASED = "all", "first 3 (released code)"
+CHANNELS = {ALL_CHANNELS: None, RELEASED: 3}
+TEXT = dict(default=1.0, min=0.0, max=30.0, step=0.1, round=0.01)
+
+
+def sigmas_of(points: int, shift: float, denoise: float) -> Tensor:
+    """The host's sigmas, 1 - t, of the last part of a time grid."""
+    grid = 1.0 - time_grid(points, shift)
+    steps = max(1, round((points - 1) * denoise))
+    return grid[-(steps + 1) :]
+
+
+def grid_inputs() -> list[Any]:
+    """Inputs of a time grid, shared by schedule and sampler."""
+    return [
+        io.Int.Input(
+            "points",
+            default=9,
+            min=2,
+            max=1000,
+            tooltip="Points of the time grid, one more than steps: 3 for restoration and depth, 9 for classes, masks "
+            "and control maps, 17 to draw with nano; the released scripts use 60. Instruction gives what suits.",
+        ),
+    ]
+
+
+def shift_inputs() -> list[Any]:
+    """Inputs that bend or cut a time grid."""
+    return [
+        io.Float.Input(
+            "shift",
+            default=1.0,
+            min=0.1,
+            max=20.0,
+            step=0.1,
+            tooltip="Above 1 the grid crowds towards noise, as large pictures want it. 1 is even.",
+            extra_dict=ADVANCED,
+        ),
+        io.Float.Input(
+            "denoise",
+            default=1.0,
+            min=0.01,
+            max=1.0,
+            step=0.01,
+            tooltip="Below 1 only the last part of the grid: the start then comes from the latent.",
+            extra_dict=ADVANCED,
+        ),
+    ]
+
+
+def guidance_inputs() -> list[Any]:
+    """Inputs of dual guidance."""
+    return [
+        io.Float.Input(
+            "text_guidance",
+            tooltip="How strongly to follow the words. 1 needs no other branch for them.",
+            **TEXT,
+        ),
+        io.Float.Input(
+            "image_guidance",
+            tooltip="How strongly to follow the picture. 1 needs no branch without a picture.",
+            **TEXT,
+        ),
+    ]
+
+
+class FlowSchedule(io.ComfyNode):
+    """The exact grid of the released sampler."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="PixWizardFlowSchedule",
+            display_name="Flow Schedule",
+            description="SIGMAS of an even grid from noise to picture, exactly as the released sampler counts it.",
+            aliases=["sigmas", "scheduler", "time grid", "linear schedule"],
+            inputs=[*grid_inputs(), *shift_inputs()],
+            outputs=[io.Sigmas.Output(display_name="sigmas", tooltip="For SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, points: int, shift: float, denoise: float) -> io.NodeOutput:
+        return io.NodeOutput(sigmas_of(points, shift, denoise))
+
+
+class DualGuider(comfy.samplers.CFGGuider):
+    """Dual guidance over the host's batching; a branch without weight is not evaluated.
+
+    Works on predictions of the picture instead of the velocity: the weights sum to 1, so it is the same.
+    """
+
+    def set_branches(self, positive: Any, image_only: Any, negative: Any, guidance: DualGuidance) -> None:
+        """Conditionings of the branches "full", "image" and "none"."""
+        self.guidance = guidance
+        self.inner_set_conds(dict(zip(BRANCHES, (positive, image_only, negative), strict=True)))
+
+    def predict_noise(
+        self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
+    ) -> Tensor:
+        options = model_options or {}
+        needed = self.guidance.branches()
+        conds = [self.conds.get(name) if name in needed else None for name in BRANCHES]
+        found = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, options)
+        predictions = dict(zip(BRANCHES, found, strict=True))
+        out = self.guidance.combine({name: predictions[name] for name in needed})
+        assert isinstance(out, Tensor), "tensors go in"
+        for function in options.get("sampler_post_cfg_function", []):
+            out = function(
+                {
+                    "denoised": out,
+                    "cond": conds[0],
+                    "uncond": conds[1],
+                    "cond_scale": self.guidance.text,
+                    "model": self.inner_model,
+                    "uncond_denoised": predictions["image"],
+                    "cond_denoised": predictions["full"],
+                    "sigma": timestep,
+                    "model_options": options,
+                    "input": x,
+                }
+            )
+        return out
+
+
+def guider_of(
+    model: Any, positive: Any, image_only: Any, negative: Any, text: float, image: float, channels: str
+) -> DualGuider:
+    """The guider behind both nodes.
+
+    Raises:
+        ValueError: no model.
+    """
+    if model is None:
+        raise ValueError("sampling needs a MODEL, found none: connect Load PixWizard")
+    guider = DualGuider(model)
+    guider.set_branches(positive, image_only, negative, DualGuidance(text, image, CHANNELS[channels]))
+    return guider
+
+
+def branch_inputs() -> list[Any]:
+    """Inputs of the three branches."""
+    return [
+        io.Conditioning.Input("positive", tooltip="Instruction and picture."),
+        io.Conditioning.Input("image_only", tooltip="Picture and the empty sentence."),
+        io.Conditioning.Input("negative", tooltip="The empty sentence, no picture."),
+    ]
+
+
+def channels_input() -> Any:
+    """Which latent channels guidance acts on."""
+    return io.Combo.Input(
+        "guided_channels",
+        options=list(CHANNELS),
+        default=ALL_CHANNELS,
+        tooltip="The released code guides the first three of four latent channels only; choose that to reproduce it.",
+        extra_dict=ADVANCED,
+    )
+
+
+class Guider(io.ComfyNode):
+    """Dual guidance for SamplerCustomAdvanced."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="PixWizardGuider",
+            display_name="PixWizard Guider",
+            description="Guidance with two scales, one for the words and one for the picture. Branches that carry no "
+            "weight are not evaluated.",
+            aliases=["dual cfg", "guider", "image cfg", "text cfg"],
+            inputs=[
+                io.Model.Input("model", tooltip="MODEL of Load PixWizard."),
+                *branch_inputs(),
+                *guidance_inputs(),
+                channels_input(),
+            ],
+            outputs=[io.Guider.Output(display_name="guider", tooltip="For SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        positive: Any,
+        image_only: Any,
+        negative: Any,
+        text_guidance: float,
+        image_guidance: float,
+        guided_channels: str,
+    ) -> io.NodeOutput:
+        return io.NodeOutput(
+            guider_of(model, positive, image_only, negative, text_guidance, image_guidance, guided_channels)
+        )
+
+
+class Sampler(io.ComfyNode):
+    """Schedule, guider and sampler in one."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="PixWizardSampler",
+            display_name="PixWizard Sampler",
+            description="Samples the flow with dual guidance. Picture i of a batch gets seed + i, so it comes out the "
+            "same alone or in any batch.",
+            aliases=["ksampler", "sample", "denoise", "flow sampler"],
+            inputs=[
+                io.Model.Input("model", tooltip="MODEL of Load PixWizard."),
+                *branch_inputs(),
+                io.Latent.Input("latent", tooltip="The latent that Image Conditioning gives."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=LARGEST_SEED,
+                    control_after_generate=True,
+                    tooltip="Of the noise; picture i of a batch takes seed + i.",
+                ),
+                *grid_inputs(),
+                *guidance_inputs(),
+                io.Combo.Input(
+                    "solver",
+                    options=comfy.samplers.SAMPLER_NAMES,
+                    default="euler",
+                    tooltip="Any sampler of the host; euler is what the model was measured with.",
+                ),
+                *shift_inputs(),
+                channels_input(),
+            ],
+            outputs=[io.Latent.Output(display_name="latent", tooltip="For VAE Decode.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        positive: Any,
+        image_only: Any,
+        negative: Any,
+        latent: dict[str, Any],
+        seed: int,
+        points: int,
+        text_guidance: float,
+        image_guidance: float,
+        solver: str,
+        shift: float,
+        denoise: float,
+        guided_channels: str,
+    ) -> io.NodeOutput:
+        guider = guider_of(model, positive, image_only, negative, text_guidance, image_guidance, guided_channels)
+        samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+        sigmas = sigmas_of(points, shift, denoise)
+        callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
+        answer = guider.sample(
+            noise_of(samples, seed, latent.get("batch_index")),
+            samples,
+            comfy.samplers.sampler_object(solver),
+            sigmas,
+            denoise_mask=latent.get("noise_mask"),
+            callback=callback,
+            seed=seed,
+        )
+        return io.NodeOutput(latent | {"samples": answer.to(mm.intermediate_device())})
+
+
+def noise_of(samples: Tensor, seed: int, numbers: list[int] | None = None) -> Tensor:
+    """Noise for a batch [B, C, h, w]: picture i from seed + i, or + numbers[i] where the batch is part of a larger."""
+    places = list(range(len(samples))) if numbers is None else list(numbers)
+    seeds = [(seed + place) % (LARGEST_SEED + 1) for place in places]
+    channels, height, width = samples.shape[1:]
+    drawn = noise_generators(len(samples), None, seeds)
+    return draw_noise((channels, height, width), drawn, torch.device("cpu"))

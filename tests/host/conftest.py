@@ -1,0 +1,143 @@
+"""A real ComfyUI in this process: the checkout named by COMFYUI_PATH, run by its own Python (`make test-host`)."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+HOST = os.environ.get("COMFYUI_PATH", "")
+EXTENSION = Path(__file__).resolve().parents[2]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Without a host these modules cannot be imported: one module says so, the others are left out."""
+    if HOST or collection_path.name in {"host", "test_without_host.py"}:
+        return None
+    return True
+
+
+def _start() -> SimpleNamespace:
+    for place in (EXTENSION, Path.cwd()):
+        while str(place) in sys.path:
+            sys.path.remove(str(place))
+    sys.path.insert(0, HOST)
+    # The host parses the command line when it is imported.
+    arguments, sys.argv = sys.argv, ["main.py"]
+    try:
+        import comfy.options
+
+        comfy.options.enable_args_parsing(False)
+        from comfy.cli_args import args
+
+        args.cpu = True
+        # In main.py's order: `import nodes` puts a folder with another `utils` first.
+        importlib.import_module("utils.install_util")
+        import execution
+
+        import nodes
+    finally:
+        sys.argv = arguments
+    failures: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "IMPORT FAILED" in record.getMessage() or "Cannot import" in record.getMessage():
+                failures.append(record.getMessage())
+
+    logging.getLogger().addHandler(Keep())
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    loaded = loop.run_until_complete(nodes.load_custom_node(str(EXTENSION)))
+    loop.run_until_complete(nodes.init_builtin_extra_nodes())
+    assert loaded and not failures, failures
+    # The host's loader made the module's name of the path.
+    package = str(EXTENSION).replace(".", "_x_")
+
+    def ours(name: str) -> Any:
+        """A module of the extension as the host loaded it."""
+        return importlib.import_module(f"{package}.{name}")
+
+    return SimpleNamespace(nodes=nodes, execution=execution, loop=loop, ours=ours, package=package)
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """The host with the extension loaded, its folders in a temporary place."""
+    found = _start()
+    import folder_paths
+
+    base = tmp_path_factory.mktemp("host")
+    for name in ("output", "temp", "input"):
+        (base / name).mkdir()
+        getattr(folder_paths, f"set_{name}_directory")(str(base / name))
+    found.base = base
+    return found
+
+
+@pytest.fixture(scope="session")
+def node(host: SimpleNamespace) -> Any:
+    """Runs one node by its id and answers its outputs as a tuple."""
+
+    @torch.inference_mode()  # as the host's executor
+    def run(node_id: str, **inputs: Any) -> tuple[Any, ...]:
+        node_class = host.nodes.NODE_CLASS_MAPPINGS[node_id]
+        if hasattr(node_class, "define_schema"):
+            defaults = {
+                item.id: item.default
+                for item in node_class.GET_SCHEMA().inputs
+                if getattr(item, "default", None) is not None and not item.optional
+            }
+            clone = node_class.PREPARE_CLASS_CLONE({})
+            return tuple(clone.EXECUTE_NORMALIZED(**(defaults | inputs)).result)
+        return tuple(getattr(node_class(), node_class.FUNCTION)(**inputs))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def parts(node: Any) -> SimpleNamespace:
+    """The bundled model as the loader gives it."""
+    return SimpleNamespace(**dict(zip(("model", "clip", "vision", "vae"), node("PixWizardLoad"), strict=True)))
+
+
+@pytest.fixture(scope="session")
+def pipeline(host: SimpleNamespace) -> Any:
+    """The core pipeline of the same package."""
+    return host.ours("comfyui_pixwizard.pipeline").PixWizardPipeline.from_pretrained("nano")
+
+
+class FakeServer:
+    """What the host's executor wants of a server."""
+
+    def __init__(self) -> None:
+        self.client_id = self.last_node_id = self.last_prompt_id = None
+        self.sockets_metadata: dict[str, Any] = {}
+
+    def send_sync(self, *arguments: Any) -> None:
+        """Nobody listens."""
+
+
+@pytest.fixture(scope="session")
+def run_graph(host: SimpleNamespace) -> Any:
+    """Validates and runs an API graph as the host does; answers the executor."""
+
+    def run(graph: dict[str, Any]) -> Any:
+        execution = host.execution
+        valid = host.loop.run_until_complete(execution.validate_prompt("test", graph, None))
+        assert valid[0], valid
+        caches = {"lru": 0, "ram": 0}
+        executor = execution.PromptExecutor(FakeServer(), cache_type=execution.CacheType.CLASSIC, cache_args=caches)
+        executor.execute(graph, "test", {}, valid[2])
+        assert executor.success, executor.status_messages
+        return executor
+
+    return run

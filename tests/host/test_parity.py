@@ -1,0 +1,96 @@
+"""The native MODEL against the core pipeline: same weights, same noise, same answer."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+SENTENCE = "Remove the rain from this picture."
+
+
+def example(host: SimpleNamespace, count: int = 1, size: int = 128, seed: int = 3) -> Tensor:
+    """Pictures [B, H, W, 3] in [0, 1] with 8-bit values."""
+    leaves = host.ours("training.dead_leaves").dead_leaves
+    pictures = leaves(count, size, torch.Generator().manual_seed(seed))
+    return ((pictures * 255).round() / 255).permute(0, 2, 3, 1)
+
+
+def conditioned(node: Any, parts: SimpleNamespace, image: Tensor, text: str = SENTENCE, **more: Any) -> tuple[Any, ...]:
+    """positive, image_only, negative, latent, source."""
+    encoded, empty = node("PixWizardInstruction", clip=parts.clip, text=text)[:2]
+    given = dict(positive=encoded, empty=empty, clip_vision=parts.vision, vae=parts.vae, image=image)
+    return node("PixWizardImageConditioning", **given, **more)
+
+
+def core_latents(pipeline: Any, host: SimpleNamespace, image: Tensor, steps: int, guidance: Any, seed: int) -> Tensor:
+    """The pipeline's own latents, taken where its autoencoder would decode them."""
+    caught: list[Tensor] = []
+    decode = pipeline.autoencoder.decode
+
+    def catch(latents: Tensor) -> Tensor:
+        caught.append(latents.clone())
+        return decode(latents)
+
+    pipeline.autoencoder.decode = catch
+    try:
+        seeds = [seed + i for i in range(len(image))]
+        source = image.permute(0, 3, 1, 2) * 2 - 1
+        pipeline.generate(source, [SENTENCE] * len(image), steps=steps, guidance=guidance, seeds=seeds)
+    finally:
+        del pipeline.autoencoder.decode
+    return caught[0]
+
+
+def test_text_encoders_give_the_cores_features(host: SimpleNamespace, parts: SimpleNamespace, pipeline: Any) -> None:
+    for text in (SENTENCE, "", "Make the green cone purple, please"):
+        ((features, more),) = parts.clip.encode_from_tokens_scheduled(parts.clip.tokenize(text))
+        expected, mask = pipeline.text_encoder.encode([text])
+        length = int(mask.sum())
+        assert features.shape[1] == length == int(more["attention_mask"].sum())
+        torch.testing.assert_close(features[0], expected[0, :length], atol=2e-4, rtol=1e-4)
+        torch.testing.assert_close(more["pooled_output"], pipeline.task_encoder.encode([text]), atol=2e-4, rtol=1e-4)
+
+
+def test_pictures_are_read_as_the_core_reads_them(
+    host: SimpleNamespace, node: Any, parts: SimpleNamespace, pipeline: Any
+) -> None:
+    image = example(host)
+    positive, image_only, negative, *_ = conditioned(node, parts, image)
+    picture = image.permute(0, 3, 1, 2) * 2 - 1
+    with torch.inference_mode():
+        tokens, latents = pipeline.image_encoder.encode(picture), pipeline.autoencoder.encode(picture)
+    for conditioning in (positive, image_only):
+        torch.testing.assert_close(conditioning[0][1]["pixwizard_image_tokens"], tokens, atol=2e-4, rtol=1e-4)
+        torch.testing.assert_close(conditioning[0][1]["concat_latent_image"], latents, atol=1e-4, rtol=1e-4)
+    assert "concat_latent_image" not in negative[0][1]
+    back = node("VAEDecode", vae=parts.vae, samples={"samples": latents})[0] * 2 - 1
+    torch.testing.assert_close(back, pipeline.round_trip(picture).permute(0, 2, 3, 1), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("guidance", [(1.0, 1.0), (3.0, 1.0), (3.0, 1.5), (0.0, 2.0)])
+def test_stock_nodes_equal_the_pipeline(
+    host: SimpleNamespace, node: Any, parts: SimpleNamespace, pipeline: Any, guidance: tuple[float, float]
+) -> None:
+    image, steps, seed = example(host), 6, 11
+    positive, image_only, negative, latent, _ = conditioned(node, parts, image)
+    guider = node(
+        "DualCFGGuider", model=parts.model, cond1=positive, cond2=image_only, negative=negative,
+        cfg_conds=guidance[0], cfg_cond2_negative=guidance[1], style="regular",
+    )[0]  # fmt: skip
+    sigmas = node("BasicScheduler", model=parts.model, scheduler="simple", steps=steps - 1, denoise=1.0)[0]
+    sampler = node("KSamplerSelect", sampler_name="euler")[0]
+    noise = node("RandomNoise", noise_seed=seed)[0]
+    stock = node(
+        "SamplerCustomAdvanced", noise=noise, guider=guider, sampler=sampler, sigmas=sigmas, latent_image=latent
+    )[0]["samples"]
+    expected = core_latents(pipeline, host, image, steps, guidance, seed)
+    torch.testing.assert_close(stock, expected, atol=1e-3, rtol=0)
+    own = node(
+        "PixWizardSampler", model=parts.model, positive=positive, image_only=image_only, negative=negative,
+        latent=latent, seed=seed, points=steps, text_guidance=guidance[0], image_guidance=guidance[1],
+    )[0]["samples"]  # fmt: skip
+    torch.testing.assert_close(own, expected, atol=1e-3, rtol=0)
