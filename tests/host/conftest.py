@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 HOST = os.environ.get("COMFYUI_PATH", "")
 EXTENSION = Path(__file__).resolve().parents[2]
@@ -113,6 +114,30 @@ def parts(node: Any) -> SimpleNamespace:
 def pipeline(host: SimpleNamespace) -> Any:
     """The core pipeline of the same package."""
     return host.ours("comfyui_pixwizard.pipeline").PixWizardPipeline.from_pretrained("nano")
+
+
+@pytest.fixture(scope="session")
+def example(host: SimpleNamespace) -> Any:
+    """Makes pictures [B, H, W, 3] in [0, 1] with 8-bit values."""
+
+    def draw(count: int = 1, size: int = 128, seed: int = 3) -> Tensor:
+        leaves = host.ours("training.dead_leaves").dead_leaves
+        pictures = leaves(count, size, torch.Generator().manual_seed(seed))
+        return ((pictures * 255).round() / 255).permute(0, 2, 3, 1)
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def conditioned(node: Any, parts: SimpleNamespace) -> Any:
+    """Instruction and Image Conditioning: positive, image_only, negative, latent, source of pictures."""
+
+    def encode(image: Tensor, text: str = "Remove the rain from this picture.", **more: Any) -> tuple[Any, ...]:
+        encoded, empty = node("PixWizardInstruction", clip=parts.clip, text=text)[:2]
+        given = dict(positive=encoded, empty=empty, clip_vision=parts.vision, vae=parts.vae, image=image)
+        return node("PixWizardImageConditioning", **given, **more)
+
+    return encode
 
 
 class FakeServer:

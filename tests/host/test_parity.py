@@ -9,24 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-SENTENCE = "Remove the rain from this picture."
+SENTENCE = "Remove the rain from this picture."  # as the fixture `conditioned` says it by default
 
 
-def example(host: SimpleNamespace, count: int = 1, size: int = 128, seed: int = 3) -> Tensor:
-    """Pictures [B, H, W, 3] in [0, 1] with 8-bit values."""
-    leaves = host.ours("training.dead_leaves").dead_leaves
-    pictures = leaves(count, size, torch.Generator().manual_seed(seed))
-    return ((pictures * 255).round() / 255).permute(0, 2, 3, 1)
-
-
-def conditioned(node: Any, parts: SimpleNamespace, image: Tensor, text: str = SENTENCE, **more: Any) -> tuple[Any, ...]:
-    """positive, image_only, negative, latent, source."""
-    encoded, empty = node("PixWizardInstruction", clip=parts.clip, text=text)[:2]
-    given = dict(positive=encoded, empty=empty, clip_vision=parts.vision, vae=parts.vae, image=image)
-    return node("PixWizardImageConditioning", **given, **more)
-
-
-def core_latents(pipeline: Any, host: SimpleNamespace, image: Tensor, steps: int, guidance: Any, seed: int) -> Tensor:
+def core_latents(pipeline: Any, image: Tensor, steps: int, guidance: Any, seed: int) -> Tensor:
     """The pipeline's own latents, taken where its autoencoder would decode them."""
     caught: list[Tensor] = []
     decode = pipeline.autoencoder.decode
@@ -45,7 +31,7 @@ def core_latents(pipeline: Any, host: SimpleNamespace, image: Tensor, steps: int
     return caught[0]
 
 
-def test_text_encoders_give_the_cores_features(host: SimpleNamespace, parts: SimpleNamespace, pipeline: Any) -> None:
+def test_text_encoders_give_the_cores_features(parts: SimpleNamespace, pipeline: Any) -> None:
     for text in (SENTENCE, "", "Make the green cone purple, please"):
         ((features, more),) = parts.clip.encode_from_tokens_scheduled(parts.clip.tokenize(text))
         expected, mask = pipeline.text_encoder.encode([text])
@@ -56,10 +42,10 @@ def test_text_encoders_give_the_cores_features(host: SimpleNamespace, parts: Sim
 
 
 def test_pictures_are_read_as_the_core_reads_them(
-    host: SimpleNamespace, node: Any, parts: SimpleNamespace, pipeline: Any
+    example: Any, conditioned: Any, node: Any, parts: SimpleNamespace, pipeline: Any
 ) -> None:
-    image = example(host)
-    positive, image_only, negative, *_ = conditioned(node, parts, image)
+    image = example()
+    positive, image_only, negative, *_ = conditioned(image)
     picture = image.permute(0, 3, 1, 2) * 2 - 1
     with torch.inference_mode():
         tokens, latents = pipeline.image_encoder.encode(picture), pipeline.autoencoder.encode(picture)
@@ -73,10 +59,10 @@ def test_pictures_are_read_as_the_core_reads_them(
 
 @pytest.mark.parametrize("guidance", [(1.0, 1.0), (3.0, 1.0), (3.0, 1.5), (0.0, 2.0)])
 def test_stock_nodes_equal_the_pipeline(
-    host: SimpleNamespace, node: Any, parts: SimpleNamespace, pipeline: Any, guidance: tuple[float, float]
+    example: Any, conditioned: Any, node: Any, parts: SimpleNamespace, pipeline: Any, guidance: tuple[float, float]
 ) -> None:
-    image, steps, seed = example(host), 6, 11
-    positive, image_only, negative, latent, _ = conditioned(node, parts, image)
+    image, steps, seed = example(), 6, 11
+    positive, image_only, negative, latent, _ = conditioned(image)
     guider = node(
         "DualCFGGuider", model=parts.model, cond1=positive, cond2=image_only, negative=negative,
         cfg_conds=guidance[0], cfg_cond2_negative=guidance[1], style="regular",
@@ -87,7 +73,7 @@ def test_stock_nodes_equal_the_pipeline(
     stock = node(
         "SamplerCustomAdvanced", noise=noise, guider=guider, sampler=sampler, sigmas=sigmas, latent_image=latent
     )[0]["samples"]
-    expected = core_latents(pipeline, host, image, steps, guidance, seed)
+    expected = core_latents(pipeline, image, steps, guidance, seed)
     torch.testing.assert_close(stock, expected, atol=1e-3, rtol=0)
     own = node(
         "PixWizardSampler", model=parts.model, positive=positive, image_only=image_only, negative=negative,

@@ -1,0 +1,270 @@
+"""Nodes around the MODEL: instructions, canvases, schedule, decoders with real answers, errors."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+
+@pytest.fixture(scope="module")
+def scene(node: Any) -> SimpleNamespace:
+    """A rendered scene with what is known of it."""
+    names = ("image", "clean", "caption", "thing", "mask")
+    return SimpleNamespace(**dict(zip(names, node("PixWizardExample", kind="scene", seed=4, size=128), strict=True)))
+
+
+@pytest.fixture(scope="module")
+def encode(host: SimpleNamespace) -> Any:
+    """The picture [1, H, W, 3] that stands for a label of a task."""
+    get_task = host.ours("comfyui_pixwizard.tasks").get_task
+
+    def run(task: str, label: Tensor, source: Tensor | None = None, **options: Any) -> Tensor:
+        given = None if source is None else source[0].permute(2, 0, 1)
+        return get_task(task).encode(label, given, **options).permute(1, 2, 0)[None]
+
+    return run
+
+
+# -- instructions ---------------------------------------------------------------------------------------------------
+
+
+def test_a_task_writes_its_sentence_and_settings(host: SimpleNamespace, node: Any, parts: SimpleNamespace) -> None:
+    tasks = host.ours("comfyui_pixwizard.tasks").TASKS
+    given = dict(clip=parts.clip, caption="the red cone", color="blue", class_name="a green box")
+    for name, task in tasks.items():
+        *_, sentence, chosen, points, text, image = node("PixWizardInstruction", task=name, **given)
+        assert chosen == name and "{" not in sentence
+        assert (points, (text, image)) == (task.steps, task.guidance)
+    first, second = (node("PixWizardInstruction", clip=parts.clip, task="derain", wording=i)[2] for i in (0, 1))
+    assert first != second
+    assert node("PixWizardInstruction", clip=parts.clip, text="Remove the rain.")[3] == "derain"
+    assert node("PixWizardInstruction", clip=parts.clip, text="Zzzz qqq")[3] == "none"
+
+
+def test_instructions_name_what_is_missing(node: Any, parts: SimpleNamespace) -> None:
+    with pytest.raises(ValueError, match="found neither"):
+        node("PixWizardInstruction", clip=parts.clip)
+    with pytest.raises(ValueError, match="fill in caption"):
+        node("PixWizardInstruction", clip=parts.clip, task="edit_remove")
+    with pytest.raises(ValueError, match="fill in class_name"):
+        node("PixWizardInstruction", clip=parts.clip, task="edit_replace", caption="the box")
+
+
+# -- canvases and schedule --------------------------------------------------------------------------------------------
+
+
+def test_inpaint_canvas_cuts_holes(node: Any, scene: SimpleNamespace) -> None:
+    mask = torch.zeros(1, 64, 64)
+    mask[:, 16:32, 16:32] = 1
+    canvas, hole = node("PixWizardInpaintCanvas", image=scene.clean, mask=mask, fill="white")
+    assert hole.sum() == 32 * 32 and bool((canvas[hole > 0.5] == 1).all())
+    assert torch.equal(canvas[hole < 0.5], scene.clean[hole < 0.5])
+    _, larger = node("PixWizardInpaintCanvas", image=scene.clean, mask=mask, grow=4)
+    _, back = node("PixWizardInpaintCanvas", image=scene.clean, mask=larger, grow=-4)
+    assert larger.sum() > 40 * 38 and torch.equal(back, hole)
+
+
+def test_outpaint_canvas_adds_margins(node: Any, scene: SimpleNamespace) -> None:
+    canvas, mask = node("PixWizardOutpaintCanvas", image=scene.clean, left=8, top=16, right=24, bottom=0)
+    assert canvas.shape == (1, 144, 160, 3) and torch.equal(canvas[:, 16:, 8:136], scene.clean)
+    assert mask.sum() == 144 * 160 - 128 * 128 and mask[0, 20, 20] == 0
+
+
+def test_blank_canvas(node: Any) -> None:
+    canvas = node("PixWizardBlankCanvas", width=128, height=64, batch_size=2)[0]
+    assert canvas.shape == (2, 64, 128, 3) and bool((canvas == 1).all())
+
+
+def test_resolution_keeps_the_shape_of_the_picture(conditioned: Any, example: Any) -> None:
+    wide = example(size=192)[:, :96]
+    *_, latent, source = conditioned(wide, resolution=128)
+    assert tuple(source.shape[1:3]) == (80, 192) or source.shape[2] > source.shape[1]
+    assert tuple(latent["samples"].shape[-2:]) == (source.shape[1] // 8, source.shape[2] // 8)
+    assert conditioned(example(count=2), resolution=64)[4].shape == (2, 64, 64, 3)
+
+
+def test_schedule_is_the_released_grid(node: Any) -> None:
+    sigmas = node("PixWizardFlowSchedule", points=5)[0]
+    torch.testing.assert_close(sigmas, torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0]))
+    part = node("PixWizardFlowSchedule", points=5, denoise=0.5)[0]
+    torch.testing.assert_close(part, torch.tensor([0.5, 0.25, 0.0]))
+    shifted = node("PixWizardFlowSchedule", points=3, shift=3.0)[0]
+    torch.testing.assert_close(shifted[1], torch.tensor(0.75))
+
+
+def test_guided_channels_leave_the_others_alone(
+    node: Any, parts: SimpleNamespace, conditioned: Any, example: Any
+) -> None:
+    positive, image_only, negative, latent, _ = conditioned(example(size=64))
+    branches = dict(model=parts.model, positive=positive, image_only=image_only, negative=negative, latent=latent)
+    some, plain, full = (
+        node("PixWizardSampler", points=2, text_guidance=g, guided_channels=c, **branches)[0]["samples"]
+        for g, c in ((3.0, "first 3 (released code)"), (1.0, "all"), (3.0, "all"))
+    )
+    torch.testing.assert_close(some[:, 3:], plain[:, 3:])
+    torch.testing.assert_close(some[:, :3], full[:, :3])
+
+
+def test_keep_unchanged_pastes_the_source_back(node: Any, parts: SimpleNamespace, scene: SimpleNamespace) -> None:
+    soft = node("VAEDecode", vae=parts.vae, samples=node("VAEEncode", vae=parts.vae, pixels=scene.clean)[0])[0]
+    answer = soft.clone()
+    answer[:, 40:80, 40:80] = torch.tensor([1.0, 0.0, 1.0])
+    kept = node("PixWizardKeepUnchanged", image=answer, source=scene.clean, vae=parts.vae)[0]
+    assert torch.equal(kept[:, 100:], scene.clean[:, 100:])
+    torch.testing.assert_close(kept[:, 50:70, 50:70], answer[:, 50:70, 50:70], atol=1e-5, rtol=0)
+
+
+# -- decoders ---------------------------------------------------------------------------------------------------------
+
+
+def test_depth_in_metres(node: Any, encode: Any) -> None:
+    depth = torch.linspace(1.5, 12.0, 64).repeat(64, 1)
+    preview, metres, nearness, sure, text = node("PixWizardDecodeDepth", image=encode("depth", depth))
+    assert preview.shape == (1, 64, 64, 3) and sure > 0.9
+    torch.testing.assert_close(metres[0, ..., 0], depth, atol=0.05, rtol=0.01)
+    assert nearness[0, 0, 0] == 1 and nearness[0, 0, -1] == 0
+    assert abs(json.loads(text)[0]["farthest_m"] - 12) < 0.1
+
+
+def test_normals(node: Any, encode: Any) -> None:
+    normal = torch.nn.functional.normalize(torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0)), dim=0)
+    _, values, sure, _ = node("PixWizardDecodeNormals", image=encode("normal", normal))
+    torch.testing.assert_close(values[0].permute(2, 0, 1), normal, atol=1e-3, rtol=0)
+    assert sure > 0.9
+
+
+def test_classes_and_a_mask_of_one(node: Any, encode: Any) -> None:
+    classes = torch.ones(64, 64, dtype=torch.long)
+    classes[16:40, 16:40] = 4
+    image = encode("segmentation", classes)
+    _, mask, ids, sure, text = node("PixWizardDecodeSegmentation", image=image, pick="box")
+    assert torch.equal(mask[0].bool(), classes == 4) and torch.equal(ids[0, ..., 0].long(), classes) and sure > 0.9
+    assert {entry["name"] for entry in json.loads(text)[0]["classes"]} == {"ground", "box"}
+    assert node("PixWizardDecodeSegmentation", image=image, pick="1")[1].sum() == (classes == 1).sum()
+    with pytest.raises(ValueError, match="pick names a class"):
+        node("PixWizardDecodeSegmentation", image=image, pick="zebra")
+
+
+def test_masks_by_overlay_and_in_black_and_white(
+    node: Any, encode: Any, parts: SimpleNamespace, scene: SimpleNamespace
+) -> None:
+    truth = scene.mask[0] > 0.5
+    overlay = encode("referring_segmentation", truth, scene.clean)
+    for more in ({"source": scene.clean}, {}):
+        mask, _, found, sure, _ = node("PixWizardDecodeMask", image=overlay, **more)
+        overlap = (mask[0].bool() & truth).sum() / (mask[0].bool() | truth).sum()
+        assert found and overlap > (0.9 if more else 0.5) and sure > 0.3
+    answer = node("VAEDecode", vae=parts.vae, samples=node("VAEEncode", vae=parts.vae, pixels=overlay)[0])[0]
+    mask = node("PixWizardDecodeMask", image=answer, source=scene.clean, vae=parts.vae)[0]
+    assert (mask[0].bool() & truth).sum() / (mask[0].bool() | truth).sum() > 0.85
+    kind = "black and white (mask)"
+    mask, *_ = node("PixWizardDecodeMask", image=encode("referring_mask", truth), kind=kind)
+    assert torch.equal(mask[0].bool(), truth)
+    assert node("PixWizardDecodeMask", image=torch.zeros(1, 64, 64, 3), kind=kind)[2] is False
+
+
+def test_boxes(node: Any, encode: Any, scene: SimpleNamespace) -> None:
+    box = torch.tensor([[20.0, 30.0, 70.0, 90.0]])
+    image = encode("referring_box", box, scene.clean)
+    _, boxes, mask, count, _, text = node("PixWizardDecodeBoxes", image=image, source=scene.clean)
+    assert count == 1 and abs(boxes[0][0]["x"] - 20) <= 1 and abs(boxes[0][0]["width"] - 50) <= 2
+    assert abs(mask.sum() - 50 * 60) < 250 and json.loads(text)[0]["canvas_width"] == 128
+    assert node("PixWizardDecodeBoxes", image=scene.clean, source=scene.clean)[3] == 0
+
+
+def test_dots_and_skeletons(node: Any, encode: Any, scene: SimpleNamespace, host: SimpleNamespace) -> None:
+    dot = torch.tensor([[40.0, 60.0, 1.0]])
+    image = encode("keypoint", dot, scene.clean, colors=("red",))
+    _, frames, count, _, _ = node("PixWizardDecodeKeypoints", image=image, source=scene.clean)
+    x, y, seen = frames[0]["people"][0]["pose_keypoints_2d"]
+    assert count == 1 and abs(x - 40) < 1 and abs(y - 60) < 1 and seen == 1
+    render = host.ours("training.figures").render_figures
+    figure = render(1, 256, torch.Generator().manual_seed(2))
+    pose = figure.pose[0][figure.pose[0].flatten(1).any(1)]
+    skeleton = encode("pose", pose, size=(256, 256))
+    _, frames, count, _, _ = node("PixWizardDecodeKeypoints", image=skeleton, kind="skeleton (pose)")
+    assert len(frames[0]["people"]) == len(pose) and count >= 0.9 * (pose[..., 2] > 0).sum()
+
+
+def test_sources_of_another_size_are_refused(node: Any, scene: SimpleNamespace) -> None:
+    with pytest.raises(ValueError, match="connect the source output of Image Conditioning"):
+        node("PixWizardDecodeMask", image=scene.clean, source=scene.clean[:, :64])
+
+
+@pytest.mark.parametrize("kind, prepared_for", [("face", "face"), ("people", "pose_to_image"), ("shapes", "derain"),
+                                                ("scene", "sketch_to_image"), ("scene", "depth_to_image")])  # fmt: skip
+def test_examples(node: Any, kind: str, prepared_for: str) -> None:
+    image, clean, caption, *_ = node("PixWizardExample", kind=kind, prepared_for=prepared_for, seed=2, size=128)
+    again = node("PixWizardExample", kind=kind, prepared_for=prepared_for, seed=2, size=128)[0]
+    assert torch.equal(image, again) and not torch.equal(image, clean)
+    assert bool(caption) == (kind in {"scene", "people"})
+
+
+def test_an_example_without_the_map_is_refused(node: Any) -> None:
+    with pytest.raises(ValueError, match="choose scene"):
+        node("PixWizardExample", kind="face", prepared_for="depth_to_image")
+
+
+# -- loading ----------------------------------------------------------------------------------------------------------
+
+
+def test_files_and_folders_of_models(host: SimpleNamespace, node: Any, pipeline: Any, tmp_path: Any) -> None:
+    import folder_paths
+    from comfy_execution.graph_utils import ExecutionBlocker
+
+    folder_paths.add_model_folder_path("pixwizard", str(tmp_path), is_default=True)
+    pipeline.save_pretrained(tmp_path / "mine", torch.float16)
+    host.ours("comfyui_pixwizard.checkpoint").save_transformer(
+        pipeline.transformer, tmp_path / "one", max_shard_bytes=2**40
+    )
+    (tmp_path / "one" / "model.safetensors").rename(tmp_path / "alone.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    torch.save(pipeline.transformer.state_dict(), tmp_path / "released.pth")
+    names = host.ours("nodes.loading").model_names()
+    assert names[0] == "nano (bundled)" and {"mine", "alone.safetensors", "released.pth"} <= set(names)
+    assert not any(name.startswith("mine/") for name in names)
+    weight = pipeline.transformer.x_embedder.weight
+    for name in ("mine", "alone.safetensors", "released.pth"):
+        model, *others = node("PixWizardLoad", model=name)
+        torch.testing.assert_close(model.model.diffusion_model.x_embedder.weight, weight, atol=1e-3, rtol=1e-3)
+        assert all(isinstance(other, ExecutionBlocker) for other in others) == (name != "mine")
+    with pytest.raises(ValueError, match=r"broken\.safetensors"):
+        node("PixWizardLoad", model="broken.safetensors")
+
+
+def test_text_encoders_from_files(host: SimpleNamespace, node: Any, parts: SimpleNamespace, tmp_path: Any) -> None:
+    import folder_paths
+    from safetensors.torch import save_file
+
+    folder_paths.add_model_folder_path("text_encoders", str(tmp_path), is_default=True)
+    bundled = host.ours("comfyui_pixwizard.components").BUNDLED["nano"] / "text_encoder"
+    read = host.ours("comfyui_pixwizard.safe_files").read_tensors
+    features = {f"model.{name}": value for name, value in read(bundled / "model.safetensors").items()}
+    save_file(features, tmp_path / "gemma.safetensors")
+    tower = parts.clip.cond_stage_model.clip_l.transformer
+    clip_l = type(tower)(_clip_l_config(), torch.float32, "cpu", torch.nn)
+    save_file({n: v.contiguous() for n, v in clip_l.state_dict().items()}, tmp_path / "clip_l.safetensors")
+    given = dict(gemma="gemma.safetensors", clip_l="clip_l.safetensors")
+    with pytest.raises(ValueError, match=r"put tokenizer\.model"):
+        node("PixWizardLoadTextEncoders", **given)
+    (tmp_path / "tokenizer.json").write_bytes((bundled / "tokenizer.json").read_bytes())
+    clip = node("PixWizardLoadTextEncoders", **given)[0]
+    ((mine, more),) = clip.encode_from_tokens_scheduled(clip.tokenize("Remove the rain."))
+    ((theirs, _),) = parts.clip.encode_from_tokens_scheduled(parts.clip.tokenize("Remove the rain."))
+    torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
+    assert more["pooled_output"].shape == (1, 768)
+    with pytest.raises(ValueError, match="Gemma 1"):
+        node("PixWizardLoadTextEncoders", gemma="clip_l.safetensors", clip_l="clip_l.safetensors")
+
+
+def _clip_l_config() -> dict[str, Any]:
+    from pathlib import Path
+
+    import comfy.sd1_clip
+
+    return json.loads((Path(comfy.sd1_clip.__file__).parent / "sd1_clip_config.json").read_text())
