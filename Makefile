@@ -7,12 +7,14 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PACKAGES := comfyui_pixwizard runtime export training nodes
 
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test test-host test-page lint clean
 
 help:
 	@echo "make install   .venv with everything that demo and tests need, and $(BIN)/pixwizard"
 	@echo "make demo      run every task on examples; look at demo/index.html"
 	@echo "make test      ruff, mypy, pytest"
+	@echo "make test-host every node and workflow in a real ComfyUI: COMFYUI_PATH=checkout COMFYUI_PYTHON=its/python"
+	@echo "make test-page the same in its page: COMFYUI_PATH and COMFYUI_PYTHON as above, chromium and npm"
 	@echo "make clean     remove .venv, demo/ and caches (training runs are kept)"
 
 install: $(STAMP)
@@ -42,6 +44,19 @@ lint: install
 
 test: lint
 	$(BIN)/python -m pytest -q
+
+# The host's own Python; the package must not be installed there, or there would be two of it.
+test-host:
+	@test -n "$(COMFYUI_PATH)" || { echo "test-host needs a ComfyUI checkout, found no COMFYUI_PATH: run make test-host \
+	COMFYUI_PATH=/path/to/ComfyUI COMFYUI_PYTHON=/path/to/its/python" >&2; exit 2; }
+	COMFYUI_PATH="$(COMFYUI_PATH)" $(or $(COMFYUI_PYTHON),python3) -m pytest -q tests/host \
+		-o addopts="--import-mode=importlib --confcutdir=tests/host" -p no:cacheprovider
+
+test-page:
+	@test -n "$(COMFYUI_PATH)" || { echo "test-page needs a ComfyUI checkout, found no COMFYUI_PATH: run make test-page \
+	COMFYUI_PATH=/path/to/ComfyUI COMFYUI_PYTHON=/path/to/its/python" >&2; exit 2; }
+	cd tests/page && npm ci --silent --no-audit --no-fund
+	COMFYUI_PATH="$(COMFYUI_PATH)" COMFYUI_PYTHON="$(or $(COMFYUI_PYTHON),python3)" node --test tests/page/
 
 clean:
 	rm -rf .venv demo .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

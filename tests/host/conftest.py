@@ -17,6 +17,7 @@ from torch import Tensor
 
 HOST = os.environ.get("COMFYUI_PATH", "")
 EXTENSION = Path(__file__).resolve().parents[2]
+sys.path.append(str(Path(__file__).parent))  # for workflows.py
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
