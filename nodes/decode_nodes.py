@@ -15,6 +15,8 @@ from torch import Tensor
 from ..comfyui_pixwizard.components import BUNDLED, Description, read_description
 from ..comfyui_pixwizard.labels import draw_label
 from ..comfyui_pixwizard.tasks import Task, get_task
+from ..comfyui_pixwizard.tasks.codec_mask import COLORS as OVERLAY
+from ..comfyui_pixwizard.tasks.codec_mask import DEFAULT_COLOR
 from ..comfyui_pixwizard.tasks.codec_shapes import MARK_COLORS
 from .common import from_pillow, one_for_each, schema
 
@@ -28,7 +30,7 @@ CONFIDENCE = io.Float.Output(
     display_name="confidence",
     tooltip="0 to 1: how much the least convincing picture of the batch looks like this task's code.",
 )
-DATA = io.String.Output(display_name="json", tooltip="The same as JSON text, one entry for each picture.")
+DATA = io.String.Output(display_name="json", tooltip="What was found as JSON text, one entry for each picture.")
 
 
 @cache
@@ -258,7 +260,8 @@ def _class_id(pick: str, names: Sequence[str]) -> int | None:
         return lowered.index(pick.lower())
     if pick.isdecimal():
         return int(pick)
-    raise ValueError(f"pick names a class of the list or its number, found {pick!r}: choose one of {', '.join(names)}")
+    fix = f"choose one of {', '.join(names)}" if names else "give its number, or fill in class_names"
+    raise ValueError(f"pick names a class of the list or its number, found {pick!r}: {fix}")
 
 
 def _shares(label: Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -284,7 +287,7 @@ class DecodeMask(io.ComfyNode):
                 io.Combo.Input(
                     "kind", options=list(MASKS), default=next(iter(MASKS)), tooltip="How the answer marks it."
                 ),
-                io.Combo.Input("color", options=list(MARK_COLORS), default="red", tooltip="Colour of the overlay."),
+                io.Combo.Input("color", options=list(OVERLAY), default=DEFAULT_COLOR, tooltip="Colour of the overlay."),
                 *source_inputs(optional=True),
             ],
             outputs=[

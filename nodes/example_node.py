@@ -53,7 +53,7 @@ class ExamplePicture(io.ComfyNode):
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The picture, prepared."),
                 io.Image.Output(display_name="clean", tooltip="The picture itself: the right answer to a restoration."),
-                io.String.Output(display_name="caption", tooltip="A true sentence about it (scenes and people)."),
+                io.String.Output(display_name="caption", tooltip="A true phrase about it (scenes and people)."),
                 io.String.Output(display_name="thing", tooltip="Words that mean one thing in it (scenes)."),
                 io.Mask.Output(display_name="mask", tooltip="Where that thing is."),
             ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -53,9 +54,9 @@ class ImageConditioning(io.ComfyNode):
                     min=0,
                     max=LARGEST,
                     step=CELL,
-                    tooltip="Side in pixels of the square whose area the model works at, whatever the picture's shape: "
-                    "128 to 256 for nano, 512 to 1024 for the released weights. 0 keeps the picture's own area, up to "
-                    "1024.",
+                    tooltip="Side in pixels (64 and more) of the square whose area the model works at, whatever the "
+                    "picture's shape: 128 to 256 for nano, 512 to 1024 for the released weights. 0 keeps the picture's "
+                    "own area, up to 1024.",
                 ),
                 io.Mask.Input(
                     "mask",
@@ -143,11 +144,16 @@ def grown(mask: Tensor, pixels: int) -> Tensor:
     radius = abs(pixels)
     if not radius:
         return mask
-    at = torch.arange(-radius, radius + 1, dtype=mask.dtype)
-    disc = (at[:, None] ** 2 + at**2 <= radius**2).to(mask.dtype)[None, None]
-    area = mask if pixels > 0 else 1 - mask
-    near = (F.conv2d(area[:, None], disc, padding=radius)[:, 0] > 0.5).to(mask.dtype)
-    return near if pixels > 0 else 1 - near
+    area = mask > 0.5 if pixels > 0 else mask < 0.5
+    height, width = area.shape[1:]
+    # Sums along rows give any window of a row in one step, so the disc costs its height and not its area.
+    sums = F.pad(area.cumsum(dim=2), (1, 0))
+    column, near = torch.arange(width), torch.zeros_like(area)
+    for down in range(-min(radius, height - 1), min(radius, height - 1) + 1):
+        half = math.isqrt(radius**2 - down**2)
+        row = sums[..., (column + half + 1).clamp(max=width)] > sums[..., (column - half).clamp(min=0)]
+        near[:, max(down, 0) : height + min(down, 0)] |= row[:, max(-down, 0) : height + min(-down, 0)]
+    return (near if pixels > 0 else ~near).to(mask.dtype)
 
 
 class OutpaintCanvas(io.ComfyNode):

@@ -33,7 +33,7 @@ class Instruction(io.ComfyNode):
                     options=[BY_WORDS, *TASKS],
                     default=BY_WORDS,
                     tooltip="What is asked for. 'by the words' finds the task that your text resembles; a named task "
-                    "writes the sentence itself when the text is empty.",
+                    "writes the sentence itself when the text is empty. Choose text_to_image for a blank canvas.",
                 ),
                 io.String.Input(
                     "text",
@@ -47,7 +47,7 @@ class Instruction(io.ComfyNode):
                     default="",
                     tooltip="What a task's sentence speaks of, e.g. 'the red cone'.",
                 ),
-                io.String.Input("color", default="red", tooltip="Colour for tasks that paint a mark or recolour."),
+                io.String.Input("color", default="red", tooltip="Colour for edit_recolor and keypoint."),
                 io.String.Input("class_name", default="", tooltip="Class for tasks whose sentence names one."),
                 io.Int.Input(
                     "wording",

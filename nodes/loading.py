@@ -48,7 +48,11 @@ def model_names() -> list[str]:
     found = folder_paths.get_filename_list(FOLDER)
     folders = sorted(os.path.dirname(name) for name in found if os.path.basename(name) == PIPELINE_FILE)
     inside = tuple(folder + os.sep for folder in folders if folder)
-    files = [name for name in found if os.path.splitext(name)[1] in WEIGHTS and not name.startswith(inside)]
+    files = [
+        name
+        for name in found
+        if os.path.splitext(name)[1] in WEIGHTS and os.path.basename(name) != ARGS_FILE and not name.startswith(inside)
+    ]
     return [NANO, *(folder for folder in folders if folder), *sorted(files)]
 
 
@@ -139,8 +143,8 @@ def load_text_encoders(gemma: str, clip_l: str) -> Any:
     tokenizer = pieces if pieces is not None else _tokenizer_beside(paths[0])
     if "text_projection.weight" not in task:
         raise ValueError(
-            f"the task encoder needs CLIP-L with its projection, found none in {clip_l}: use clip_l.safetensors or the "
-            "text tower of openai/clip-vit-large-patch14"
+            f"the task encoder needs CLIP-L with its projection, found none in {clip_l}: use the text "
+            "tower of openai/clip-vit-large-patch14 (the clip_l.safetensors made for Flux lacks it)"
         )
     return host_text.make_clip(
         features,

@@ -61,7 +61,7 @@ def shift_inputs() -> list[Any]:
             min=0.01,
             max=1.0,
             step=0.01,
-            tooltip="Below 1 only the last part of the grid: the start then comes from the latent.",
+            tooltip="Below 1 only the last part of the grid, from the latent: encode a picture with VAE Encode for it.",
             extra_dict=ADVANCED,
         ),
     ]
@@ -117,7 +117,8 @@ class DualGuider(comfy.samplers.CFGGuider):
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
     ) -> Tensor:
         options = model_options or {}
-        needed = self.guidance.branches()
+        # Some solvers (cfg_pp) go back along the prediction without words and say so with this flag.
+        needed = BRANCHES if options.get("disable_cfg1_optimization") else self.guidance.branches()
         conds = [self.conds.get(name) if name in needed else None for name in BRANCHES]
         found = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, options)
         predictions = dict(zip(BRANCHES, found, strict=True))

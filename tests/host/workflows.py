@@ -225,7 +225,7 @@ def ground() -> Graph:
     graph.load()
     image = graph.example(seed=21)
     answer = graph.ask("referring_mask", image, caption=Link("example", 3))
-    graph.add("mask", "PixWizardDecodeMask", image=answer, kind="black and white (mask)", color="red",
+    graph.add("mask", "PixWizardDecodeMask", image=answer, kind="black and white (mask)", color="magenta",
               source=Link("conditioning", 4), vae=Link("load", 3))  # fmt: skip
     graph.show("before", image)
     graph.show("after", Link("mask", 1))
@@ -339,7 +339,7 @@ def replace_anything() -> Graph:
 def _cut(graph: Graph, image: Link) -> Link:
     """The picture with a hole where the thing is that the example names."""
     answer = graph.ask("referring_mask", image, "_find", caption=Link("example", 3))
-    mask = graph.add("mask", "PixWizardDecodeMask", image=answer, kind="black and white (mask)", color="red",
+    mask = graph.add("mask", "PixWizardDecodeMask", image=answer, kind="black and white (mask)", color="magenta",
                      source=Link("conditioning_find", 4), vae=Link("load", 3))  # fmt: skip
     return graph.add("hole", "PixWizardInpaintCanvas", image=image, mask=mask, grow=4, fill="white")
 
