@@ -43,7 +43,7 @@ lint: install
 		$(PACKAGES:%=-p pixwizard.%)
 
 test: lint
-	$(BIN)/python -m pytest -q
+	COMFYUI_PATH= $(BIN)/python -m pytest -q
 
 # The host's own Python; the package must not be installed there, or there would be two of it.
 test-host:

@@ -16,6 +16,7 @@ from ..comfyui_pixwizard.flow import time_grid
 from ..comfyui_pixwizard.guidance import BRANCHES, DualGuidance
 from ..comfyui_pixwizard.noise import LARGEST_SEED, draw_noise, noise_generators
 from .common import ADVANCED, schema
+from .host_model import PixWizardModel
 
 ALL_CHANNELS, RELEASED = "all", "first 3 (released code)"
 CHANNELS = {ALL_CHANNELS: None, RELEASED: 3}
@@ -148,10 +149,14 @@ def guider_of(
     """The guider behind both nodes.
 
     Raises:
-        ValueError: no model.
+        ValueError: no model, or one of another kind.
     """
-    if model is None:
-        raise ValueError("sampling needs a MODEL, found none: connect Load PixWizard")
+    kind = None if model is None else type(model.model).__name__
+    if model is None or not isinstance(model.model, PixWizardModel):
+        raise ValueError(
+            f"dual guidance needs a PixWizard MODEL, found {kind or 'none'}: connect Load PixWizard, or use the stock "
+            "samplers for other models"
+        )
     guider = DualGuider(model)
     guider.set_branches(positive, image_only, negative, DualGuidance(text, image, CHANNELS[channels]))
     return guider

@@ -200,6 +200,20 @@ def test_wrong_wires_are_named(
         sampled(node, parts.model, (wrong, *others))
 
 
+def test_another_kind_of_model_is_refused(node: Any, given: tuple[Any, ...]) -> None:
+    other = SimpleNamespace(model=SimpleNamespace())
+    with pytest.raises(ValueError, match="found SimpleNamespace: connect Load PixWizard"):
+        sampled(node, other, given)
+
+
+def test_cfg_pp_solvers_have_their_prediction_without_words(
+    node: Any, parts: SimpleNamespace, given: tuple[Any, ...], plain: Tensor
+) -> None:
+    # At guidance 1 the correction of these solvers vanishes: the answer is euler's.
+    out = sampled(node, parts.model, given, solver="euler_cfg_pp")
+    assert bool(out.isfinite().all()) and (out - plain).abs().mean() < plain.abs().mean()
+
+
 def test_a_controlnet_is_refused(parts: SimpleNamespace) -> None:
     network = parts.model.model.diffusion_model
     with pytest.raises(ValueError, match="remove the Apply ControlNet node"):
