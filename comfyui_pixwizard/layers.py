@@ -78,8 +78,10 @@ class FinalLayer(nn.Module):
         self.linear = zero_linear(config.dim, config.patch_size**2 * config.out_channels)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), zero_linear(config.conditioning_dim, config.dim))
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        return self.linear(self.norm_final(x) * (1 + self.adaLN_modulation(c).unsqueeze(1)))
+    def forward(self, x: Tensor, c: Tensor | None, modulation: Tensor | None = None) -> Tensor:
+        if modulation is None:
+            modulation = self.adaLN_modulation(c)
+        return self.linear(self.norm_final(x) * (1 + modulation.unsqueeze(1)))
 
 
 def zero_linear(inputs: int, outputs: int) -> nn.Linear:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +14,28 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .asking import Result, choose_reader, choose_task
 from .components import Description, find_folder, kind_of, load_parts, read_description, save_parts
-from .conditions import Conditions
+from .evaluation import Branch, Eager, Evaluator
 from .flow import time_grid
 from .guidance import DualGuidance
 from .images import Picture, open_picture, resized, to_image, to_tensor
+from .memory import brought
 from .noise import draw_noise, noise_generators
 from .preserve import keep_unchanged
 from .resolution import CELL, Size
 from .sizing import model_size
 from .solvers import solve
-from .tasks import TASKS, Task, get_task, guess_task
+from .tasks import Task, get_task
 from .tasks.codec_keypoint import asked_color
-from .transformer import PixWizardTransformer
+from .tiling import decode_tiled, needs_tiles
+from .transformer import Latents, PixWizardTransformer
 
 # For instructions that resemble no task: most likely an edit in free words.
 GENERAL_STEPS, GENERAL_GUIDANCE = 17, (2.0, 1.0)
 # Kinds of labels that are marks on the source.
 COMPARED = {"mask", "boxes", "keypoints"}
 Progress = Callable[[int, int], None]
-
-
-@dataclass
-class Result:
-    """What a call returns.
-
-    Attributes:
-        image: the answer, at the input's size or, with keep_size=False, at the model's.
-        label: what the answer stands for at the model's size (tensors: depth [H, W] metres, normals [3, H, W], class
-            ids [H, W], mask [H, W]); None unless asked for.
-        seconds: "load", "encode", "denoise" and "decode".
-        settings: everything that is needed to make it again.
-    """
-
-    image: Image.Image
-    label: Any
-    seconds: dict[str, float]
-    settings: dict[str, Any] = field(default_factory=dict)
 
 
 class PixWizardPipeline:
@@ -101,6 +85,7 @@ class PixWizardPipeline:
         self.max_size, self.class_names = max_size, list(class_names)
         self.depth_range = None if depth_range is None else (float(depth_range[0]), float(depth_range[1]))
         self.provenance = dict(provenance or {})
+        self.evaluator: Evaluator = Eager()
         self.name, self.load_seconds = "unnamed", 0.0
 
     @classmethod
@@ -150,6 +135,12 @@ class PixWizardPipeline:
         """Move or cast all components, as `nn.Module.to`."""
         for part in self.parts.values():
             part.to(*where)
+        return self
+
+    def offload(self, device: torch.device | str) -> PixWizardPipeline:
+        """The transformer to a device, all else to the CPU, from where each part comes only while it runs."""
+        for name, part in self.parts.items():
+            part.to(device if name == "transformer" else "cpu")
         return self
 
     def generate(
@@ -228,7 +219,7 @@ class PixWizardPipeline:
             FileNotFoundError: no such picture.
         """
         chosen = self.choose_task(instruction, task, has_image=image is not None)
-        reader = self._reader(chosen, decode)
+        reader = choose_reader(chosen, decode)
         defaults = (chosen.steps, chosen.guidance) if chosen else (GENERAL_STEPS, GENERAL_GUIDANCE)
         text, seen = (given if given is not None else default
                       for given, default in zip((text_guidance, image_guidance), defaults[1], strict=True))  # fmt: skip
@@ -259,32 +250,7 @@ class PixWizardPipeline:
         picture = to_image(answer)
         return Result(resized(picture, given.size) if given and keep_size else picture, label, seconds, settings)
 
-    @staticmethod
-    def choose_task(instruction: str, task: str | None, has_image: bool) -> Task | None:
-        """The named task, or the one that the instruction resembles, if any.
-
-        Raises:
-            ValueError: an empty instruction, an unknown task, or one that needs a picture when there is none.
-        """
-        if not instruction.strip():
-            raise ValueError("an instruction must say what to do, found an empty one: for example 'Remove the noise'")
-        name = task or guess_task(instruction, has_image=has_image)
-        chosen = None if name is None else get_task(name)
-        if chosen is not None and chosen.needs_image and not has_image:
-            raise ValueError(
-                f"task {chosen.name} needs a picture, found none: give one, or name task text_to_image to draw one"
-            )
-        return chosen if chosen is not None or has_image else TASKS["text_to_image"]
-
-    @staticmethod
-    def _reader(chosen: Task | None, decode: bool | str | None) -> Task | None:
-        if isinstance(decode, str):
-            return get_task(decode)
-        if decode and chosen is None:
-            raise ValueError(
-                f"decode needs to know the task, found none that fits the instruction: name one of {', '.join(TASKS)}"
-            )
-        return chosen if decode else None
+    choose_task = staticmethod(choose_task)
 
     def read_label(self, task: Task, answer: Tensor, source: Tensor, instruction: str = "") -> Any:
         """The label that an answer [3, H, W] stands for, given its source [3, H, W]; both in [-1, 1].
@@ -309,8 +275,9 @@ class PixWizardPipeline:
         own error does not count.
         """
         weight = self.transformer.x_embedder.weight
-        latents = self.autoencoder.encode(pictures.to(weight.device, weight.dtype))
-        return self.autoencoder.decode(latents).float().clamp(-1, 1)
+        with brought(self.autoencoder, weight.device):
+            latents = self.autoencoder.encode(pictures.to(weight.device, weight.dtype))
+        return self.decode(latents)
 
     def finish(self, task: str, source: Tensor, answer: Tensor) -> Tensor:
         """An answer with the source pasted back where the task changed nothing; both [B, 3, H, W] in [-1, 1].
@@ -340,26 +307,20 @@ class PixWizardPipeline:
         start = time.perf_counter()
         shape = (self.autoencoder.channels, source.shape[2] // 8, source.shape[3] // 8)
         noise = draw_noise(shape, generators, source.device)
-        branches = guidance.branches()
-        conditions = self._encode(source, list(instructions), branches)
-        latents = self._encode_source(source, generators)
-        # The null image's source is the initial noise itself (NOTES section 5).
-        sources = torch.cat([noise.to(latents) if name == "none" else latents for name in branches])
+        branches = self.encode(source, instructions, guidance.branches(), noise, generators)
         encoded = time.perf_counter()
+        grid = time_grid(steps)
+        step = self.evaluator.start(self.transformer, branches, grid[:-1].tolist())
 
-        def velocity(x: Any, t: Tensor) -> Tensor:
-            """Guided velocity of x [B, C, h, w]: all branches in one evaluation."""
-            repeated = x.to(sources.dtype).repeat(len(branches), 1, 1, 1)
-            times = t.to(x.device).expand(len(repeated))
-            out = self.transformer.velocity(repeated, times, sources, conditions)
-            assert isinstance(out, Tensor), "a tensor goes in"
-            return guidance.combine(dict(zip(branches, out.float().chunk(len(branches)), strict=True)))  # type: ignore[return-value]
+        def velocity(x: Any, t: Tensor) -> Latents:
+            """Guided velocity of x [B, C, h, w]."""
+            return guidance.combine(step(x, float(t), guidance.branches()))
 
         # The state stays float32 whatever the weights are: many small steps are summed.
-        x = solve(velocity, noise, time_grid(steps), solver, progress)
+        x = solve(velocity, noise, grid, solver, progress)
         assert isinstance(x, Tensor), "a tensor goes in"
         denoised = time.perf_counter()
-        answer = self.autoencoder.decode(x.to(sources.dtype)).float().clamp(-1, 1)
+        answer = self.decode(x.to(source.dtype))
         seconds |= dict(encode=encoded - start, denoise=denoised - encoded, decode=time.perf_counter() - denoised)
         return answer
 
@@ -380,14 +341,43 @@ class PixWizardPipeline:
         parts = zip(source.split(1), generators, strict=True)
         return torch.cat([self.autoencoder.encode(picture, generator) for picture, generator in parts])
 
-    def _encode(self, source: Tensor, instructions: list[str], branches: Sequence[str]) -> Conditions:
-        """Conditions of all branches, joined: [n * B]."""
-        tokens = self.image_encoder.encode(source)
-        parts = []
+    def encode(
+        self,
+        source: Tensor,
+        instructions: Sequence[str],
+        branches: Sequence[str],
+        noise: Tensor,
+        generators: Sequence[torch.Generator | None],
+    ) -> dict[str, Branch]:
+        """Everything of some branches of guidance that no step changes.
+
+        Args:
+            source: [B, 3, H, W] in [-1, 1], on the model's device.
+            noise: the initial noise [B, C, h, w]: the null image's source is that noise itself (NOTES section 5).
+            generators: of the samples, for an autoencoder that samples its posterior.
+        """
+        device = source.device
+        texts = {name: list(instructions) if name == "full" else [""] * len(instructions) for name in branches}
+        with brought(self.autoencoder, device):
+            latents = self._encode_source(source, generators)
+        with brought(self.image_encoder, device):
+            tokens = self.image_encoder.encode(source)
+        with brought(self.text_encoder, device):
+            features = {name: self.text_encoder.encode(text) for name, text in texts.items()}
+        with brought(self.task_encoder, device):
+            vectors = {name: self.task_encoder.encode(text) for name, text in texts.items()}
+        found = {}
         for name in branches:
-            texts = instructions if name == "full" else [""] * len(instructions)
-            features, mask = self.text_encoder.encode(texts)
-            seen = torch.zeros_like(tokens) if name == "none" else tokens
-            vector = self.task_encoder.encode(texts)
-            parts.append(self.transformer.encode_conditions(features, mask, vector, seen))
-        return Conditions.cat(parts)
+            null = name == "none"
+            seen = torch.zeros_like(tokens) if null else tokens
+            words, mask = features[name]
+            conditions = self.transformer.encode_conditions(words, mask, vectors[name], seen)
+            found[name] = Branch(noise.to(latents) if null else latents, conditions)
+        return found
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W] float32 in [-1, 1] of latents [B, C, h, w]; large ones piece by piece."""
+        with brought(self.autoencoder, latents.device) as autoencoder:
+            tiled = needs_tiles(latents)
+            pictures = decode_tiled(autoencoder.decode, latents) if tiled else autoencoder.decode(latents)
+        return pictures.float().clamp(-1, 1)

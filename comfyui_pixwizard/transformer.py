@@ -22,6 +22,7 @@ from .rope import rope_table, scale_factors
 from .token_sampler import choose_tokens, exponential_draws, gather_tokens, rank_tokens
 
 Latents = Tensor | list[Tensor]
+Scaling = tuple[float, float] | None
 
 
 class TransformerBlock(nn.Module):
@@ -90,9 +91,15 @@ class TransformerBlock(nn.Module):
             members |= dict(all_keys=everything[0], all_values=everything[1])
         return members
 
-    def forward(self, x: Tensor, c: Tensor, cos: Tensor, sin: Tensor, text, image, **masks) -> Tensor:
-        """Tokens [B, L, d] and conditioning vector [B, D] to tokens; the rest as in `Attention.forward`."""
-        scale_a, gate_a, scale_m, gate_m = self.adaLN_modulation(c).unsqueeze(1).chunk(4, dim=-1)
+    def forward(self, x: Tensor, c: Tensor | None, cos: Tensor, sin: Tensor, text, image, *,
+                modulation: Tensor | None = None, **masks) -> Tensor:  # fmt: skip
+        """Tokens [B, L, d] to tokens, by the conditioning vector c [B, D] or the modulation [B, 4d] that it gives.
+
+        The rest as in `Attention.forward`.
+        """
+        if modulation is None:
+            modulation = self.adaLN_modulation(c)
+        scale_a, gate_a, scale_m, gate_m = modulation.unsqueeze(1).chunk(4, dim=-1)
         # Weights of the norms are folded into the factors per sample, which spares four passes over the tokens.
         y = self.attention_norm1.normalize(x) * (self.attention_norm1.weight * (1 + scale_a))
         y = self.attention_norm2.normalize(self.attention(y, cos, sin, text, image, **masks))
@@ -233,19 +240,19 @@ class PixWizardTransformer(nn.Module):
         if isinstance(x, Tensor) and isinstance(source, Tensor):
             sizes = [tuple(x.shape[-2:])] * len(x)
             tokens = self.embed_latents(x, source)
-            cos, sin = self._rope(sizes[0], *scaling, device=tokens.device)
+            cos, sin = self.rope(sizes[0], tokens.device, scaling)
             key_mask = None
         else:
             sizes = [tuple(item.shape[-2:]) for item in x]
             embedded = [self.embed_latents(a[None], b[None])[0] for a, b in zip(x, source, strict=True)]
-            tables = [self._rope(size, *scaling, device=embedded[0].device) for size in sizes]
+            tables = [self.rope(size, embedded[0].device, scaling) for size in sizes]
             tokens, cos, sin, key_mask = self._pad(embedded, tables)
         scale = None if base_seqlen is None else math.sqrt(math.log(tokens.shape[1], base_seqlen))
         c = self.t_embedder(t) + conditions.vector
         patches = self.denoise_tokens(tokens, c, cos, sin, conditions, attention_scale=scale, key_mask=key_mask)
         if isinstance(x, Tensor):
-            return self._unpatchify(patches, sizes[0])
-        return [self._unpatchify(patches[i : i + 1], size)[0] for i, size in enumerate(sizes)]
+            return self.unpatchify(patches, sizes[0])
+        return [self.unpatchify(patches[i : i + 1], size)[0] for i, size in enumerate(sizes)]
 
     def embed_latents(self, x: Tensor, source: Tensor) -> Tensor:
         """Patches of the noisy and the source latent, [B, C, h, w] each, to tokens [B, L, d]."""
@@ -253,35 +260,44 @@ class PixWizardTransformer(nn.Module):
         p = self.config.patch_size
         return self.x_embedder(rearrange(both, "b c (h p) (w q) -> b (h w) (c p q)", p=p, q=p))
 
+    def modulations(self, c: Tensor) -> list[Tensor]:
+        """Modulations by conditioning vectors [..., D]: of every block [..., 4d], then of the final layer [..., d]."""
+        return [*(block.adaLN_modulation(c) for block in self.blocks), self.final_layer.adaLN_modulation(c)]
+
     def denoise_tokens(
         self,
         tokens: Tensor,
-        c: Tensor,
+        c: Tensor | None,
         cos: Tensor,
         sin: Tensor,
         conditions: Conditions,
         *,
         attention_scale: Tensor | float | None = None,
         key_mask: Tensor | None = None,
+        modulations: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """The static core: embedded tokens [B, L, d] to output patches [B, L, p*p*C_out].
 
         Args:
-            tokens, c: [B, L, d] and conditioning vector [B, D].
+            tokens, c: [B, L, d] and conditioning vector [B, D]; None where modulations are given.
             cos, sin: RoPE tables [L, e] or [B, L, e].
             conditions: only its keys, values and text mask are read.
             attention_scale, key_mask: see `Attention.forward`.
+            modulations: of all layers, as `modulations` gives them, where they were computed before.
         """
         masks = dict(attention_scale=attention_scale, key_mask=key_mask, text_mask=conditions.text_mask)
         # Unbinding instead of indexing makes one backward node for all layers instead of one full-size sum per layer.
         texts = zip(conditions.text_keys.unbind(), conditions.text_values.unbind(), strict=True)
         images = zip(conditions.image_keys.unbind(), conditions.image_values.unbind(), strict=True)
-        for block, text, image in zip(self.blocks, texts, images, strict=True):
-            tokens = block(tokens, c, cos, sin, text, image, **masks)
-        return self.final_layer(tokens, c)
+        *layers, final = [None] * (len(self.layers) + 1) if modulations is None else modulations
+        for block, text, image, modulation in zip(self.blocks, texts, images, layers, strict=True):
+            tokens = block(tokens, c, cos, sin, text, image, modulation=modulation, **masks)
+        return self.final_layer(tokens, c, final)
 
-    def _rope(self, size: tuple[int, ...], linear: float, ntk: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    def rope(self, size: tuple[int, ...], device: torch.device, scaling: Scaling = None) -> tuple[Tensor, Tensor]:
+        """RoPE tables of latents of a size (h, w); scaling is (linear, NTK), by default the configuration's."""
         height, width = (side // self.config.patch_size for side in size)
+        linear, ntk = scaling or (1.0, self.config.scale_factor)
         return rope_table(height, width, self.config.head_dim, linear, ntk, device)
 
     def _pad(
@@ -299,7 +315,7 @@ class PixWizardTransformer(nn.Module):
         mask = (torch.arange(longest) < lengths[:, None]).to(embedded[0].device) if any(missing) else None
         return torch.stack(tokens), cos, sin, mask
 
-    def _unpatchify(self, patches: Tensor, size: tuple[int, ...]) -> Tensor:
+    def unpatchify(self, patches: Tensor, size: tuple[int, ...]) -> Tensor:
         """[B, >=L, p*p*C_out] to velocity [B, C, h, w]; the second half of the channels ("sigma") is dropped."""
         p = self.config.patch_size
         height, width = size[0] // p, size[1] // p

@@ -107,7 +107,7 @@ class HostTransformer(PixWizardTransformer):
         padded = comfy.ldm.common_dit.pad_to_patch_size(x, (patch, patch))
         noisy, source = padded.chunk(2, dim=1)
         tokens = self.embed_latents(noisy, source)
-        cos, sin = self._rope(tuple(noisy.shape[-2:]), 1.0, self.config.scale_factor, device=tokens.device)
+        cos, sin = self.rope(tuple(noisy.shape[-2:]), tokens.device)
         # The one place where the host's time becomes the model's: t = 1 - sigma here, and the sign at the end.
         t = 1.0 - timesteps
         c = self.t_embedder.mlp(self.t_embedder.sinusoid(t).to(tokens.dtype)) + vector
@@ -124,7 +124,7 @@ class HostTransformer(PixWizardTransformer):
                 tokens = self._block(i, tokens, c, cos, sin, text, image, mask, x, options)
         finally:
             self.options.clear()
-        out = self._unpatchify(self.final_layer(tokens, c), tuple(noisy.shape[-2:]))
+        out = self.unpatchify(self.final_layer(tokens, c), tuple(noisy.shape[-2:]))
         return -out[..., :height, :width]
 
     def _block(

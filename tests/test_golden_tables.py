@@ -38,7 +38,7 @@ def test_patches(golden, golden_model):
     assert torch.equal(mask, g["patchify.mask"].bool())
     torch.testing.assert_close(cos[..., 0::2], g["patchify.freqs_real"], rtol=0, atol=1e-6)
     for i, (wanted, (x, _)) in enumerate(zip(g.listed("unpatchify.out"), pairs, strict=True)):
-        found = model._unpatchify(g["unpatchify.tokens"][i : i + 1], tuple(x.shape[1:]))[0]
+        found = model.unpatchify(g["unpatchify.tokens"][i : i + 1], tuple(x.shape[1:]))[0]
         assert torch.equal(found, wanted[:4])
 
 

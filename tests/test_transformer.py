@@ -62,7 +62,8 @@ def test_a_fresh_model_predicts_zero_and_reaches_every_parameter():
     without = {
         name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()
     }
-    assert without <= {"pad_token"}
+    # A ranker's last bias moves all scores alike: its gradient is rounding, which can be zero.
+    assert {name for name in without if not name.endswith("out_conv.4.bias")} <= {"pad_token"}
 
 
 @torch.no_grad()

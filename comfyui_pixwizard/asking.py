@@ -1,0 +1,60 @@
+"""What is asked for, by which task its answer is read, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+
+from .tasks import TASKS, Task, get_task, guess_task
+
+
+@dataclass
+class Result:
+    """What a call returns.
+
+    Attributes:
+        image: the answer, at the input's size or, with keep_size=False, at the model's.
+        label: what the answer stands for at the model's size (tensors: depth [H, W] metres, normals [3, H, W], class
+            ids [H, W], mask [H, W]); None unless asked for.
+        seconds: "load", "encode", "denoise" and "decode".
+        settings: everything that is needed to make it again.
+    """
+
+    image: Image.Image
+    label: Any
+    seconds: dict[str, float]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def choose_task(instruction: str, task: str | None, has_image: bool) -> Task | None:
+    """The named task, or the one that the instruction resembles, if any.
+
+    Raises:
+        ValueError: an empty instruction, an unknown task, or one that needs a picture when there is none.
+    """
+    if not instruction.strip():
+        raise ValueError("an instruction must say what to do, found an empty one: for example 'Remove the noise'")
+    name = task or guess_task(instruction, has_image=has_image)
+    chosen = None if name is None else get_task(name)
+    if chosen is not None and chosen.needs_image and not has_image:
+        raise ValueError(
+            f"task {chosen.name} needs a picture, found none: give one, or name task text_to_image to draw one"
+        )
+    return chosen if chosen is not None or has_image else TASKS["text_to_image"]
+
+
+def choose_reader(chosen: Task | None, decode: bool | str | None) -> Task | None:
+    """The task by which an answer is read, if it is to be: a named one, or the chosen one for True.
+
+    Raises:
+        ValueError: an unknown task, or True without a chosen one.
+    """
+    if isinstance(decode, str):
+        return get_task(decode)
+    if decode and chosen is None:
+        raise ValueError(
+            f"decode needs to know the task, found none that fits the instruction: name one of {', '.join(TASKS)}"
+        )
+    return chosen if decode else None

@@ -1,0 +1,129 @@
+"""Ways to run the network, by name, behind `comfyui_pixwizard.evaluation.Evaluator`.
+
+eager      as PyTorch runs it, in the weights' own type
+bfloat16   weights and products in bfloat16, sums in float32
+compiled   every block compiled by torch.compile, in bfloat16 where the machine multiplies it fast
+
+Each says in `reason` what it does here, or what it stands in for.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..comfyui_pixwizard.evaluation import Branch, Eager, EagerStep, Evaluator, Step
+from ..comfyui_pixwizard.transformer import PixWizardTransformer
+
+CACHE = "PIXWIZARD_CACHE"
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies in bfloat16 faster than in float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in names)
+
+
+def cache_folder() -> Path:
+    """Where compiled code is kept between processes: $PIXWIZARD_CACHE, by default ~/.cache/pixwizard."""
+    given = os.environ.get(CACHE)
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "pixwizard"
+
+
+class Converted:
+    """Evaluators that run a converted copy of the network; one copy a network is kept while the network lives.
+
+    Args:
+        convert: makes the copy, in place, from a deep copy.
+        dtype: of activations that enter it.
+    """
+
+    def __init__(
+        self, name: str, reason: str, convert: Callable[[PixWizardTransformer], None], dtype: torch.dtype
+    ) -> None:
+        self.name, self.reason, self.convert, self.dtype = name, reason, convert, dtype
+        self.copies: weakref.WeakKeyDictionary[PixWizardTransformer, PixWizardTransformer] = weakref.WeakKeyDictionary()
+
+    def start(self, transformer: PixWizardTransformer, branches: Mapping[str, Branch], times: Sequence[float]) -> Step:
+        if transformer not in self.copies:
+            made = copy.deepcopy(transformer).requires_grad_(False).to(self.dtype)
+            self.convert(made)
+            self.copies[transformer] = made
+        cast = {
+            name: Branch(branch.source.to(self.dtype), _cast(branch, self.dtype)) for name, branch in branches.items()
+        }
+        return EagerStep(self.copies[transformer], cast, times)
+
+
+def _cast(branch: Branch, dtype: torch.dtype):  # type: ignore[no-untyped-def]
+    """Conditions whose keys, values and embeddings are of a type; the ranker's scores stay."""
+    conditions = branch.conditions
+    return replace(conditions.to(dtype=dtype), scores=conditions.scores)
+
+
+def _nothing(transformer: PixWizardTransformer) -> None:
+    """The copy as it is."""
+
+
+def _compile(transformer: PixWizardTransformer) -> None:
+    """Compile the blocks; they share one compiled code for each shape, kept on disk for the next process."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
+    on_gpu = transformer.x_embedder.weight.device.type == "cuda"
+    options = {"triton.cudagraphs": True} if on_gpu else None
+    torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, 64)
+    for block in transformer.blocks:
+        block.compile(dynamic=False, fullgraph=True, options=options)
+
+
+def bfloat16() -> Evaluator:
+    """Weights and products in bfloat16."""
+    fast = fast_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    reason = "products in bfloat16" if fast else "products in bfloat16, which this machine does slowly"
+    return Converted("bfloat16", reason, _nothing, torch.bfloat16)
+
+
+def compiled() -> Evaluator:
+    """Compiled blocks, in bfloat16 where that is fast."""
+    fast = fast_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = torch.bfloat16 if fast else torch.float32
+    reason = f"blocks compiled by torch.compile, products in {str(dtype).removeprefix('torch.')}"
+    return Converted("compiled", reason, _compile, dtype)
+
+
+def automatic() -> Evaluator:
+    """What is fastest without waiting for a compiler."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return bfloat16() if fast_bfloat16(device) else Eager()
+
+
+EVALUATORS: dict[str, Callable[[], Evaluator]] = {
+    "eager": Eager,
+    "bfloat16": bfloat16,
+    "compiled": compiled,
+    "auto": automatic,
+}
+
+
+def choose(name: str) -> Evaluator:
+    """The evaluator of a name.
+
+    Raises:
+        ValueError: no such evaluator.
+    """
+    if name not in EVALUATORS:
+        raise ValueError(f"the backends are {', '.join(EVALUATORS)}, found {name!r}: choose one of them")
+    return EVALUATORS[name]()
+
+
+def velocity_error(found: Tensor, expected: Tensor) -> float:
+    """Root mean square of the difference over that of the expected."""
+    return float((found - expected).square().mean().sqrt() / expected.square().mean().sqrt())
