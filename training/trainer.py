@@ -80,7 +80,7 @@ class Trainer:
     def __init__(self, stage: Stage, folder: Path, config: TrainerConfig):
         self.stage, self.folder, self.config = stage, Path(folder), config
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.step, self.seconds, self.samples = 0, 0.0, 0
+        self.step, self.seconds = 0, 0.0
         self.parameters = [p for p in stage.model.parameters() if p.requires_grad]
         decay = [p for p in self.parameters if p.ndim >= 2]
         plain = [p for p in self.parameters if p.ndim < 2]
@@ -100,7 +100,6 @@ class Trainer:
         state = {
             "step": self.step,
             "seconds": self.seconds,
-            "samples": self.samples,
             "model": self.stage.model.state_dict(),
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
@@ -128,7 +127,7 @@ class Trainer:
             ) from error
         for mine, theirs in zip(self.average, state["average"], strict=True):
             mine.copy_(theirs)
-        self.step, self.seconds, self.samples = state["step"], state["seconds"], state["samples"]
+        self.step, self.seconds = state["step"], state["seconds"]
         return True
 
     @torch.no_grad()

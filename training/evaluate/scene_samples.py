@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ...comfyui_pixwizard.tasks import TASKS, Task
 from ..annotators import ANNOTATORS
+from ..data.builders import box_of
+from ..data.scene_pool import DENSE
 from ..scenes import (
     EDIT_TASKS,
     SWAPPED,
@@ -28,7 +30,6 @@ from ..scenes import (
 from .object_judge import asked_pairs
 from .samples import Samples, seeded, sentences
 
-DENSE = {"depth": "depth", "normal": "normal", "segmentation": "classes"}
 EDGES = ("canny", "hed", "sketch", "line_art")
 CONTROL = {f"{name}_to_image": name for name in (*EDGES, *DENSE)}
 GROUNDING = ("referring_segmentation", "referring_mask", "referring_box")
@@ -122,7 +123,7 @@ class SceneSet:
         assert rows, "a sampled scene shows at least one solid that words single out"
         source, label = self.rendered.image[rows], torch.stack(masks)
         if task.kind == "boxes":
-            label = torch.stack([mask_box(mask) for mask in label])
+            label = torch.stack([box_of(mask) for mask in label])
             truth = torch.stack([task.encode(box, picture) for box, picture in zip(label, source, strict=True)])
         else:
             truth = task.encode(label, source)
@@ -157,9 +158,3 @@ class SceneSet:
             words += said
         truth = torch.cat(truths)
         return self._whole(task, words, self.rendered.image, truth, truth, generators)
-
-
-def mask_box(mask: Tensor) -> Tensor:
-    """The box x0 y0 x1 y1 around a bool mask [H,W] that is not empty, upper limits exclusive: [1,4] in pixels."""
-    rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
-    return torch.tensor([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], dtype=torch.float32)
