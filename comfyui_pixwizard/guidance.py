@@ -1,10 +1,10 @@
-"""Dual classifier-free guidance: one scale for the instruction, one for the image.
+"""Dual classifier-free guidance: one scale for the instruction, one for the image, and when they act.
 
-Source: paper section 3.5, goldens NOTES section 5.
+Source: paper section 3.5, goldens NOTES section 5; the interval: Kynkäänniemi et al., arXiv 2404.07724.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch import Tensor
 from .transformer import Latents
 
 BRANCHES = ("full", "image", "none")
+ALWAYS = (0.0, 1.0)
+# Times are float32 sums: a time that was meant to be an end of the interval counts as inside.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -26,20 +29,37 @@ class DualGuidance:
         image: scale of the image, s_img.
         guided_channels: guide only that many leading channels and keep the raw "full" prediction in the others
             (3 is what the released code does); None guides all.
+        interval: flow times (low, high) in which the scales act; outside of it both are 1, which needs "full" alone.
 
     Raises:
-        ValueError: `guided_channels` below 1.
+        ValueError: `guided_channels` below 1, an interval that is not 0 <= low < high <= 1.
     """
 
     text: float = 4.0
     image: float = 1.0
     guided_channels: int | None = None
+    interval: tuple[float, float] = ALWAYS
 
     def __post_init__(self) -> None:
         if self.guided_channels is not None and self.guided_channels < 1:
             raise ValueError(
                 f"guided_channels must be None or at least 1, found {self.guided_channels}: take None or 3"
             )
+        if len(self.interval) != 2 or not 0 <= self.interval[0] < self.interval[1] <= 1:
+            found = ", ".join(f"{end:g}" for end in self.interval)
+            raise ValueError(
+                f"the guidance interval must be 0 <= low < high <= 1 in flow time, found ({found}): "
+                "take (0, 1) for all times, or (0.2, 0.9)"
+            )
+
+    def at(self, t: float) -> "DualGuidance":
+        """The guidance at a flow time: `branches` and `combine` of what it returns are those of that time."""
+        if self.interval == ALWAYS:
+            return self
+        low, high = self.interval
+        if low - ROUNDING <= t <= high + ROUNDING:
+            return replace(self, interval=ALWAYS)
+        return DualGuidance(text=1.0, image=1.0)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -47,9 +67,12 @@ class DualGuidance:
         return {"full": self.text, "image": self.image - self.text, "none": 1 - self.image}
 
     def branches(self) -> list[str]:
-        """The branches to evaluate: those with a weight, and "full" where unguided channels need it."""
+        """The branches to evaluate at one time or another.
+
+        Those with a weight, and "full" where unguided channels or times need it.
+        """
         needed = [name for name, weight in self.weights.items() if weight != 0]
-        if self.guided_channels is not None and "full" not in needed:
+        if (self.guided_channels is not None or self.interval != ALWAYS) and "full" not in needed:
             needed.insert(0, "full")
         return needed
 

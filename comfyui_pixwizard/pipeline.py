@@ -18,7 +18,7 @@ from .asking import Result, choose_reader, choose_task
 from .components import Description, find_folder, kind_of, load_parts, read_description, save_parts
 from .evaluation import Branch, Eager, Evaluator
 from .flow import time_grid
-from .guidance import DualGuidance
+from .guidance import ALWAYS, DualGuidance
 from .images import Picture, open_picture, resized, to_image, to_tensor
 from .memory import brought
 from .noise import draw_noise, noise_generators
@@ -190,6 +190,7 @@ class PixWizardPipeline:
         text_guidance: float | None = None,
         image_guidance: float | None = None,
         guided_channels: int | None = None,
+        guidance_interval: tuple[float, float] = ALWAYS,
         seed: int = 0,
         size: int | Size | None = None,
         keep_size: bool = True,
@@ -204,7 +205,7 @@ class PixWizardPipeline:
             instruction: what to do, in English.
             task: a name in `tasks.TASKS`; it gives the defaults and how to decode. None guesses it.
             steps, text_guidance, image_guidance: None takes the task's own.
-            solver, guided_channels: see `generate` and `DualGuidance`.
+            solver, guided_channels, guidance_interval: see `generate` and `DualGuidance`.
             seed: of the noise; the same seed gives the same answer.
             size: side of the square of the model's area, or an exact (width, height); None: the picture's own area,
                 at most `max_size` squared.
@@ -233,7 +234,7 @@ class PixWizardPipeline:
             [instruction],
             steps,
             solver,
-            DualGuidance(text, seen, guided_channels),
+            DualGuidance(text, seen, guided_channels, guidance_interval),
             noise_generators(1, None, [seed]),
             progress,
             seconds,
@@ -314,7 +315,8 @@ class PixWizardPipeline:
 
         def velocity(x: Any, t: Tensor) -> Latents:
             """Guided velocity of x [B, C, h, w]."""
-            return guidance.combine(step(x, float(t), guidance.branches()))
+            now = guidance.at(float(t))
+            return now.combine(step(x, float(t), now.branches()))
 
         # The state stays float32 whatever the weights are: many small steps are summed.
         x = solve(velocity, noise, grid, solver, progress)

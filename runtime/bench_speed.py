@@ -179,7 +179,8 @@ def timed(start: Callable[[], Step], noise: Tensor, grid: Tensor, guidance: Dual
     _wait(noise.device)
     begun = time.perf_counter()
     step = start()
-    out = solve(lambda x, t: guidance.combine(step(x, float(t), guidance.branches())), noise, grid)  # type: ignore[arg-type]
+    branches = guidance.branches()
+    out = solve(lambda x, t: guidance.combine(step(x, float(t), branches)), noise, grid)  # type: ignore[arg-type]
     _wait(noise.device)
     assert isinstance(out, Tensor), "a tensor goes in"
     return time.perf_counter() - begun, out.clone()

@@ -1,0 +1,95 @@
+"""`pixwizard bench quality` in small, and its chart."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from pixwizard.comfyui_pixwizard.guidance import DualGuidance
+from pixwizard.runtime.bench_quality import LARGEST_PSNR, Method, Quality, methods, psnr, summed_up
+from pixwizard.runtime.chart import line_chart, nice_step, stacked
+
+
+def test_a_small_run(tmp_path, capsys):
+    files = dict(json=tmp_path / "a" / "curve.json", png=tmp_path / "a" / "curve.png")
+    bench = Quality(tasks=("canny_to_image",), n=1, size=32, budgets=(2, 4), reference=3, target=10.0, **files)
+    assert bench.run() == 0
+    printed = capsys.readouterr().out
+    assert "canny_to_image, guidance 2/1.5: PSNR in dB to 12 evaluations (rk4), 1 pictures of 32 px" in printed
+    report = json.loads(files["json"].read_text())
+    assert report["settings"] == {
+        "n": 1, "size": 32, "reference": 3, "target": 10.0, "seed": 0, "model": "nano", "budgets": [2, 4],
+    }  # fmt: skip
+    found = report["tasks"]["canny_to_image"]
+    assert found["guidance"] == [2.0, 1.5] and list(found["methods"]) == list(methods())
+    curves = {name: row["points"] for name, row in found["methods"].items()}
+    for name, points in curves.items():
+        assert [point["evaluations"] for point in points] == ([4] if name == "rk4" else [2, 4])
+        assert all(0 < point["work"] <= point["evaluations"] for point in points)
+        assert all(0 < point["psnr"] < LARGEST_PSNR for point in points)
+        if name not in ("euler_interval", "ab2_cache"):
+            assert all(point["work"] == point["evaluations"] for point in points)
+    # Guidance is off at t = 0 only: one branch instead of three there.
+    assert [point["work"] for point in curves["euler_interval"]] == pytest.approx([4 / 3, 10 / 3], abs=1e-3)
+    # One step of any multistep method is Euler's, so with two steps both start alike; four get nearer than two.
+    assert curves["ab2"][1]["psnr"] > curves["ab2"][0]["psnr"]
+    with Image.open(files["png"]) as picture:
+        assert picture.format == "PNG" and picture.size == (900, 600)
+
+
+def test_first_budget_and_ratio():
+    def curve(*values, share=1.0):
+        return [{"evaluations": n, "work": n * share, "psnr": v} for n, v in zip((2, 4, 8), values, strict=True)]
+
+    curves = {"euler": curve(20, 30, 41), "ab2": curve(25, 40, 39), "half": curve(1, 2, 50, share=0.5)}
+    found = summed_up(curves, 40.0)
+    assert {name: row["ratio"] for name, row in found.items()} == {"euler": 1.0, "ab2": 2.0, "half": 2.0}
+    assert found["ab2"]["reaches"]["evaluations"] == 4 and not found["ab2"]["ratio_at_least"]
+    curves["euler"] = curve(1, 2, 3)
+    found = summed_up(curves, 40.0)
+    assert found["euler"] == {"reaches": None, "ratio": None, "ratio_at_least": False}
+    assert found["ab2"]["ratio"] == 2.0 and found["ab2"]["ratio_at_least"]
+
+
+def test_parts():
+    assert Method("rk4").steps(6) is None and Method("rk4").steps(8) == 2 and Method("heun").steps(6) == 3
+    same = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert psnr(same, same) == pytest.approx(LARGEST_PSNR)
+    assert psnr(same, same + torch.tensor([0.1, 0.01]).view(2, 1, 1, 1)) == pytest.approx(30, abs=1e-3)
+    assert [nice_step(span) for span in (7, 10, 34, 70, 0.3)] == pytest.approx([1, 2, 5, 10, 0.05])
+    assert DualGuidance(1.0, 1.0).branches() == ["full"]
+
+
+def test_chart():
+    curves = {f"method {i}": [(2.0**k, 10.0 * k + i) for k in range(1, 6)] for i in range(9)}
+    chart = line_chart("title", "across", "up", curves, (2, 4, 8, 16, 32), 40.0)
+    colors = {color for _, color in chart.getcolors(1 << 20)}
+    assert chart.size == (900, 600) and len(colors) > 100
+    assert stacked([chart, chart]).size == (900, 1200)
+    assert line_chart("t", "x", "y", {"one": [(4.0, 5.0)]}, (2, 4)).size == (900, 600)
+    for points in ([], [(0.0, 1.0)]):
+        with pytest.raises(ValueError, match="a chart needs points"):
+            line_chart("t", "x", "y", {"one": points}, (2, 4))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(tasks=("dept",)), "--tasks must be among .*, found dept: drop it"),
+        (dict(tasks=()), "--tasks must be among .*, found none"),
+        (dict(size=100), "--size must be a multiple of 16, found 100"),
+        (dict(budgets=(4, 2)), "--budgets must be numbers from 1 up that grow, found 4 2"),
+        (dict(budgets=()), "--budgets .* found none"),
+        (dict(n=0), "--n must be at least 1, found 0"),
+        (dict(reference=0), "--reference must be at least 1, found 0"),
+    ],
+)
+def test_errors(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Quality(**settings).check()
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(ValueError, match="--png takes a file, found the folder"):
+        Quality(png=tmp_path).check()
