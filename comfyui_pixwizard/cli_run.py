@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from .pipeline import PixWizardPipeline, Progress, Result
+    from .batch import Job, Outcome, Settings
+    from .pipeline import Progress
     from .resolution import Size
     from .tasks import Task
+
+# So many answers that are kept are named; of more, only the number is told.
+NAMED = 10
 
 
 @dataclass
 class Run:
     """Do what an instruction says, to one or many pictures.
 
-    Writes PNG files that carry the settings in their text entries. Without INPUT the model paints on a blank canvas:
-    pixwizard run -i "Draw a red ball on a wooden floor" -o ball.png
+    Writes PNG files that carry the settings in their text entries. Answers that were made from the same pictures with
+    the same settings are kept, so that a run that ended early goes on where it was. Without INPUT the model paints on
+    a blank canvas: pixwizard run -i "Draw a red ball on a wooden floor" -o ball.png
     """
 
     instruction: Annotated[str, tyro.conf.arg(aliases=["-i"], metavar="TEXT")]
@@ -58,6 +65,10 @@ class Run:
     normals (.npy), segmentation (indexed PNG, JSON legend), mask and edges (PNG), boxes, keypoints and pose (JSON)."""
     model: str = "nano"
     """The bundled model, nano, or a folder."""
+    again: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Make all answers anew, also those that were made before."""
+    ray: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
+    """Spread the pictures over a Ray cluster whose machines see the same folders: its address, or local."""
 
     def run(self) -> int:
         """Exit code 0; 1 when some of several pictures failed.
@@ -68,44 +79,83 @@ class Run:
         """
         jobs = plan(self.inputs, self.output)
         task, size = self._check(jobs)
-        from .images import open_picture
-        from .pipeline import GENERAL_STEPS, PixWizardPipeline
+        from .resume import leftovers_removed, made_before
 
-        if len(jobs) == 1 and jobs[0].source is not None:
-            open_picture(jobs[0].source)  # so that a bad file is told at once, not after the model is loaded
-        pipeline = PixWizardPipeline.from_pretrained(self.model)
-        points = self.steps or (task.steps if task else GENERAL_STEPS)
-        failed = self._do_all(jobs, points - 1, lambda job, progress: self._do(job, pipeline, task, size, progress))
+        if self.ray is not None:
+            from .batch_ray import require_ray
+
+            require_ray()
+        settings = self._settings(task, size)
+        with leftovers_removed(jobs, settings):
+            kept = set() if self.again else set(made_before(jobs, settings))
+            for line in _kept_lines([job for job in jobs if job in kept], len(jobs)):
+                print(line)
+            left = [job for job in jobs if job not in kept]
+            failed = self._do_all(left, len(jobs), settings) if left else 0
         return 1 if failed else 0
 
-    def _do_all(self, jobs: Sequence[Job], steps: int, do: Callable[[Job, Progress], list[str]]) -> int:
-        """All pictures under one bar of steps; how many failed, of which the only one raises."""
-        from tqdm import tqdm
+    def _settings(self, task: Task | None, size: Size | int | None) -> Settings:
+        """What is asked for, with the defaults that the pipeline would take."""
+        from .batch import Settings
+        from .components import BUNDLED, find_folder, read_description
+        from .pipeline import GENERAL_GUIDANCE, GENERAL_STEPS
+        from .resume import model_fingerprint
 
+        text, image = task.guidance if task else GENERAL_GUIDANCE
+        folder = find_folder(self.model)
+        return Settings(
+            call=dict(
+                instruction=self.instruction,
+                task=task.name if task else None,
+                steps=self.steps or (task.steps if task else GENERAL_STEPS),
+                solver=self.solver,
+                text_guidance=text if self.text_guidance is None else self.text_guidance,
+                image_guidance=image if self.image_guidance is None else self.image_guidance,
+                guided_channels=self.guided_channels,
+                seed=self.seed,
+                keep_unchanged=not self.whole_answer,
+            ),
+            size=size,
+            keep_size=not self.keep_model_size,
+            label=task.kind if task and self.decode else None,
+            model=self.model,
+            folder=self.model if self.model in BUNDLED else str(folder.absolute()),
+            fingerprint=model_fingerprint(folder),
+            max_size=read_description(folder).max_size,
+        )
+
+    def _do_all(self, jobs: Sequence[Job], of: int, settings: Settings) -> int:
+        """All pictures under one bar of steps; how many failed, of which the only one of all raises."""
+        from .batch import reason, run_here
         from .cli import report
+        from .images import open_picture
+        from .pipeline import PixWizardPipeline
 
+        if of == 1 and jobs[0].source is not None:
+            open_picture(jobs[0].source)  # so that a bad file is told at once, not after the model is loaded
+        pipeline = PixWizardPipeline.from_pretrained(settings.folder) if self.ray is None else None
         failed = 0
-        with tqdm(total=len(jobs) * steps, unit="step", leave=False) as bar:
+        with StepBar(jobs, settings.call["steps"] - 1) as bar:
+            if pipeline is not None:
+                outcomes = run_here(jobs, settings, pipeline, bar.begin)
+            else:
+                from .batch_ray import run_on_ray
 
-            def advance(done: int, of: int) -> None:
-                bar.update()
-
-            for number, job in enumerate(jobs, start=1):
-                bar.set_description(job.name if len(jobs) == 1 else f"{number}/{len(jobs)} {job.name}")
-                try:
-                    lines = do(job, advance)
-                except (ValueError, OSError) as error:
-                    if len(jobs) == 1:
-                        raise
+                outcomes = run_on_ray(jobs, settings, self.ray or "")
+            with closing(outcomes):
+                for outcome in outcomes:
+                    bar.end(outcome)
+                    if outcome.error is None:
+                        bar.write("\n".join(_written_lines(outcome, settings)))
+                        continue
+                    if of == 1:
+                        raise outcome.error
                     failed += 1
-                    bar.total -= steps
+                    error, source = reason(outcome.error), outcome.job.source
                     with bar.external_write_mode():
-                        report(error if str(job.source) in str(error) else f"{job.source}: {error}")
-                else:
-                    for line in lines:
-                        bar.write(line)
+                        report(error if str(source) in error else f"{source}: {error}")
         if failed:
-            report(f"{failed} of {len(jobs)} pictures failed; the others are in {self.output}")
+            report(f"{failed} of {of} pictures failed; the others are in {self.output}")
         return failed
 
     def _check(self, jobs: Sequence[Job]) -> tuple[Task | None, Size | int | None]:
@@ -138,52 +188,46 @@ class Run:
                     )
         return task, size
 
-    def _do(
-        self, job: Job, pipeline: PixWizardPipeline, task: Task | None, size: Size | int | None, progress: Progress
-    ) -> list[str]:
-        """One picture; returns lines that say what was written."""
-        result = pipeline(
-            job.source,
-            self.instruction,
-            task=task.name if task else None,
-            steps=self.steps,
-            solver=self.solver,
-            text_guidance=self.text_guidance,
-            image_guidance=self.image_guidance,
-            guided_channels=self.guided_channels,
-            seed=self.seed,
-            size=size,
-            keep_size=not self.keep_model_size,
-            keep_unchanged=not self.whole_answer,
-            decode=self.decode,
-            progress=progress,
-        )
-        save_png(result, job.output)
-        seconds = sum(value for name, value in result.seconds.items() if name != "load")
-        lines = [f"wrote {job.output} ({result.image.width}x{result.image.height}, {seconds:.1f} s)"]
-        if self.decode and task is not None:
-            from .labels import save_label
 
-            seen_at = parse_size(result.settings["size"])
-            assert isinstance(seen_at, tuple), "the pipeline says WIDTHxHEIGHT"
-            files = save_label(job.output, task.kind, result.label, pipeline.class_names, seen_at)
-            lines += [f"wrote {path}" for path in files]
-            if not files:
-                lines.append(f"task {task.name} has no label beside its picture")
-        return lines
+class StepBar(tqdm):
+    """Steps of all pictures; those of a picture that fails are taken off, those that nobody told are made up for."""
+
+    def __init__(self, jobs: Sequence[Job], steps: int) -> None:
+        super().__init__(total=len(jobs) * steps, unit="step", leave=False)
+        self.jobs, self.steps, self.begun = len(jobs), steps, 0
+        self.told: Counter[Job] = Counter()
+
+    def begin(self, job: Job) -> Progress:
+        """The model takes up a job; returns what counts its steps."""
+        self.begun += 1
+        self.set_description(job.name if self.jobs == 1 else f"{self.begun}/{self.jobs} {job.name}")
+
+        def advance(done: int, of: int) -> None:
+            self.told[job] += 1
+            self.update()
+
+        return advance
+
+    def end(self, outcome: Outcome) -> None:
+        """A job has ended."""
+        untold = self.steps - self.told.pop(outcome.job, 0)
+        if outcome.error is None:
+            self.update(untold)
+        else:
+            self.total -= untold
 
 
-@dataclass(frozen=True)
-class Job:
-    """One picture and where its answer goes; no source is a blank canvas."""
+def _written_lines(outcome: Outcome, settings: Settings) -> Iterator[str]:
+    yield f"wrote {outcome.job.output} ({outcome.size[0]}x{outcome.size[1]}, {outcome.seconds:.1f} s)"
+    yield from (f"wrote {path}" for path in outcome.labels)
+    if settings.label is not None and not outcome.labels:
+        yield f"task {settings.call['task']} has no label beside its picture"
 
-    source: Path | None
-    output: Path
 
-    @property
-    def name(self) -> str:
-        """For the progress bar."""
-        return self.source.name if self.source else "canvas"
+def _kept_lines(kept: Sequence[Job], of: int) -> list[str]:
+    if len(kept) > NAMED:
+        return [f"kept {len(kept)} of {of} answers, made before with these settings"]
+    return [f"kept {job.output}, made before with these settings" for job in kept]
 
 
 def plan(inputs: Sequence[Path], output: Path) -> list[Job]:
@@ -193,6 +237,7 @@ def plan(inputs: Sequence[Path], output: Path) -> list[Job]:
         ValueError: an output that does not fit the number of inputs, a folder without pictures, two inputs of one name.
         FileNotFoundError: an input that does not exist.
     """
+    from .batch import Job
     from .images import picture_files
 
     sources: list[Path] = []
@@ -237,18 +282,3 @@ def parse_size(text: str | None) -> int | tuple[int, int] | None:
     if not match:
         raise ValueError(f"--size must be a number or WIDTHxHEIGHT, found {text!r}: for example 256 or 320x192")
     return (int(match[1]), int(match[2])) if match[2] else int(match[1])
-
-
-def save_png(result: Result, path: Path) -> None:
-    """Write the answer with its settings as text entries, whole or not at all."""
-    from PIL.PngImagePlugin import PngInfo
-
-    from .safe_files import replaced
-    from .version import VERSION
-
-    info = PngInfo()
-    for name, value in (result.settings | {"version": f"pixwizard {VERSION}"}).items():
-        if value is not None:
-            info.add_text(name, str(value))
-    with replaced(path) as file:
-        result.image.save(file, "png", pnginfo=info)

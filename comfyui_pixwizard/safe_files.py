@@ -10,11 +10,11 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import struct
-import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -39,6 +39,8 @@ SAFETENSORS_NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+# Names of files that are being written.
+DRAFT = re.compile(r"\.(.+)\.\w{8}\.tmp")
 _ALLOW_LIST_LOCK = threading.Lock()
 
 
@@ -189,25 +191,37 @@ def replaced(path: str | Path) -> Iterator[IO[bytes]]:
     """
     path = Path(path)
     made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+    # Not tempfile's, which are private: undoing that needs the umask, which a thread cannot read without changing it.
+    draft = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        opened = open(draft, "xb")  # noqa: SIM115  (the block below closes it)
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with opened as file:
             yield file
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # mkstemp makes the file private
-        os.replace(name, path)
+        os.replace(draft, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+            os.unlink(draft)
         for folder in made:
             with contextlib.suppress(OSError):  # not empty: something else lives there now
                 folder.rmdir()
         raise
+
+
+def drafts_of(paths: Iterable[Path]) -> list[Path]:
+    """What `replaced` has begun of these files and not finished, now or when it was killed."""
+    folders: dict[Path, set[str]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, set()).add(path.name)
+    found: list[Path] = []
+    for folder, names in folders.items():
+        with contextlib.suppress(OSError):  # nothing is begun where nothing can be read
+            matches = [(entry, DRAFT.fullmatch(entry.name)) for entry in os.scandir(folder) if entry.name[:1] == "."]
+            found += [folder / entry.name for entry, match in matches if match and match[1] in names]
+    return found
 
 
 def write_safetensors(

@@ -38,12 +38,12 @@ WHOLE_EDITS = "edit_style edit_global"
 FLAT = "segmentation pose referring_segmentation referring_box referring_mask keypoint"
 
 DEFAULTS: dict[str, Defaults] = {
-    **_each(RESTORATION, guidance=(1.0, 1.0), steps=3),
+    **_each(RESTORATION, guidance=(1.0, 1.0), steps=2),
     **_each("inpaint outpaint", guidance=(1.0, 1.0), steps=2, keep=0.1),
-    **_each("depth normal", guidance=(1.0, 1.0), steps=3),
-    **_each(f"{FLAT} canny hed sketch line_art", guidance=(1.0, 1.0), steps=9),
+    **_each("depth normal hed sketch", guidance=(1.0, 1.0), steps=3),
+    **_each(f"{FLAT} canny line_art", guidance=(1.0, 1.0), steps=9),
     **_each(LOCAL_EDITS, guidance=(1.0, 1.0), steps=3, keep=0.1),
     **_each(WHOLE_EDITS, guidance=(1.0, 1.0), steps=3),
     **_each(CONTROL, guidance=(2.0, 1.5), steps=9),
-    **_each("text_to_image", guidance=(2.0, 1.0), steps=17),
+    **_each("text_to_image", guidance=(4.0, 1.0), steps=17),
 }
