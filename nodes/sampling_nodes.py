@@ -39,8 +39,8 @@ def grid_inputs() -> list[Any]:
             min=2,
             max=1000,
             tooltip="Points of the time grid, one more than steps: 2 for restoration, 3 for depth and normals, 9 for "
-            "classes, masks and control maps, 17 to draw with nano; the released scripts use 60. Instruction gives what "
-            "suits.",
+            "classes, masks and control maps, 17 to draw with nano; the released scripts use 60. Instruction gives "
+            "what suits.",
         ),
     ]
 
