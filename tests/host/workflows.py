@@ -159,6 +159,8 @@ class Graph:
         )
         if kind in {"PreviewImage", "PixWizardExample", "MaskPreview"} or "Decode" in kind or "Canvas" in kind:
             height += 220 if kind != "VAEDecode" else 0
+        if "Sampler" in kind and kind != "KSamplerSelect":
+            height += 240  # previews of latents
         ours = {"cnr_id": "pixwizard"} if kind.startswith("PixWizard") else {"cnr_id": "comfy-core"}
         return {
             "type": kind, "size": [COLUMN, height], "flags": {}, "mode": 0, "inputs": slots, "outputs": outputs,

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,10 @@ def start(*given: Any) -> subprocess.Popen[str]:
     """The real program, in a process of its own."""
     command = [sys.executable, "-m", "pixwizard.comfyui_pixwizard.cli", *arguments(*given)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    pipes: dict[str, Any] = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    # A test run in the background of a shell ignores Ctrl-C and would hand that down.
+    heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    return subprocess.Popen(command, preexec_fn=heed, **pipes)
 
 
 def answers(out: Path) -> dict[str, tuple[int, int]]:
