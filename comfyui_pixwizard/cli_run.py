@@ -43,7 +43,7 @@ class Run:
     steps: int | None = None
     """Points of the time grid; one less than this is the number of steps."""
     solver: str = "euler"
-    """euler, midpoint, heun, rk4 or ab2."""
+    """euler, midpoint, heun, rk4, ab2, dpmpp_2m or unipc."""
     text_guidance: float | None = None
     """Weight of the instruction."""
     image_guidance: float | None = None
