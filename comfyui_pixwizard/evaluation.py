@@ -31,6 +31,13 @@ class Branch:
     conditions: Conditions
 
 
+def joined(parts: Sequence[Branch]) -> Branch:
+    """Branches in one batch [n * B]; a single one is itself."""
+    if len(parts) == 1:
+        return parts[0]
+    return Branch(torch.cat([part.source for part in parts]), Conditions.cat([part.conditions for part in parts]))
+
+
 class Step(Protocol):
     """Velocities of some branches in a sampling that was prepared."""
 
@@ -73,22 +80,21 @@ class EagerStep:
         self.tables: dict[str, list[Tensor]] = {}
         self.places = {time: i for i, time in enumerate(dict.fromkeys(times))}
         first = next(iter(self.branches.values())).source
-        patch = transformer.config.patch_size
         self.rope = transformer.rope(tuple(first.shape[-2:]), first.device)
-        self.largest = self._largest(first, patch)
+        self.largest = self._largest(first)
 
-    def _largest(self, source: Tensor, patch: int) -> int:
+    def _largest(self, source: Tensor) -> int:
         """Branches that go through together."""
-        tokens = len(source) * source.shape[-2] * source.shape[-1] // patch**2
+        tokens = len(source) * source.shape[-2] * source.shape[-1] // self.transformer.config.patch_size**2
         return max(1, CPU_TOKENS // tokens) if source.device.type == "cpu" else len(self.branches)
 
     def __call__(self, x: Tensor, t: float, branches: Sequence[str]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         for first in range(0, len(branches), self.largest):
             names = tuple(branches[first : first + self.largest])
-            joined = self._join(names)
-            repeated = x.to(joined.source.dtype).repeat(len(names), 1, 1, 1)
-            out = self.run(repeated, joined, self.modulations(t, names)).float()
+            branch = self._join(names)
+            repeated = x.to(branch.source.dtype).repeat(len(names), 1, 1, 1)
+            out = self.run(repeated, branch, self.modulations(t, names)).float()
             found |= dict(zip(names, out.chunk(len(names)), strict=True))
         return found
 
@@ -101,9 +107,7 @@ class EagerStep:
 
     def _join(self, names: tuple[str, ...]) -> Branch:
         if names not in self.joined:
-            parts = [self.branches[name] for name in names]
-            conditions = parts[0].conditions if len(parts) == 1 else Conditions.cat([p.conditions for p in parts])
-            self.joined[names] = Branch(torch.cat([part.source for part in parts]), conditions)
+            self.joined[names] = joined([self.branches[name] for name in names])
         return self.joined[names]
 
     def modulations(self, t: float, names: tuple[str, ...]) -> list[Tensor]:

@@ -74,3 +74,17 @@ def one_for_each(values: Tensor, count: int, what: str, other: str) -> Tensor:
             "host's batch nodes"
         )
     return values.expand(count, *values.shape[1:])
+
+
+def matching_source(image: Tensor, source: Tensor) -> Tensor:
+    """The source IMAGE for every picture of an answer, of which it has the size.
+
+    Raises:
+        ValueError: another size, or a number that does not match.
+    """
+    if source.shape[1:3] != image.shape[1:3]:
+        raise ValueError(
+            f"answer and source must have one size, found {list(image.shape[1:3])} and {list(source.shape[1:3])} px: "
+            "connect the source output of Image Conditioning"
+        )
+    return one_for_each(source[..., :3], len(image), "a source", "answers")

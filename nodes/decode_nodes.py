@@ -1,8 +1,7 @@
-"""Answers to labels: masks, metres, boxes, joints, each with a preview and with data that other nodes can use."""
+"""Answers to maps of every pixel: metres, normals, classes, each with a preview and with data for other nodes."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -13,93 +12,15 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from ..comfyui_pixwizard.components import BUNDLED, Description, read_description
-from ..comfyui_pixwizard.labels import draw_label
-from ..comfyui_pixwizard.tasks import Task, get_task
-from ..comfyui_pixwizard.tasks.codec_mask import COLORS as OVERLAY
-from ..comfyui_pixwizard.tasks.codec_mask import DEFAULT_COLOR
-from ..comfyui_pixwizard.tasks.codec_shapes import MARK_COLORS
-from .common import from_pillow, one_for_each, schema
-
-# Both kinds of one node, by the words that its choice shows.
-MASKS = {"overlay (referring segmentation)": "referring_segmentation", "black and white (mask)": "referring_mask"}
-POINTS = {"coloured dots (keypoint)": "keypoint", "skeleton (pose)": "pose"}
-# Newer hosts have a type of their own for boxes; its name is the same.
-BOUNDING_BOX = getattr(io, "BoundingBox", None) or io.Custom("BOUNDING_BOX")
-POSE_KEYPOINT = io.Custom("POSE_KEYPOINT")
-CONFIDENCE = io.Float.Output(
-    display_name="confidence",
-    tooltip="0 to 1: how much the least convincing picture of the batch looks like this task's code.",
-)
-DATA = io.String.Output(display_name="json", tooltip="What was found as JSON text, one entry for each picture.")
+from ..comfyui_pixwizard.tasks import get_task
+from .common import schema
+from .decoding import CONFIDENCE, DATA, answer_input, decoded, pictures, preview_of, text_of
 
 
 @cache
 def nano() -> Description:
     """What the bundled model says of itself."""
     return read_description(BUNDLED["nano"])
-
-
-def pictures(image: Tensor) -> Tensor:
-    """IMAGE to [B, 3, H, W] in [0, 1]."""
-    return rearrange(image[..., :3].float().cpu(), "b h w c -> b c h w")
-
-
-def references(image: Tensor, source: Tensor | None, vae: Any) -> Tensor | None:
-    """What marks are told apart from: the source [B, 3, H, W], after the autoencoder where there is one.
-
-    Raises:
-        ValueError: another size or number of pictures.
-    """
-    if source is None:
-        return None
-    if source.shape[1:3] != image.shape[1:3]:
-        raise ValueError(
-            f"answer and source must have one size, found {list(image.shape[1:3])} and {list(source.shape[1:3])} px: "
-            "connect the source output of Image Conditioning"
-        )
-    source = one_for_each(source[..., :3], len(image), "a source", "answers")
-    return pictures(source if vae is None else vae.decode(vae.encode(source)))
-
-
-def decoded(task: Task, answers: Tensor, sources: Tensor | None, **options: Any) -> tuple[list[Tensor], list[float]]:
-    """Labels and confidences of a batch."""
-    given = [None] * len(answers) if sources is None else list(sources)
-    labels = [task.decode(a, s, **options) for a, s in zip(answers, given, strict=True)]
-    trust = {name: value for name, value in options.items() if name not in ("near", "far") or task.name != "depth"}
-    sure = [task.confidence(a, s, **trust) for a, s in zip(answers, given, strict=True)]
-    return labels, sure
-
-
-def text_of(entries: Sequence[dict[str, Any]]) -> str:
-    """JSON text of a batch, one entry a line."""
-    return "[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]"
-
-
-def preview_of(kind: str, labels: Sequence[Tensor], on: Tensor | None = None) -> Tensor:
-    """IMAGE of labels for people."""
-    return from_pillow([draw_label(kind, label, on=None if on is None else on[i]) for i, label in enumerate(labels)])
-
-
-def answer_input(what: str) -> Any:
-    """The picture that is read."""
-    return io.Image.Input("image", tooltip=f"The model's answer to {what}, decoded by VAE Decode.")
-
-
-def source_inputs(optional: bool) -> list[Any]:
-    """Inputs of nodes that find marks by comparison."""
-    return [
-        io.Image.Input(
-            "source",
-            optional=optional,
-            tooltip="The source that Image Conditioning gives: marks are what differs from it."
-            + (" Without one they are found by their colour, which is less sure." if optional else ""),
-        ),
-        io.Vae.Input(
-            "vae",
-            optional=True,
-            tooltip="Compares with the source after this autoencoder, so that its own error does not count.",
-        ),
-    ]
 
 
 class DecodeDepth(io.ComfyNode):
@@ -238,9 +159,7 @@ class DecodeSegmentation(io.ComfyNode):
         names = [name.strip() for name in class_names.replace("\n", ",").split(",") if name.strip()]
         allowed = range(1, len(names)) if len(names) > 1 else None
         chosen = _class_id(pick.strip(), names)
-        options: dict[str, Any] = dict(codec=code, classes=allowed)
-        labels = [task.decode(answer, **options) for answer in answers]
-        sure = [task.confidence(answer, **options) for answer in answers]
+        labels, sure = decoded(task, answers, None, codec=code, classes=allowed)
         entries = [
             {"classes": _shares(label, names), "confidence": round(c, 3)} for label, c in zip(labels, sure, strict=True)
         ]
@@ -270,154 +189,3 @@ def _shares(label: Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
         dict(id=i, name=names[i] if i < len(names) else f"class {i}", share=round(n / label.numel(), 4))
         for i, n in zip(ids.tolist(), counts.tolist(), strict=True)
     ]
-
-
-class DecodeMask(io.ComfyNode):
-    """A mask of what was asked for."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return schema(
-            node_id="PixWizardDecodeMask",
-            display_name="Decode Mask",
-            description="Reads the mask out of a referring answer, an overlay or a black-and-white mask.",
-            aliases=["referring segmentation", "select by words", "segment anything", "grounding"],
-            inputs=[
-                answer_input("a referring task"),
-                io.Combo.Input(
-                    "kind", options=list(MASKS), default=next(iter(MASKS)), tooltip="How the answer marks it."
-                ),
-                io.Combo.Input("color", options=list(OVERLAY), default=DEFAULT_COLOR, tooltip="Colour of the overlay."),
-                *source_inputs(optional=True),
-            ],
-            outputs=[
-                io.Mask.Output(display_name="mask", tooltip="1 where the thing is."),
-                io.Image.Output(display_name="preview", tooltip="The mask in white."),
-                io.Boolean.Output(display_name="found", tooltip="Whether every picture has a pixel of it."),
-                CONFIDENCE,
-                DATA,
-            ],
-        )
-
-    @classmethod
-    def execute(
-        cls, image: Tensor, kind: str, color: str, source: Tensor | None = None, vae: Any = None
-    ) -> io.NodeOutput:
-        task, answers = get_task(MASKS[kind]), pictures(image)
-        overlay = task.name == "referring_segmentation"
-        base = references(image, source, vae) if overlay else None
-        labels, sure = decoded(task, answers, base, **(dict(color=color) if overlay else {}))
-        mask = torch.stack(labels).float()
-        preview = repeat(mask, "b h w -> b h w c", c=3)
-        shares = mask.mean((1, 2)).tolist()
-        entries = [
-            dict(found=share > 0, share=round(share, 4), confidence=round(c, 3))
-            for share, c in zip(shares, sure, strict=True)
-        ]
-        shown = ui.PreviewMask(mask, cls=cls)
-        return io.NodeOutput(mask, preview, all(share > 0 for share in shares), min(sure), text_of(entries), ui=shown)
-
-
-class DecodeBoxes(io.ComfyNode):
-    """Boxes round what was asked for."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return schema(
-            node_id="PixWizardDecodeBoxes",
-            display_name="Decode Boxes",
-            description="Reads the boxes that an answer draws.",
-            aliases=["bounding box", "bbox", "detection", "detect by words"],
-            inputs=[
-                answer_input("a box task"),
-                io.Combo.Input("color", options=list(MARK_COLORS), default="red", tooltip="Colour of the lines."),
-                *source_inputs(optional=True),
-            ],
-            outputs=[
-                io.Image.Output(display_name="preview", tooltip="The boxes, drawn on the source or on the answer."),
-                BOUNDING_BOX.Output(
-                    display_name="boxes", tooltip="For each picture a list of x, y, width, height in pixels."
-                ),
-                io.Mask.Output(display_name="mask", tooltip="1 inside the boxes."),
-                io.Int.Output(display_name="count", tooltip="Boxes in the whole batch."),
-                CONFIDENCE,
-                DATA,
-            ],
-        )
-
-    @classmethod
-    def execute(cls, image: Tensor, color: str, source: Tensor | None = None, vae: Any = None) -> io.NodeOutput:
-        answers = pictures(image)
-        labels, sure = decoded(get_task("referring_box"), answers, references(image, source, vae), color=color)
-        on = answers if source is None else pictures(one_for_each(source, len(image), "a source", "answers"))
-        height, width = image.shape[1:3]
-        mask = torch.zeros(len(answers), height, width)
-        boxes: list[list[dict[str, int]]] = []
-        for i, label in enumerate(labels):
-            corners = [[round(value) for value in row] for row in label.tolist()]
-            boxes.append([dict(x=x0, y=y0, width=x1 - x0, height=y1 - y0) for x0, y0, x1, y1 in corners])
-            for x0, y0, x1, y1 in corners:
-                mask[i, max(y0, 0) : y1, max(x0, 0) : x1] = 1.0
-        entries = [
-            dict(canvas_width=width, canvas_height=height, boxes=label.tolist(), confidence=round(c, 3))
-            for label, c in zip(labels, sure, strict=True)
-        ]
-        preview = preview_of("boxes", labels, on)
-        shown = ui.PreviewImage(preview, cls=cls)
-        return io.NodeOutput(preview, boxes, mask, sum(map(len, boxes)), min(sure), text_of(entries), ui=shown)
-
-
-class DecodeKeypoints(io.ComfyNode):
-    """Joints."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return schema(
-            node_id="PixWizardDecodeKeypoints",
-            display_name="Decode Keypoints",
-            description="Reads points out of an answer: coloured dots on the source, or a skeleton.",
-            aliases=["pose", "openpose", "joints", "landmarks"],
-            inputs=[
-                answer_input("a keypoint or pose task"),
-                io.Combo.Input(
-                    "kind", options=list(POINTS), default=next(iter(POINTS)), tooltip="What the answer draws."
-                ),
-                io.String.Input(
-                    "colors",
-                    default="red",
-                    tooltip="Colours of the dots in order, with commas; not used for skeletons.",
-                ),
-                *source_inputs(optional=True),
-            ],
-            outputs=[
-                io.Image.Output(display_name="preview", tooltip="The points or the skeleton, drawn."),
-                POSE_KEYPOINT.Output(display_name="pose", tooltip="OpenPose's form, one entry for each picture."),
-                io.Int.Output(display_name="count", tooltip="Points that were found in the whole batch."),
-                CONFIDENCE,
-                DATA,
-            ],
-        )
-
-    @classmethod
-    def execute(
-        cls, image: Tensor, kind: str, colors: str, source: Tensor | None = None, vae: Any = None
-    ) -> io.NodeOutput:
-        task, answers = get_task(POINTS[kind]), pictures(image)
-        dots = task.name == "keypoint"
-        names = tuple(name.strip() for name in colors.split(",") if name.strip())
-        base = references(image, source, vae) if dots else None
-        labels, sure = decoded(task, answers, base, **(dict(colors=names) if dots else {}))
-        height, width = image.shape[1:3]
-        frames = []
-        for label in labels:
-            people = label[None] if dots else label
-            rows = [{"pose_keypoints_2d": [round(v, 2) for v in person.flatten().tolist()]} for person in people]
-            frames.append({"canvas_width": width, "canvas_height": height, "people": rows})
-        count = sum(int((label[..., 2] > 0).sum()) for label in labels)
-        on = (
-            answers if source is None or not dots else pictures(one_for_each(source, len(image), "a source", "answers"))
-        )
-        preview = preview_of("keypoints" if dots else "pose", labels, on)
-        entries = [frame | {"confidence": round(c, 3)} for frame, c in zip(frames, sure, strict=True)]
-        shown = ui.PreviewImage(preview, cls=cls)
-        return io.NodeOutput(preview, frames, count, min(sure), text_of(entries), ui=shown)

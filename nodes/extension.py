@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import decode_nodes, example_node, image_nodes, instruction_nodes, load_nodes, loading, sampling_nodes
+from . import (
+    decode_nodes,
+    example_node,
+    image_nodes,
+    instruction_nodes,
+    load_nodes,
+    loading,
+    mark_nodes,
+    sampling_nodes,
+)
 
 NODES: list[type[io.ComfyNode]] = [
     load_nodes.LoadPixWizard,
@@ -21,9 +30,9 @@ NODES: list[type[io.ComfyNode]] = [
     decode_nodes.DecodeDepth,
     decode_nodes.DecodeNormals,
     decode_nodes.DecodeSegmentation,
-    decode_nodes.DecodeMask,
-    decode_nodes.DecodeBoxes,
-    decode_nodes.DecodeKeypoints,
+    mark_nodes.DecodeMask,
+    mark_nodes.DecodeBoxes,
+    mark_nodes.DecodeKeypoints,
     example_node.ExamplePicture,
 ]
 

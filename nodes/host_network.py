@@ -111,7 +111,7 @@ class HostTransformer(PixWizardTransformer):
         # The one place where the host's time becomes the model's: t = 1 - sigma here, and the sign at the end.
         t = 1.0 - timesteps
         c = self.t_embedder.mlp(self.t_embedder.sinusoid(t).to(tokens.dtype)) + vector
-        mask = None if text_mask is None else text_mask > 0.5
+        mask = None if text_mask is None else _additive(text_mask > 0.5, tokens.dtype)
         self.options.clear()
         self.options.update(options)
         try:
@@ -159,17 +159,11 @@ class HostTransformer(PixWizardTransformer):
 
 
 def _attend(options: dict[str, Any], query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-    """`attention.attend` by the host: query [B, h, L, e], key and value [B, g, S, e], mask true where readable.
-
-    Masks go in additively: two of the host's backends answer wrongly to boolean ones.
-    """
+    """`attention.attend` by the host: query [B, h, L, e], key and value [B, g, S, e], an additive mask [B, 1, 1, S]."""
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = (item.repeat_interleave(groups, dim=1) for item in (key, value))
-    bias = None
-    if mask is not None:
-        bias = torch.zeros(mask.shape, dtype=query.dtype, device=query.device).masked_fill_(~mask, float("-inf"))
-        bias = bias.expand(len(query), 1, query.shape[2], key.shape[2])
+    bias = None if mask is None else mask.expand(len(query), 1, query.shape[2], key.shape[2])
     return optimized_attention(
         query,
         key,
@@ -180,6 +174,11 @@ def _attend(options: dict[str, Any], query: Tensor, key: Tensor, value: Tensor, 
         skip_output_reshape=True,
         transformer_options=options,
     )
+
+
+def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where a mask is true, else minus infinity: two of the host's backends answer wrongly to boolean masks."""
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, float("-inf"))
 
 
 def _exchange_layers(model: nn.Module, operations: Any, dtype: torch.dtype | None, device: torch.device | None) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..comfyui_pixwizard.preserve import keep_unchanged
 from ..comfyui_pixwizard.resolution import CELL
 from ..comfyui_pixwizard.sizing import model_size
-from .common import at_size, one_for_each, schema, to_core, to_host, with_values
+from .common import at_size, matching_source, one_for_each, schema, to_core, to_host, with_values
 from .host_model import IMAGE_TOKENS, SOURCE
 from .host_vision import encode_tokens
 
@@ -246,13 +246,7 @@ class KeepUnchanged(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, source: Tensor, vae: Any, threshold: float) -> io.NodeOutput:
-        source = one_for_each(source[..., :3], len(image), "a source", "answers")
-        if source.shape[1:3] != image.shape[1:3]:
-            raise ValueError(
-                f"answer and source must have one size, found {list(image.shape[1:3])} and "
-                f"{list(source.shape[1:3])} px: "
-                "connect the source output of Image Conditioning"
-            )
+        source = matching_source(image, source)
         reference = vae.decode(vae.encode(source))
         kept = keep_unchanged(to_core(source), to_core(image), to_core(reference), threshold)
         return io.NodeOutput(to_host(kept))

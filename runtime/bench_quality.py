@@ -265,7 +265,7 @@ def draw(
     if isinstance(step, CachedStep):
         work *= step.share()
     weight = pipeline.transformer.x_embedder.weight
-    return pipeline.autoencoder.decode(x.to(weight.dtype)).float().clamp(-1, 1) / 2 + 0.5, work
+    return pipeline.decode(x.to(weight.dtype)) / 2 + 0.5, work
 
 
 def psnr(found: Tensor, exact: Tensor) -> float:

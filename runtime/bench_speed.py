@@ -24,7 +24,7 @@ from ..comfyui_pixwizard.guidance import BRANCHES, DualGuidance
 from ..comfyui_pixwizard.safe_files import replaced
 from ..comfyui_pixwizard.solvers import solve
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
-from .evaluators import choose, velocity_error
+from .evaluators import choose, default_device, velocity_error
 from .reference import Inputs, ReferenceStep
 
 TEXT_TOKENS, EMPTY_TOKENS = 24, 1
@@ -95,7 +95,7 @@ class Speed:
     def measure(self) -> dict[str, dict[str, Any]]:
         """Figures by evaluator, see the class; "best" is the fastest whose error is below 2e-2."""
         config = PixWizardConfig.from_dict(PRESETS[self.preset] | ({"n_layers": self.layers} if self.layers else {}))
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = default_device()
         transformer = random_transformer(config).to(device)
         inputs, noise = random_inputs(config, self.size // 8, self.batch, device)
         guidance = DualGuidance(self.text, self.image)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..comfyui_pixwizard.conditions import Conditions
-from ..comfyui_pixwizard.evaluation import Branch, Step
+from ..comfyui_pixwizard.evaluation import Branch, Step, joined
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 
 Tables = tuple[Tensor, Tensor]
@@ -170,14 +170,12 @@ class CachedStep:
     def __call__(self, x: Tensor, t: float, branches: Sequence[str]) -> dict[str, Tensor]:
         names = tuple(branches)
         if names not in self.caches:
-            parts = [self.branches[name] for name in names]
-            conditions = Conditions.cat([part.conditions for part in parts])
-            self._joined[names] = Branch(torch.cat([part.source for part in parts]), conditions)
+            self._joined[names] = joined([self.branches[name] for name in names])
             self.caches[names] = BlockCache(self.transformer, self.threshold)
-        joined = self._joined[names]
-        repeated = x.to(joined.source.dtype).repeat(len(names), 1, 1, 1)
+        branch = self._joined[names]
+        repeated = x.to(branch.source.dtype).repeat(len(names), 1, 1, 1)
         times = torch.full((len(repeated),), t, dtype=torch.float32, device=x.device)
-        out = self.caches[names].velocity(repeated, times, joined.source, joined.conditions).float()
+        out = self.caches[names].velocity(repeated, times, branch.source, branch.conditions).float()
         return dict(zip(names, out.chunk(len(names)), strict=True))
 
     def share(self) -> float:

@@ -19,10 +19,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..comfyui_pixwizard.conditions import Conditions
 from ..comfyui_pixwizard.evaluation import Branch, Eager, EagerStep, Evaluator, Step
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 
 CACHE = "PIXWIZARD_CACHE"
+
+
+def default_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def fast_bfloat16(device: torch.device) -> bool:
@@ -64,7 +70,7 @@ class Converted:
         return EagerStep(self.copies[transformer], cast, times)
 
 
-def _cast(branch: Branch, dtype: torch.dtype):  # type: ignore[no-untyped-def]
+def _cast(branch: Branch, dtype: torch.dtype) -> Conditions:
     """Conditions whose keys, values and embeddings are of a type; the ranker's scores stay."""
     conditions = branch.conditions
     return replace(conditions.to(dtype=dtype), scores=conditions.scores)
@@ -86,14 +92,14 @@ def _compile(transformer: PixWizardTransformer) -> None:
 
 def bfloat16() -> Evaluator:
     """Weights and products in bfloat16."""
-    fast = fast_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    fast = fast_bfloat16(default_device())
     reason = "products in bfloat16" if fast else "products in bfloat16, which this machine does slowly"
     return Converted("bfloat16", reason, _nothing, torch.bfloat16)
 
 
 def compiled() -> Evaluator:
     """Compiled blocks, in bfloat16 where that is fast."""
-    fast = fast_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    fast = fast_bfloat16(default_device())
     dtype = torch.bfloat16 if fast else torch.float32
     reason = f"blocks compiled by torch.compile, products in {str(dtype).removeprefix('torch.')}"
     return Converted("compiled", reason, _compile, dtype)
@@ -101,8 +107,7 @@ def compiled() -> Evaluator:
 
 def automatic() -> Evaluator:
     """What is fastest without waiting for a compiler."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return bfloat16() if fast_bfloat16(device) else Eager()
+    return bfloat16() if fast_bfloat16(default_device()) else Eager()
 
 
 EVALUATORS: dict[str, Callable[[], Evaluator]] = {

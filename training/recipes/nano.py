@@ -21,6 +21,7 @@ from ...comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
 from ...comfyui_pixwizard.safe_files import replaced
 from ...comfyui_pixwizard.tasks import TASKS
+from ...runtime.evaluators import fast_bfloat16
 from ..data.builders import BUILDERS
 from ..data.figure_pool import FacePool, FigurePool
 from ..data.material import Draw, Material
@@ -33,7 +34,7 @@ from ..scenes import CLASS_NAMES, DEPTH_RANGE
 from ..trainer import Trainer, TrainerConfig
 from .autoencoder import AutoencoderStage
 from .towers import NanoModel, train_bpe
-from .transformer import FlowStage, has_bfloat16
+from .transformer import FlowStage
 
 READ = ("depth", "normal", "segmentation", "referring_segmentation", "referring_mask", "referring_box")
 # Stage 2, at 128 px: what is far from its floor, or serves many, more often than what is nearly free; and what works on
@@ -218,7 +219,7 @@ class NanoRecipe:
         return with_generation(self.weights, self.generation), large
 
     def _stage(self, model: NanoModel, small_weights: dict[str, float], large_weights: dict[str, float]) -> FlowStage:
-        bfloat16 = has_bfloat16()
+        bfloat16 = fast_bfloat16(torch.device("cpu"))
         small = Mixture(self.autoencoder, self.small, small_weights, bfloat16)
         large = Mixture(self.autoencoder, self.large, large_weights, bfloat16)
         return FlowStage(

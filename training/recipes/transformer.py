@@ -31,12 +31,6 @@ class Dropout:
         return both | ((u >= self.both) & (u < self.both + self.text)), both | (u > 1 - self.image)
 
 
-def has_bfloat16() -> bool:
-    """Whether this CPU multiplies in bfloat16: five times as fast as in float32 where it does, slower where not."""
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in names)
-
-
 class FlowStage:
     """Flow matching over one or more mixtures (one a size); each batch comes from one of them.
 
