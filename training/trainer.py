@@ -115,6 +115,7 @@ class Trainer:
         self.step, self.seconds, self._stop, self._saved = 0, 0.0, False, -1
         if self.world.mode != "single" and not isinstance(stage, Spread):
             raise ValueError(f"stage {stage.name} trains in one process, found {self.world.mode}: leave torchrun out")
+        self._places: dict[str, dict[str, Any]] = {}  # where each stage's data stand
         self.network = self.world.wrap(stage.model)
         self.use(stage)
         self.weights = Optimizing(stage.model, config)
@@ -122,9 +123,11 @@ class Trainer:
         self.logs = Logs(self.folder, self.world, config.wandb)
 
     def use(self, stage: Stage) -> None:
-        """Go on with another stage of the same model."""
+        """Go on with another stage of the same model, where it was if it has been used before."""
         if isinstance(stage, Spread):
             stage.network = self.network
+        if isinstance(stage, Streaming) and stage.name in self._places:
+            stage.load_data_state(self._places[stage.name])
         self.stage = stage
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
@@ -133,7 +136,8 @@ class Trainer:
         """Begin to write everything that resuming needs; training goes on meanwhile."""
         state: dict[str, Any] = {"seconds": self.seconds, "stage": self.stage.name, "processes": self.world.size}
         if isinstance(self.stage, Streaming):
-            state["data"] = self.stage.data_state()
+            self._places[self.stage.name] = self.stage.data_state()
+        state["data"] = self._places
         self.checkpoints.save(self.step, self.weights.tensors(), state)
         self._saved = self.step
 
@@ -146,8 +150,8 @@ class Trainer:
         path, old = self.checkpoints.latest(), self.folder / OLD_CHECKPOINT
         if path is not None:
             state = self.checkpoints.load(path, self.weights.tensors())
-            if "data" in state and isinstance(self.stage, Streaming):
-                self.stage.load_data_state(state["data"])
+            self._places = state["data"]
+            self.use(self.stage)
         elif old.exists():
             state = self.weights.load_file(old)
         else:
@@ -224,12 +228,19 @@ class Trainer:
         # Of this process alone the first, of all processes the other two: they are the same everywhere.
         return records | {"loss": (mean, 1), "gradient": (norm, 1)}
 
-    def run(self, *, minutes: float | None = None, steps: int | None = None, plan_minutes: float | None = None) -> bool:
+    def run(
+        self,
+        *,
+        minutes: float | None = None,
+        steps: int | None = None,
+        plan_minutes: float | None = None,
+        plan_steps: int | None = None,
+    ) -> bool:
         """Train for some minutes, or until `steps` in all; saves on the way, at the end and on SIGTERM or Ctrl-C.
 
         Args:
-            plan_minutes: how long the whole training is meant to be; the rate falls to zero at its end. None: this
-                call is the whole.
+            plan_minutes, plan_steps: how long the whole training is meant to be, in what bounds this call; the rate
+                falls to zero at its end. None: this call is the whole.
 
         Returns:
             True when the run came to its end, False when a signal ended it early.
@@ -238,7 +249,7 @@ class Trainer:
             ValueError: not exactly one of minutes and steps.
             TrainingError: the loss is not finite, or data cannot be read.
         """
-        span = Span(minutes, steps, plan_minutes, self.step, self.seconds)
+        span = Span(minutes, steps, plan_minutes, plan_steps, self.seconds)
         saved = time.monotonic()
         with self._signals(), self._bar(span) as bar:
             while True:
@@ -298,16 +309,18 @@ class Span:
     """How long a call trains, in minutes or steps, and how far it is.
 
     Args:
-        step, seconds: where the training stands when the call begins.
+        plan, plan_steps: of the whole training.   seconds: trained before this call.
 
     Raises:
         ValueError: not exactly one of minutes and steps.
     """
 
-    def __init__(self, minutes: float | None, steps: int | None, plan: float | None, step: int, seconds: float) -> None:
+    def __init__(
+        self, minutes: float | None, steps: int | None, plan: float | None, plan_steps: int | None, seconds: float
+    ) -> None:
         if (minutes is None) == (steps is None):
             raise ValueError("a run is bounded by either minutes or steps, found both or neither: give one of them")
-        self.minutes, self.steps, self.plan = minutes, steps, plan
+        self.minutes, self.steps, self.plan, self.plan_steps = minutes, steps, plan, plan_steps
         self.before, self.start = seconds, time.monotonic()
 
     @property
@@ -325,7 +338,9 @@ class Span:
 
     def at(self, step: int) -> tuple[bool, float]:
         """Whether the call is over, and the share of the whole training that is behind us."""
-        done = step / max(self.steps, 1) if self.steps is not None else self.spent / max((self.minutes or 0) * 60, 1e-9)
+        if self.steps is not None:
+            return step >= self.steps, step / max(self.plan_steps or self.steps, 1)
+        done = self.spent / max((self.minutes or 0.0) * 60, 1e-9)
         return done >= 1, (self.before + self.spent) / (self.plan * 60) if self.plan else done
 
     def show(self, bar: tqdm, step: int) -> None:

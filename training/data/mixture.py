@@ -43,7 +43,7 @@ def with_generation(weights: Mapping[str, float], share: float) -> dict[str, flo
 class Batch:
     """B samples: picture [B,3,S,S] in [-1,1], source and target latents [B,C,S/8,S/8], sentences, task names.
 
-    seeds: of what training draws for each sample.
+    seeds: of what training draws for each sample.   keys: what each picture is known by where it recurs, else "".
     """
 
     tasks: list[str]
@@ -52,6 +52,7 @@ class Batch:
     source: Tensor
     target: Tensor
     seeds: list[int]
+    keys: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.tasks)
