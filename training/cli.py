@@ -9,10 +9,14 @@ import tyro
 
 from .export import Export
 from .recipes.nano import NanoRecipe
+#from .recipes.stages import Lora, Stage1, Stage2
 from .recipes.two_stage import TwoStageRecipe
 
 Recipe = (
     Annotated[NanoRecipe, tyro.conf.subcommand("nano")]
+    | Annotated[Stage1, tyro.conf.subcommand("stage1")]
+    | Annotated[Stage2, tyro.conf.subcommand("stage2")]
+    | Annotated[Lora, tyro.conf.subcommand("lora")]
     | Annotated[TwoStageRecipe, tyro.conf.subcommand("two-stage")]
     | Annotated[Export, tyro.conf.subcommand("export")]
 )

@@ -6,13 +6,16 @@ Shapes: B batch, C latent channels, T text tokens, F text width, P task width, N
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..data.cache import FeatureCache, config_hash, stacked
 from ..data.loader import Loader
 from ..data.mixture import Batch
 from ..velocity import Drawing, FeatureModel
@@ -40,21 +43,45 @@ class Kept:
         return found
 
 
+def fingerprint(module: nn.Module) -> str:
+    """A hash of a module's weights and plain settings."""
+    found = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        found.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    plain = {name: value for name, value in vars(module).items() if isinstance(value, str | int | float)}
+    found.update(repr(sorted(plain.items())).encode())
+    return found.hexdigest()
+
+
 class Encoders(nn.Module):
     """The frozen parts of a model: pictures to latents and image tokens, sentences to features and task vectors.
 
     Args:
-        keep_words: sentences whose features are kept.
-        keep_pictures: pictures whose latents and tokens are kept; only those whose key says that they recur.
+        keep_words: sentences whose features are kept in memory.
+        keep_pictures: pictures whose latents and tokens are kept in memory; only those whose key says that they recur.
+        cache: a folder in which latents are kept instead, from run to run. An autoencoder that samples its posterior
+            then does so once for each picture.
     """
 
     def __init__(
-        self, text: Any, task: Any, vision: Any, autoencoder: Any, keep_words: int = 20_000, keep_pictures: int = 0
+        self,
+        text: Any,
+        task: Any,
+        vision: Any,
+        autoencoder: Any,
+        *,
+        keep_words: int = 20_000,
+        keep_pictures: int = 0,
+        cache: Path | None = None,
     ) -> None:
         super().__init__()
         self.text, self.task, self.vision, self.autoencoder = text, task, vision, autoencoder
         self.requires_grad_(False).eval()
-        self._words, self._latents, self._tokens = Kept(keep_words), Kept(keep_pictures), Kept(keep_pictures)
+        self._words, self._tokens = Kept(keep_words), Kept(keep_pictures)
+        self._latents: Kept | FeatureCache = Kept(keep_pictures)
+        if cache is not None:
+            self._latents = FeatureCache(cache, config_hash(autoencoder=fingerprint(autoencoder)))
 
     @property
     def device(self) -> torch.device:
@@ -92,7 +119,12 @@ class Encoders(nn.Module):
             parts = zip(chosen.split(1), draws, strict=True)
             return [self.autoencoder.encode(picture, draw)[0].float() for picture, draw in parts]
 
-        return torch.stack(self._latents.get(keys, encode))
+        return stacked(self._latents.get(keys, encode), self.device)
+
+    def flush(self) -> None:
+        """Write what a cache still holds back."""
+        if isinstance(self._latents, FeatureCache):
+            self._latents.flush()
 
     @torch.no_grad()
     def tokens(self, pictures: Tensor, keys: Sequence[str]) -> Tensor:
@@ -151,6 +183,7 @@ class StreamedStage(FlowStage):
 
     def data_state(self) -> dict[str, Any]:
         """Where all processes stand in the plan."""
+        self.encoders.flush()
         return self.loader.state_dict()
 
     def load_data_state(self, state: dict[str, Any]) -> None:

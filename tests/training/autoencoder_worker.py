@@ -1,4 +1,4 @@
-"""A small training run for test_training_trainer.py, in a process of its own: FOLDER STEPS [slow]."""
+"""A small training run for test_trainer.py, in a process of its own: FOLDER STEPS [slow]."""
 
 import sys
 import time
