@@ -93,7 +93,7 @@ def test_a_damaged_checkpoint_is_one_clear_line(checkpoints, damage):
 def test_a_checkpoint_of_another_model_is_refused(checkpoints, other):
     checkpoints.save(1, some(), {})
     checkpoints.finish()
-    with pytest.raises(ValueError, match="same model.*of another model"):
+    with pytest.raises(ValueError, match=r"same model.*of another model"):
         checkpoints.load(checkpoints.latest(), some() | other)
 
 

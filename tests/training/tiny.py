@@ -1,10 +1,15 @@
 """A model of 20 k parameters and data made of noise, for the tests of the trainer; also run by path in processes of
-its own: `tiny.py FOLDER STEPS [--mode M] [--slow S] [--accumulate N] [--batch N] [--fail-at STEP]`.
+its own: `tiny.py FOLDER STEPS`, see `main` for its options.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -80,7 +85,7 @@ class NoiseStage(FlowStage):
         self.place = state["place"]
 
 
-SETTINGS = dict(lr=3e-3, warmup=5, cooldown=0.0, weight_decay=0.0, ema=0.9, clip=2.0, log_every=1, save_minutes=0.0)
+SETTINGS = dict(lr=3e-3, warmup=5, cooldown=0.0, weight_decay=0.0, ema=0.9, clip=2.0, log_every=1)
 
 
 def main():
@@ -93,13 +98,15 @@ def main():
     parser.add_argument("--accumulate", type=int, default=1)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--fail-at", type=int)
+    parser.add_argument("--save-minutes", type=float, default=10.0)
     parser.add_argument("--recompute", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
     parallel = ParallelConfig(mode=given.mode, shard=given.shard, recompute=given.recompute)
     world = World(parallel, "cpu")
     stage = NoiseStage(given.batch, world, given.slow, given.fail_at)
-    trainer = Trainer(stage, given.folder, TrainerConfig(accumulate=given.accumulate, **SETTINGS), world)
+    config = TrainerConfig(accumulate=given.accumulate, save_minutes=given.save_minutes, **SETTINGS)
+    trainer = Trainer(stage, given.folder, config, world)
     if world.main:
         print("resumed" if trainer.resume() else "fresh", trainer.step, flush=True)
     else:
@@ -108,6 +115,44 @@ def main():
     if world.main:
         print("finished" if done else "stopped", trainer.step, flush=True)
     world.close()
+
+
+def work(folder, steps, *options, processes=1):
+    """Start `main` in a process of its own, or with torchrun in several."""
+    command = [sys.executable]
+    if processes > 1:
+        command += [
+            "-m",
+            "torch.distributed.run",
+            "--nproc_per_node",
+            str(processes),
+            "--master_port",
+            str(free_port()),
+        ]
+    command += [__file__, str(folder), str(steps), *map(str, options)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **popen
+    )
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def finished(process, code=0):
+    """What it printed, when it has ended as expected."""
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == code, err[-3000:]
+    return out if code == 0 else err
+
+
+def log(folder):
+    """Lines of a run's log by step."""
+    lines = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
+    return {line["step"]: line for line in lines}
 
 
 if __name__ == "__main__":

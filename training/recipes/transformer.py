@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ...comfyui_pixwizard.flow import flow_loss, interpolate
-from ..data.mixture import Batch, Mixture
+from ..data.mixture import Batch
 from ..logs import Records
 from ..velocity import Drawing, Draws
-from .towers import NanoModel
+
+if TYPE_CHECKING:  # slow, and not needed by the other stages
+    from ..data.mixture import Mixture
+    from .towers import NanoModel
 
 T_BINS = 4
 
