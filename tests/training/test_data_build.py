@@ -1,13 +1,11 @@
 """`pixwizard data build`: killed, broken, changed, filtered and resumed; every form of input; processes and Ray."""
 
-import importlib.util
 import io
 import json
 import os
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -20,7 +18,6 @@ from PIL import Image
 from pixwizard.comfyui_pixwizard.cli import main
 
 pq = pytest.importorskip("pyarrow.parquet")
-import pyarrow as pa  # noqa: E402
 
 GOOD, BROKEN = 1900, 100
 BREAKS = ("unreadable", "truncated", "too small", "wrong mode", "missing pair")
@@ -139,7 +136,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Counter[str]]
 
 
 def test_a_build_that_was_killed_twice_has_every_good_picture_once(large: tuple[Path, Counter[str]]) -> None:
-    folder, wanted = large
+    folder, _ = large
     found = rows(folder)
     assert len(found) == GOOD and len({row["key"] for row in found}) == GOOD
     assert sorted(row["instructions"][0] for row in found) == sorted(

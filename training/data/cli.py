@@ -119,7 +119,7 @@ class Simulate:
         found = simulate(self.items, self.ranks, self.batch_size, self.steps, self.center, self.seed)
         write_json(self.json, found)
         print(table(found))
-        return 0 if found["disjoint"] and found["complete"] else 1
+        return 0 if all(value is not False for value in found.values()) else 1
 
 
 def write_json(path: Path | None, value: object) -> None:

@@ -34,9 +34,9 @@ def _load(kinds: Sequence[str], folder: str, what: str) -> tuple[Any, Any]:
         raise ValueError(
             f"annotator {what} needs a downloaded model, found no config.json in {folder}: give the folder of one"
         )
-    kind = next(getattr(transformers, name) for name in kinds if hasattr(transformers, name))
     try:
         with broken_torchvision_hidden():
+            kind = next(getattr(transformers, name) for name in kinds if hasattr(transformers, name))
             model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
             processor = _processor(folder, what)
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import tarfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -75,10 +76,10 @@ class Tally:
 
 
 def schema() -> Any:
-    """Columns of a manifest; parts are members of the tar, by their role and where their bytes begin."""
+    """Columns of a manifest; parts are members of the tar: role, first byte, length, checksum."""
     arrow, _ = require_pyarrow()
     text, many = arrow.string(), arrow.list_(arrow.string())
-    part = arrow.struct([("name", text), ("at", arrow.int64()), ("bytes", arrow.int64())])
+    part = arrow.struct([("name", text), ("at", arrow.int64()), ("bytes", arrow.int64()), ("crc", arrow.int64())])
     score = arrow.struct([("name", text), ("value", arrow.float64())])
     return arrow.schema(
         [
@@ -216,4 +217,4 @@ def _write(archive: tarfile.TarFile, member: str, name: str, data: bytes) -> dic
     header.size = len(data)
     archive.addfile(header, io.BytesIO(data))
     blocks = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-    return {"name": name, "at": archive.offset - blocks, "bytes": len(data)}
+    return {"name": name, "at": archive.offset - blocks, "bytes": len(data), "crc": zlib.crc32(data)}
