@@ -34,7 +34,7 @@ COMMANDS = {
     "convert": Command(".cli_files", "Convert", "released weights to this project's form"),
     "bench": Command("..runtime.cli", "Bench", "measure speed, and quality against evaluations"),
     "train": Command("..training.cli", "Train", "train a model from nothing, or go on"),
-    "data": Command("..training.data.cli", "Data", "look at training pairs"),
+    "data": Command("..training.data.cli", "Data", "build training data, look at pairs, try their order"),
     "eval": Command("..training.evaluate.cli", "Eval", "measure a model on every task"),
 }
 

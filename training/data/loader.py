@@ -166,8 +166,13 @@ class Loader:
         work = _Work(self.plan, self.items)
         if not self.workers:
             return map(work.__getitem__, ahead)
-        options: dict[str, Any] = dict(num_workers=self.workers, prefetch_factor=self.prefetch)
+        options: dict[str, Any] = dict(num_workers=self.workers, prefetch_factor=self.prefetch, collate_fn=_as_it_is)
         return iter(DataLoader(work, batch_size=None, sampler=_Endless(ahead), **options))
+
+
+def _as_it_is(batch: Any) -> Any:
+    """The default makes lists of tuples."""
+    return batch
 
 
 class _Endless(torch.utils.data.Sampler):
