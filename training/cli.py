@@ -9,8 +9,7 @@ import tyro
 
 from .export import Export
 from .recipes.nano import NanoRecipe
-
-# from .recipes.stages import Lora, Stage1, Stage2
+from .recipes.stages import Lora, Stage1, Stage2
 from .recipes.two_stage import TwoStageRecipe
 
 Recipe = (

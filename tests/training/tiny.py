@@ -131,9 +131,7 @@ def work(folder, steps, *options, processes=1):
         ]
     command += [__file__, str(folder), str(steps), *map(str, options)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **popen
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def free_port():
