@@ -69,7 +69,7 @@ class TwoStageRecipe:
     """Side of the pictures."""
     lr: float = 1e-3
     """Peak learning rate."""
-    scenes: int = 1500
+    scenes: int = 1200
     """Rendered scenes that the pairs are drawn from."""
     held_out: int = 64
     """Held-out pairs of each task for the losses."""
@@ -101,8 +101,8 @@ class TwoStageRecipe:
         parts = self.given.text_encoder, self.given.task_encoder, self.given.image_encoder, self.given.autoencoder
         self.encoders = Encoders(*parts, keep_pictures=2 * sum(self.counts.values()) + 10_000)
         pools = self.folder / "pools"
-        leaves = LeafPool(pools, 24)
-        scenes = ScenePool(pools, self.scenes, self.size)
+        leaves = LeafPool(pools, 8)
+        scenes = ScenePool(pools, self.scenes, self.size, edits_per_scene=1)
         people, faces = (kind(pools, 20, self.size) for kind in (FigurePool, FacePool))
         self.material = Material(self.size, leaves.draw, scenes, people, faces)
         self.items = [RenderedPairs(pools, task, n, self.material) for task, n in self.counts.items()]
@@ -178,7 +178,7 @@ class TwoStageRecipe:
         test = Material(
             self.size,
             self.material.clean,
-            ScenePool(pools, 4 * self.held_out, self.size, seed=TEST_SEED),
+            ScenePool(pools, 4 * self.held_out, self.size, seed=TEST_SEED, edits_per_scene=1),
             self.material.figures,
             self.material.faces,
         )
