@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -34,5 +35,6 @@ class Train:
         # Numbers below 1e-38 cost a CPU a hundred cycles each; set before worker threads start, which inherit it.
         torch.set_flush_denormal(True)
         done = self.recipe.run()
-        print("finished" if done else "stopped early: run the same command again to go on")
+        if os.environ.get("RANK", "0") == "0":
+            print("finished" if done else "stopped early: run the same command again to go on")
         return 0

@@ -155,9 +155,8 @@ class World:
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
         group = self.config.shard or self.size
-        shape, names = ((self.size,), ("shard",))
-        if group < self.size:
-            shape, names = (self.size // group, group), ("replicate", "shard")
+        copies = {"replicate": self.size // group} if group < self.size else {}
+        shape, names = (*copies.values(), group), (*copies, "shard")
         mesh = dist.init_device_mesh(self.device.type, shape, mesh_dim_names=names)
         # Inputs are not cast: t and the rotary tables lose too much in bfloat16; autocast casts what multiplies.
         policy = MixedPrecisionPolicy(

@@ -55,6 +55,11 @@ class Draws(NamedTuple):
     null: Tensor
     exponential: Tensor | None
 
+    def to(self, place: torch.device) -> Draws:
+        """On a device."""
+        exponential = None if self.exponential is None else self.exponential.to(place)
+        return Draws(*(part.to(place) for part in self[:5]), exponential)
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -113,6 +118,9 @@ def predict(
     Args:
         text: features [B,T,F] and mask [B,T].   task: [B,P].   tokens: [B,N,W], zeros for samples without image.
     """
+    # Weights that FSDP gathers are in bfloat16, and a LayerNorm takes no other input than its weights' on a CPU.
+    dtype = transformer.pad_token.dtype
+    text, task, tokens = (text[0].to(dtype), text[1]), task.to(dtype), tokens.to(dtype)
     alone = torch.is_grad_enabled() and not bool((tokens != 0).any())
     seen = torch.ones_like(tokens) if alone else tokens
     conditions = transformer.encode_conditions(*text, task, seen, gumbel=exponential)

@@ -5,7 +5,7 @@ import torch
 from tiny import SETTINGS, NoiseStage, finished, log, work
 
 from pixwizard.comfyui_pixwizard.transformer import TransformerBlock
-from pixwizard.training.checkpoints import newest
+from pixwizard.training.checkpoints import newest, read
 from pixwizard.training.parallel import ParallelConfig, World
 from pixwizard.training.trainer import Trainer, TrainerConfig
 from pixwizard.training.velocity import Drawing, Dropout
@@ -92,8 +92,12 @@ def test_one_process_cannot_be_several(monkeypatch):
         World(ParallelConfig(mode="fsdp"))
 
 
-def test_broken_data_of_one_process_stop_all_and_keep_the_checkpoint(tmp_path):
-    err = finished(work(tmp_path, 8, "--mode", "ddp", "--fail-at", 3, "--save-minutes", 0.0, processes=2), code=1)
+def test_shards_in_bfloat16_come_close_and_broken_data_of_one_process_stop_all(plain, tmp_path):
+    options = ("--mode", "fsdp", "--bfloat16", "--recompute", "--fail-at", 3, "--save-minutes", 0.0)
+    err = finished(work(tmp_path, 8, *options, processes=2), code=1)
     assert "shard 000007.tar is broken after 4096 bytes: build it again; training stopped at step 3" in err
     assert "another process could not read its data" in err
     assert newest(tmp_path).name == "step-00000003"
+    assert {value.dtype for value in read(newest(tmp_path))[0].values()} == {torch.float32}
+    found = [line["loss"] for line in log(tmp_path).values()]
+    assert found == pytest.approx(plain[:3], rel=2e-2)

@@ -62,7 +62,7 @@ class FlowStage:
         place = self.model.transformer.pad_token.device
         layers = len(self.model.transformer.layers)
         draws = self.drawing.draw(batch.seeds, batch.target.shape[1:], layers, self.tokens)
-        on = Draws(*(None if part is None else part.to(place) for part in draws))
+        on = draws.to(place)
         target = batch.target.to(place)
         source = torch.where(on.no_image[:, None, None, None], on.null, batch.source.to(place))
         sentences = ["" if drop else s for drop, s in zip(draws.no_text.tolist(), batch.sentences, strict=True)]

@@ -103,7 +103,7 @@ class TwoStageRecipe:
         pools = self.folder / "pools"
         leaves = LeafPool(pools, 8)
         scenes = ScenePool(pools, self.scenes, self.size, edits_per_scene=1)
-        people, faces = (kind(pools, 20, self.size) for kind in (FigurePool, FacePool))
+        people, faces = FigurePool(pools, 20, self.size), FacePool(pools, 20, self.size)
         self.material = Material(self.size, leaves.draw, scenes, people, faces)
         self.items = [RenderedPairs(pools, task, n, self.material) for task, n in self.counts.items()]
         self.bfloat16 = fast_bfloat16(torch.device("cpu"))
