@@ -14,8 +14,8 @@ COUNTS = {"denoise": 40, "text_to_image": 20, "depth": 8}
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     return TwoStageRecipe(
-        tmp_path_factory.mktemp("two-stage"), steps=8, batch_size=4, scenes=12, held_out=4, asked=8, smallest=1,
-        counts=dict(COUNTS),
+        tmp_path_factory.mktemp("two-stage"), steps=8, batch_size=4, scenes=12, sheets=1, held_out=4, asked=8,
+        smallest=1, counts=dict(COUNTS),
     )  # fmt: skip
 
 

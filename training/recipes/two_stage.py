@@ -71,6 +71,8 @@ class TwoStageRecipe:
     """Peak learning rate."""
     scenes: int = 1200
     """Rendered scenes that the pairs are drawn from."""
+    sheets: int = 8
+    """Dead-leaves sheets that clean pictures are cut from."""
     held_out: int = 64
     """Held-out pairs of each task for the losses."""
     asked: int = 48
@@ -101,7 +103,7 @@ class TwoStageRecipe:
         parts = self.given.text_encoder, self.given.task_encoder, self.given.image_encoder, self.given.autoencoder
         self.encoders = Encoders(*parts, keep_pictures=2 * sum(self.counts.values()) + 10_000)
         pools = self.folder / "pools"
-        leaves = LeafPool(pools, 8)
+        leaves = LeafPool(pools, self.sheets)
         scenes = ScenePool(pools, self.scenes, self.size, edits_per_scene=1)
         people, faces = FigurePool(pools, 20, self.size), FacePool(pools, 20, self.size)
         self.material = Material(self.size, leaves.draw, scenes, people, faces)
