@@ -150,9 +150,20 @@ def write_json(path: Path | None, value: object) -> None:
             file.write((json.dumps(value, indent=1) + "\n").encode())
 
 
-Data = (
+Verb = (
     Annotated[Preview, tyro.conf.subcommand("preview")]
     | Annotated[Build, tyro.conf.subcommand("build")]
     | Annotated[Simulate, tyro.conf.subcommand("simulate")]
     | Annotated[Scale, tyro.conf.subcommand("scale")]
 )
+
+
+@dataclass
+class Data:
+    """Build what a model is trained on, look at it, and try its order and its cost at any size."""
+
+    verb: Annotated[Verb, tyro.conf.arg(name="")]
+
+    def run(self) -> int:
+        """Do what was asked for."""
+        return self.verb.run()
