@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -109,3 +110,8 @@ class FeatureCache:
             except (SafetensorError, OSError) as error:
                 raise ValueError(f"{path} of the cache is damaged: remove it, it will be made again") from error
         return self._open[path]
+
+
+def stacked(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Latents of one bucket as a batch."""
+    return torch.stack([tensor.to(device) for tensor in tensors])
