@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .asking import Result, choose_reader, choose_task
 from .components import Description, find_folder, kind_of, load_parts, read_description, save_parts
+from .cpu_linear import through_onednn
 from .evaluation import Branch, Eager, Evaluator
 from .flow import time_grid
 from .guidance import ALWAYS, DualGuidance
@@ -25,7 +26,7 @@ from .noise import draw_noise, noise_generators
 from .preserve import keep_unchanged
 from .resolution import CELL, Size
 from .sizing import model_size
-from .solvers import solve
+from .solvers import DEFAULT_SOLVER, solve
 from .tasks import Task, get_task
 from .tasks.codec_keypoint import asked_color
 from .tiling import decode_tiled, needs_tiles
@@ -85,6 +86,8 @@ class PixWizardPipeline:
         self.max_size, self.class_names = max_size, list(class_names)
         self.depth_range = None if depth_range is None else (float(depth_range[0]), float(depth_range[1]))
         self.provenance = dict(provenance or {})
+        for part in self.parts.values():
+            through_onednn(part)
         self.evaluator: Evaluator = Eager()
         self.name, self.load_seconds = "unnamed", 0.0
 
@@ -149,7 +152,7 @@ class PixWizardPipeline:
         instructions: Sequence[str],
         *,
         steps: int = GENERAL_STEPS,
-        solver: str = "euler",
+        solver: str = DEFAULT_SOLVER,
         guidance: DualGuidance | tuple[float, float] = GENERAL_GUIDANCE,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         seeds: Sequence[int] | None = None,
@@ -186,7 +189,7 @@ class PixWizardPipeline:
         *,
         task: str | None = None,
         steps: int | None = None,
-        solver: str = "euler",
+        solver: str = DEFAULT_SOLVER,
         text_guidance: float | None = None,
         image_guidance: float | None = None,
         guided_channels: int | None = None,

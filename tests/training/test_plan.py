@@ -2,6 +2,7 @@
 
 import pickle
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from pixwizard.comfyui_pixwizard.cli import main
 from pixwizard.training.data.permutation import key_of, permuted
 from pixwizard.training.data.plan import Plan, Source
+from pixwizard.training.data.scale import Assumptions, step
 from pixwizard.training.data.simulate import large_plan, simulate
 from pixwizard.training.data.stream import IndexStream
 
@@ -227,3 +229,23 @@ def test_simulate_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no item twice" in capsys.readouterr().out
     assert main(["data", "simulate", "--ranks", "0"]) == 2
     assert "at least 1" in capsys.readouterr().err
+
+
+# -- on paper ------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_quotes_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "scale.md").read_text()
+    assert main(["data", "scale"]) == 0
+    assert capsys.readouterr().out.rstrip() in page
+    for line in ("no item twice", "the draws are those of one rank alone", "indices a second of one core"):
+        assert line in page
+
+
+def test_the_arithmetic_follows_its_assumptions() -> None:
+    usual, doubled = (step(Assumptions(tflops=rate), 64, 512) for rate in (400.0, 800.0))
+    assert usual["compute"] == pytest.approx(2 * doubled["compute"])
+    assert usual["compute"] == pytest.approx(16 * (4 * 3.09 + 3) / 400)
+    assert usual["gb_fsdp"] == pytest.approx(20 * 2.0 / 64) and usual["gb_ddp"] == pytest.approx(44)
+    eight = step(Assumptions(hop_us=0.0), 8, 512)
+    assert eight["ddp"] == pytest.approx(2 * 7 / 8 * 8 / 400) and eight["fsdp"] == pytest.approx(eight["hybrid"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+
+from .scale import Assumptions
 
 
 @dataclass
@@ -122,6 +124,23 @@ class Simulate:
         return 0 if all(value is not False for value in found.values()) else 1
 
 
+@dataclass
+class Scale:
+    """Compute what a collection of 30 M pairs and its training on 8 to 512 GPUs cost, from assumptions that are told.
+
+    Change the assumptions with --assume, e.g. --assume.tflops 500; docs/scale.md explains them.
+    """
+
+    assume: Assumptions = field(default_factory=Assumptions)
+
+    def run(self) -> int:
+        """Print the tables."""
+        from .scale import report
+
+        print(report(self.assume))
+        return 0
+
+
 def write_json(path: Path | None, value: object) -> None:
     """Write a value where one is asked for, whole or not at all."""
     from ...comfyui_pixwizard.safe_files import replaced
@@ -131,8 +150,20 @@ def write_json(path: Path | None, value: object) -> None:
             file.write((json.dumps(value, indent=1) + "\n").encode())
 
 
-Data = (
+Verb = (
     Annotated[Preview, tyro.conf.subcommand("preview")]
     | Annotated[Build, tyro.conf.subcommand("build")]
     | Annotated[Simulate, tyro.conf.subcommand("simulate")]
+    | Annotated[Scale, tyro.conf.subcommand("scale")]
 )
+
+
+@dataclass
+class Data:
+    """Build what a model is trained on, look at it, and try its order and its cost at any size."""
+
+    verb: Annotated[Verb, tyro.conf.arg(name="")]
+
+    def run(self) -> int:
+        """Do what was asked for."""
+        return self.verb.run()

@@ -204,9 +204,9 @@ class Plan:
             key = source.task if source.task in self.shares else ""
             by_task[key] = by_task.get(key, Fraction(0)) + amount
         shares = {task: _exact(share) for task, share in self.shares.items()}
-        rest = 1 - sum(shares.values())
+        rest = 1 - sum(shares.values(), Fraction(0))
         free = by_task.get("", Fraction(0))
-        own = free / rest if rest and free else sum(by_task.values())
+        own: Fraction = free / rest if rest and free else sum(by_task.values(), Fraction(0))
         total = Fraction(self.epoch_draws) if self.epoch_draws else own
         shares[""] = rest
         rates = []

@@ -82,19 +82,21 @@ def _deal(plan: Plan, ranks: int, batch: int, steps: int, cursor: Cursor, limit:
     numbers = {size: number for number, size in enumerate(plan.buckets)}
     area = np.array([width * height // CELL**2 for width, height in plan.buckets])
     shares = np.zeros((ranks, len(numbers)), np.int64)
-    drawn, samples, balance, seconds = [], cursor.samples, [], 0.0
+    drawn: list[np.ndarray] = []
+    balance: list[float] = []
+    samples, seconds = cursor.samples, 0.0
     bar = tqdm(total=steps or None, desc=f"{ranks} ranks", unit="step", leave=False)
     while len(balance) < steps or (not steps and limit is not None and samples < limit):
         began = time.process_time()
         batches = [next(stream) for stream in streams]
         seconds += time.process_time() - began
         tokens = np.zeros(ranks)
-        for rank, found in enumerate(batches):
-            bucket = numbers[found.size]
-            shares[rank, bucket] += len(found.items)
-            tokens[rank] = area[bucket] * len(found.items)
-            drawn.append(found.items)
-            samples += len(found.items)
+        for rank, batch_of in enumerate(batches):
+            bucket = numbers[batch_of.size]
+            shares[rank, bucket] += len(batch_of.items)
+            tokens[rank] = area[bucket] * len(batch_of.items)
+            drawn.append(batch_of.items)
+            samples += len(batch_of.items)
         balance.append(tokens.mean() / tokens.max())
         bar.update()
     bar.close()

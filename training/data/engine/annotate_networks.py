@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from ....comfyui_pixwizard.encoders.folder import quiet
 from ....comfyui_pixwizard.encoders.transformers_models import broken_torchvision_hidden
 from .annotate import Note
 
@@ -35,7 +36,7 @@ def _load(kinds: Sequence[str], folder: str, what: str) -> tuple[Any, Any]:
             f"annotator {what} needs a downloaded model, found no config.json in {folder}: give the folder of one"
         )
     try:
-        with broken_torchvision_hidden():
+        with broken_torchvision_hidden(), quiet():
             kind = next(getattr(transformers, name) for name in kinds if hasattr(transformers, name))
             model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
             processor = _processor(folder, what)

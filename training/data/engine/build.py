@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import multiprocessing.process
 import os
 import threading
 from collections import deque
@@ -41,7 +42,8 @@ def build(recipe: BuildRecipe, workers: int = 1, ray: str | None = None) -> dict
     """
     inputs = expanded(recipe)
     output = Path(recipe.output)
-    models = {told.model: _fingerprint(told.model) for told in (*recipe.annotators, *recipe.filters) if told.model}
+    folders = {told.model for told in recipe.annotators} | {told.model for told in recipe.filters}
+    models = {folder: _fingerprint(folder) for folder in sorted(folders) if folder}
     tools = Tools(recipe)  # tells what is missing before anything is written
     left = _drafts(output)
     names: list[str] = []
@@ -126,8 +128,13 @@ def _start(recipe: BuildRecipe) -> None:
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     _tools, _recipe = Tools(recipe), recipe
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _work(work: Work) -> str:

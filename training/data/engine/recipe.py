@@ -176,7 +176,7 @@ def typed(kind: Any, value: Any, where: str) -> Any:
         if value not in typing.get_args(kind):
             raise ValueError(f"{where} is one of {', '.join(typing.get_args(kind))}, found {value!r}: choose one")
         return value
-    plain = {float: (int, float), dict: dict}.get(origin or kind, origin or kind)
+    plain: Any = (int, float) if kind is float else origin or kind
     if not isinstance(value, plain) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"{where} takes a {(origin or kind).__name__}, found {value!r}: change it")
     return value
