@@ -57,8 +57,9 @@ class Draws(NamedTuple):
 
     def to(self, place: torch.device) -> Draws:
         """On a device."""
+        noise, t, no_text, no_image, null = (part.to(place) for part in self[:5])
         exponential = None if self.exponential is None else self.exponential.to(place)
-        return Draws(*(part.to(place) for part in self[:5]), exponential)
+        return Draws(noise, t, no_text, no_image, null, exponential)
 
 
 @dataclass(frozen=True)
