@@ -1,0 +1,137 @@
+"""Both parts of the network as ONNX files, opset 20, the weights beside them under their own names.
+
+Every parameter that a graph uses is an initialiser of the name that it has in the network's state; what exporters fold
+into it (transposes, the tanh of a gate) stays a node, so that the weights of a file can be exchanged.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..comfyui_pixwizard.transformer import PixWizardTransformer
+from ..comfyui_pixwizard.version import VERSION
+from ..runtime.identity import GRAPH_VERSION, config_text, weights_hash
+from .onnx_graph import (
+    CONDITION_INPUTS,
+    CONDITION_OUTPUTS,
+    VELOCITY_INPUTS,
+    VELOCITY_OUTPUTS,
+    ConditionsGraph,
+    VelocityGraph,
+    conditions_axes,
+    conditions_example,
+    exportable,
+    velocity_axes,
+    velocity_example,
+)
+
+OPSET = 20
+PREFIX = "transformer."
+VELOCITY_FILE, CONDITIONS_FILE = "velocity.onnx", "conditions.onnx"
+
+
+def require_onnx() -> None:
+    """Say how to get what exporting needs.
+
+    Raises:
+        ValueError: a package is missing.
+    """
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise ValueError(
+                f"exporting to ONNX needs {package}, which is not installed: pip install 'pixwizard[export]'"
+            ) from error
+
+
+def metadata(transformer: PixWizardTransformer, precision: str) -> dict[str, str]:
+    """What an exported file says about itself."""
+    return {
+        "pixwizard.config": config_text(transformer),
+        "pixwizard.weights": weights_hash(transformer),
+        "pixwizard.precision": precision,
+        "pixwizard.opset": str(OPSET),
+        "pixwizard.graph": str(GRAPH_VERSION),
+        "pixwizard.version": VERSION,
+    }
+
+
+def export_velocity(
+    transformer: PixWizardTransformer, folder: Path, dtype: torch.dtype = torch.float32, name: str = VELOCITY_FILE
+) -> Path:
+    """Write what a step computes; see `onnx_graph.VelocityGraph` for inputs and output.
+
+    Args:
+        dtype: of weights and of the inputs that have the weights' type.
+        name: of the file; the weights are beside it, with .data after the name.
+
+    Raises:
+        ValueError: a package is missing.
+    """
+    config = transformer.config
+    example = velocity_example(config, 2, 6 * config.patch_size, 8 * config.patch_size, 7, dtype)
+    graph = VelocityGraph(exportable(transformer, dtype)).eval()
+    said = metadata(transformer, str(dtype).removeprefix("torch."))
+    return _write(graph, example, velocity_axes(config), VELOCITY_INPUTS, VELOCITY_OUTPUTS, folder / name, said)
+
+
+def export_conditions(
+    transformer: PixWizardTransformer, folder: Path, dtype: torch.dtype = torch.float32, name: str = CONDITIONS_FILE
+) -> Path:
+    """Write what no step changes; see `onnx_graph.ConditionsGraph`. Arguments as of `export_velocity`."""
+    config = transformer.config
+    example = conditions_example(config, 2, 7, config.sample_tokens + 5, dtype)
+    graph = ConditionsGraph(exportable(transformer, dtype)).eval()
+    said = metadata(transformer, str(dtype).removeprefix("torch."))
+    axes = conditions_axes(config)
+    return _write(graph, example, axes, CONDITION_INPUTS, CONDITION_OUTPUTS, folder / name, said)
+
+
+def _write(
+    graph: nn.Module,
+    example: Mapping[str, Tensor],
+    axes: Mapping[str, Any],
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    path: Path,
+    said: Mapping[str, str],
+) -> Path:
+    require_onnx()
+    import onnx_ir
+    from onnxscript.optimizer import optimize_ir
+
+    with warnings.catch_warnings(), torch.no_grad():
+        # About axes that share a name, and about the exporter's own use of torch; nothing that a user could act on.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            graph,
+            (),
+            kwargs=dict(example),
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=dict(axes),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            optimize=False,
+            verbose=False,
+        )
+        assert program is not None, "the exporter returns a program unless it raises"
+        model = program.model
+        parameters = {PREFIX + name for name, _ in graph.get_submodule("transformer").named_parameters()}
+        optimize_ir(
+            model, should_fold=lambda node: False if any(v and v.name in parameters for v in node.inputs) else None
+        )
+    for name in parameters & set(model.graph.initializers):
+        model.graph.initializers[name].name = name.removeprefix(PREFIX)
+    model.metadata_props.update(said)
+    model.producer_name, model.producer_version = "pixwizard", VERSION
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx_ir.save(model, path, external_data=path.name + ".data")
+    return path
