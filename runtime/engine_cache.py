@@ -217,6 +217,10 @@ class EngineCache:
         self._mark(entry, used=_now())
         return data
 
+    def unchanged(self, entry: Entry) -> bool:
+        """Whether an engine's bytes are the ones that were built."""
+        return entry.state() == "ok" and _file_digest(entry.path) == entry.sha256
+
     def annotate(self, entry: Entry, **notes: Any) -> Entry:
         """Remember something that was measured on an engine."""
         return self._mark(entry, notes=entry.notes | notes)
