@@ -13,6 +13,7 @@ from torch import Tensor, nn, zeros
 
 from .config import PixWizardConfig
 from .rope import apply_rope
+from .tiled_attention import fits, tiled_attention
 
 Attend = Callable[..., Tensor]
 
@@ -28,6 +29,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
     Returns:
         [B, h, L, e].
     """
+    if fits(query, key, mask):
+        return tiled_attention(query, key, value)
     if query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.is_grad_enabled():
         return _explicit(query, key, value, mask)
     grouped = query.shape[1] != key.shape[1]

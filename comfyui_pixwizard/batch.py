@@ -6,6 +6,7 @@ so alone: its error is its outcome.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -62,6 +63,8 @@ class Settings:
         folder: the model, as `from_pretrained` finds it from any working directory.
         fingerprint: of the model, see `resume.model_fingerprint`.
         max_size: side in pixels of the largest square that the model was trained for.
+        backend: what evaluates the network, a key of `runtime.evaluators.EVALUATORS`.
+        device: where, as PyTorch names it; auto is the GPU where there is one.
     """
 
     call: Mapping[str, Any]
@@ -72,6 +75,8 @@ class Settings:
     folder: str
     fingerprint: str
     max_size: int
+    backend: str = "eager"
+    device: str = "auto"
 
     def entries(self, digest: str | None) -> dict[str, str | None]:
         """What an answer's PNG says of how it was made, from which `resume` knows it again; None is no entry.
@@ -87,6 +92,7 @@ class Settings:
             model=self.model,
             model_fingerprint=self.fingerprint,
             source_sha256=digest,
+            backend=None if self.backend == "eager" else self.backend,
         )
         return {name: None if value is None else str(value) for name, value in values.items()}
 
@@ -122,6 +128,21 @@ class Outcome:
 def reason(error: Exception) -> str:
     """An error in words; those that are no messages to users keep their name."""
     return str(error) if isinstance(error, ValueError | OSError) and str(error) else f"{type(error).__name__}: {error}"
+
+
+def load(settings: Settings) -> PixWizardPipeline:
+    """The model, on its device, with what evaluates it.
+
+    Raises:
+        ValueError: no such model, backend or device.
+    """
+    # By name, because the runtime imports this package and not the other way round.
+    evaluators = importlib.import_module("..runtime.evaluators", __package__)
+    device = evaluators.find_device(settings.device)
+    evaluator = evaluators.choose(settings.backend)
+    pipeline = PixWizardPipeline.from_pretrained(settings.folder).to(device)
+    pipeline.evaluator = evaluator
+    return pipeline
 
 
 def prepare(job: Job, settings: Settings) -> Prepared:

@@ -16,9 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .batch import FAILURES, Job, Outcome, Settings, answer, prepare, reason, write
+from .batch import FAILURES, Job, Outcome, Settings, answer, load, prepare, reason, write
 from .components import find_folder
-from .pipeline import PixWizardPipeline
 from .resume import model_fingerprint
 
 REQUIREMENT = "ray[data]>=2.40"
@@ -61,7 +60,7 @@ class Worker:
                     f"all workers need the model that is here ({settings.fingerprint}), found another under "
                     f"{settings.folder} ({found}): install the same version everywhere"
                 )
-            self.pipeline = PixWizardPipeline.from_pretrained(settings.folder)
+            self.pipeline = load(settings)
         except (ValueError, OSError) as error:
             self.unusable = reason(error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # So many answers that are kept are named; of more, only the number is told.
 NAMED = 10
+EVERYWHERE = (0.0, 1.0)
 
 
 @dataclass
@@ -42,7 +44,7 @@ class Run:
     """A name that `pixwizard tasks` lists; guessed from the instruction by default. It gives the other defaults."""
     steps: int | None = None
     """Points of the time grid; one less than this is the number of steps."""
-    solver: str = "euler"
+    solver: str = "unipc"
     """euler, midpoint, heun, rk4, ab2, dpmpp_2m or unipc."""
     text_guidance: float | None = None
     """Weight of the instruction."""
@@ -50,6 +52,9 @@ class Run:
     """Weight of the picture."""
     guided_channels: int | None = None
     """Guide only that many latent channels; 3 is what the released code does."""
+    guidance_interval: Annotated[tuple[float, float], tyro.conf.arg(metavar="FROM TO")] = EVERYWHERE
+    """Guide only at these times, 0 noise to 1 picture; at the others the prediction that sees everything is taken as
+    it is, which costs one evaluation."""
     seed: int = 0
     """Of the noise."""
     size: Annotated[str | None, tyro.conf.arg(metavar="N|WxH")] = None
@@ -65,6 +70,10 @@ class Run:
     normals (.npy), segmentation (indexed PNG, JSON legend), mask and edges (PNG), boxes, keypoints and pose (JSON)."""
     model: str = "nano"
     """The bundled model, nano, or a folder."""
+    backend: str = "eager"
+    """What runs the network: eager, bfloat16, compiled, or auto for the fastest that needs no compiler here."""
+    device: str = "auto"
+    """cpu, cuda or cuda:N; auto is the GPU where there is one."""
     again: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Make all answers anew, also those that were made before."""
     ray: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
@@ -112,6 +121,7 @@ class Run:
                 text_guidance=text if self.text_guidance is None else self.text_guidance,
                 image_guidance=image if self.image_guidance is None else self.image_guidance,
                 guided_channels=self.guided_channels,
+                **({} if self.guidance_interval == EVERYWHERE else {"guidance_interval": self.guidance_interval}),
                 seed=self.seed,
                 keep_unchanged=not self.whole_answer,
             ),
@@ -122,18 +132,21 @@ class Run:
             folder=self.model if self.model in BUNDLED else str(folder.absolute()),
             fingerprint=model_fingerprint(folder),
             max_size=read_description(folder).max_size,
+            backend=self.backend,
+            device=self.device,
         )
 
     def _do_all(self, jobs: Sequence[Job], of: int, settings: Settings) -> int:
         """All pictures under one bar of steps; how many failed, of which the only one of all raises."""
-        from .batch import reason, run_here
+        from .batch import load, reason, run_here
         from .cli import report
         from .images import open_picture
-        from .pipeline import PixWizardPipeline
 
         if of == 1 and jobs[0].source is not None:
             open_picture(jobs[0].source)  # so that a bad file is told at once, not after the model is loaded
-        pipeline = PixWizardPipeline.from_pretrained(settings.folder) if self.ray is None else None
+        pipeline = load(settings) if self.ray is None else None
+        if pipeline is not None and self.backend != "eager":
+            print(f"{pipeline.evaluator.name}: {pipeline.evaluator.reason}")
         failed = 0
         with StepBar(jobs, settings.call["steps"] - 1) as bar:
             if pipeline is not None:
@@ -170,9 +183,12 @@ class Run:
             raise ValueError(f"--solver must be one of {', '.join(EVALUATIONS)}, found {self.solver!r}: take euler")
         if self.steps is not None and self.steps < 2:
             raise ValueError(f"--steps counts points of the time grid, at least 2, found {self.steps}: take 5")
+        evaluators = importlib.import_module("..runtime.evaluators", __package__)  # it imports this package
+        evaluators.choose(self.backend)
+        evaluators.find_device(self.device)
         size = parse_size(self.size)
         check_size(size)
-        DualGuidance(guided_channels=self.guided_channels)
+        DualGuidance(guided_channels=self.guided_channels, interval=self.guidance_interval)
         task = PixWizardPipeline.choose_task(self.instruction, self.task, has_image=jobs[0].source is not None)
         if self.decode and task is None:
             raise ValueError(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .asking import Result, choose_reader, choose_task
 from .components import Description, find_folder, kind_of, load_parts, read_description, save_parts
+from .cpu_linear import through_onednn
 from .evaluation import Branch, Eager, Evaluator
 from .flow import time_grid
 from .guidance import ALWAYS, DualGuidance
@@ -25,7 +26,7 @@ from .noise import draw_noise, noise_generators
 from .preserve import keep_unchanged
 from .resolution import CELL, Size
 from .sizing import model_size
-from .solvers import solve
+from .solvers import DEFAULT_SOLVER, solve
 from .tasks import Task, get_task
 from .tasks.codec_keypoint import asked_color
 from .tiling import decode_tiled, needs_tiles
@@ -149,7 +150,7 @@ class PixWizardPipeline:
         instructions: Sequence[str],
         *,
         steps: int = GENERAL_STEPS,
-        solver: str = "euler",
+        solver: str = DEFAULT_SOLVER,
         guidance: DualGuidance | tuple[float, float] = GENERAL_GUIDANCE,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         seeds: Sequence[int] | None = None,
@@ -186,7 +187,7 @@ class PixWizardPipeline:
         *,
         task: str | None = None,
         steps: int | None = None,
-        solver: str = "euler",
+        solver: str = DEFAULT_SOLVER,
         text_guidance: float | None = None,
         image_guidance: float | None = None,
         guided_channels: int | None = None,
@@ -368,12 +369,12 @@ class PixWizardPipeline:
             features = {name: self.text_encoder.encode(text) for name, text in texts.items()}
         with brought(self.task_encoder, device):
             vectors = {name: self.task_encoder.encode(text) for name, text in texts.items()}
-        found = {}
+        network, found = through_onednn(self.transformer), {}
         for name in branches:
             null = name == "none"
             seen = torch.zeros_like(tokens) if null else tokens
             words, mask = features[name]
-            conditions = self.transformer.encode_conditions(words, mask, vectors[name], seen)
+            conditions = network.encode_conditions(words, mask, vectors[name], seen)
             found[name] = Branch(noise.to(latents) if null else latents, conditions)
         return found
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from ..comfyui_pixwizard.version import VERSION
+from ..runtime.exported import CONDITIONS_FILE, VELOCITY_FILE
 from ..runtime.identity import GRAPH_VERSION, config_text, weights_hash
 from .onnx_graph import (
     CONDITION_INPUTS,
@@ -33,7 +34,6 @@ from .onnx_graph import (
 
 OPSET = 20
 PREFIX = "transformer."
-VELOCITY_FILE, CONDITIONS_FILE = "velocity.onnx", "conditions.onnx"
 
 
 def require_onnx() -> None:
@@ -130,6 +130,12 @@ def _write(
         )
     for name in parameters & set(model.graph.initializers):
         model.graph.initializers[name].name = name.removeprefix(PREFIX)
+    for node in model.graph:
+        # The exporter writes where in the source every node comes from, with the paths of this machine.
+        node.metadata_props.clear()
+        for value in node.outputs:
+            value.metadata_props.clear()
+    model.metadata_props.clear()
     model.metadata_props.update(said)
     model.producer_name, model.producer_version = "pixwizard", VERSION
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..comfyui_pixwizard.config import PRESETS, PixWizardConfig
+from ..comfyui_pixwizard.cpu_linear import through_onednn
 from ..comfyui_pixwizard.evaluation import Branch, Step
 from ..comfyui_pixwizard.flow import time_grid
 from ..comfyui_pixwizard.guidance import BRANCHES, DualGuidance
@@ -25,10 +27,10 @@ from ..comfyui_pixwizard.safe_files import replaced
 from ..comfyui_pixwizard.solvers import solve
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from .evaluators import choose, default_device, velocity_error
+from .peak import sampling_peak
 from .reference import Inputs, ReferenceStep
 
 TEXT_TOKENS, EMPTY_TOKENS = 24, 1
-DTYPES = {"eager": torch.float32, "bfloat16": torch.bfloat16, "compiled": torch.bfloat16}
 
 
 @dataclass
@@ -101,25 +103,34 @@ class Speed:
         guidance = DualGuidance(self.text, self.image)
         grid = time_grid(self.steps)
         contenders: dict[str, Callable[[], Step]] = {"reference": lambda: ReferenceStep(transformer, inputs)}
-        for name in self.evaluators:
-            contenders[name] = _starter(choose(name), transformer, inputs, guidance, grid)
+        evaluators = {name: choose(name) for name in self.evaluators}
+        for name, evaluator in evaluators.items():
+            contenders[name] = _starter(evaluator, transformer, inputs, guidance, grid)
+        dtypes = {name: getattr(evaluator, "dtype", torch.float32) for name, evaluator in evaluators.items()}
         rows = len(guidance.branches()) * noise.shape[-2] * noise.shape[-1] // config.patch_size**2 * self.batch
         flops = step_flops(config, noise.shape[-2] * noise.shape[-1] // config.patch_size**2, self.batch, guidance)
         seconds: dict[str, list[float]] = {name: [] for name in contenders}
         rates: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
         answers: dict[str, Tensor] = {}
+        memory: dict[str, int] = {}
         with tqdm(total=(self.rounds + 1) * len(contenders), unit="run", leave=False) as bar:
             for turn in range(self.rounds + 1):
                 for name, start in contenders.items():
                     bar.set_description(f"{'warm-up' if not turn else f'round {turn}'} {name}")
-                    spent, answers[name] = timed(start, noise, grid, guidance)
+                    with activation_bytes(device) as taken:
+                        spent, answers[name] = timed(start, noise, grid, guidance)
+                    for amount in taken:
+                        memory[name] = amount
                     if turn:
                         seconds[name].append(spent / (self.steps - 1))
                     bar.update()
                 if turn:
                     for dtype, measured in rates.items():
                         measured.append(gemm_rate(config, rows, dtype, device))
-        return self._summed_up(seconds, rates, answers, flops)
+        found = self._summed_up(seconds, rates, answers, flops, dtypes)
+        for name, amount in memory.items():
+            found[name]["activations_gib"] = round(amount / 2**30, 3)
+        return found | {"memory": self._counted(guidance)}
 
     def _summed_up(
         self,
@@ -127,11 +138,12 @@ class Speed:
         rates: dict[torch.dtype, list[float]],
         answers: dict[str, Tensor],
         flops: float,
+        dtypes: dict[str, torch.dtype],
     ) -> dict[str, dict[str, Any]]:
         middle = {name: statistics.median(values) for name, values in seconds.items()}
         found: dict[str, dict[str, Any]] = {}
         for name, spent in middle.items():
-            rate = statistics.median(rates[DTYPES.get(name, torch.float32)])
+            rate = statistics.median(rates[dtypes.get(name, torch.float32)])
             found[name] = {
                 "ms_per_step": round(spent * 1000, 2),
                 "ratio": round(middle["reference"] / spent, 3),
@@ -147,6 +159,12 @@ class Speed:
         }
         return found | {"best": {"name": best} | kept, "gemm_gflops": machine}
 
+    def _counted(self, guidance: DualGuidance) -> dict[str, Any]:
+        """GiB that a sampling of the whole model takes in bfloat16, counted and not measured."""
+        config = PixWizardConfig.preset(self.preset)
+        weights, peak = sampling_peak(config, self.size, self.batch, guidance.branches(), torch.bfloat16)
+        return {"weights_gib": round(weights / 2**30, 3), "peak_gib": round(peak / 2**30, 3), "layers": config.n_layers}
+
     def table(self) -> str:
         """The figures for people."""
         head = (
@@ -157,8 +175,14 @@ class Speed:
         for name, row in self.found.items():
             if "ms_per_step" in row:
                 share = "" if row["gemm_share"] is None else f"{row['gemm_share']:.2f}"
+                share += f"{row['activations_gib']:10.2f} GiB" if "activations_gib" in row else ""
                 lines.append(f"{name:12}{row['ms_per_step']:10.1f}{row['ratio']:8.2f}{row['error']:11.1e}{share:>20}")
         rates = ", ".join(f"{name} {value:g}" for name, value in self.found["gemm_gflops"].items())
+        memory = self.found["memory"]
+        lines.append(
+            f"all {memory['layers']} layers in bfloat16 take {memory['peak_gib']:.2f} GiB of tensors at the peak of a "
+            f"step, {memory['weights_gib']:.2f} of them weights (counted)"
+        )
         return "\n".join([*lines, f"measured GEMM rates of these widths, GFLOP/s: {rates}"])
 
 
@@ -167,8 +191,10 @@ def _starter(
 ) -> Callable[[], Step]:
     """Encoding the conditions and preparing the steps counts as part of a sampling."""
 
+    encoder = through_onednn(transformer)
+
     def start() -> Step:
-        branches: dict[str, Branch] = {name: inputs[name].branch(transformer) for name in guidance.branches()}
+        branches: dict[str, Branch] = {name: inputs[name].branch(encoder) for name in guidance.branches()}
         return evaluator.start(transformer, branches, grid[:-1].tolist())
 
     return start
@@ -184,6 +210,18 @@ def timed(start: Callable[[], Step], noise: Tensor, grid: Tensor, guidance: Dual
     _wait(noise.device)
     assert isinstance(out, Tensor), "a tensor goes in"
     return time.perf_counter() - begun, out.clone()
+
+
+@contextmanager
+def activation_bytes(device: torch.device) -> Iterator[list[int]]:
+    """On a GPU, the most that was allocated within beyond what lay there before, as the list's one item."""
+    taken: list[int] = []
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+    yield taken
+    if device.type == "cuda":
+        taken.append(torch.cuda.max_memory_allocated(device) - before)
 
 
 def _wait(device: torch.device) -> None:

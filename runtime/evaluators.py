@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +30,22 @@ CACHE = "PIXWIZARD_CACHE"
 def default_device() -> torch.device:
     """The GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def find_device(name: str) -> torch.device:
+    """cpu, cuda or cuda:N; auto is `default_device`.
+
+    Raises:
+        ValueError: not such a name, or no such device here.
+    """
+    if name == "auto":
+        return default_device()
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ValueError(f"--device is auto, cpu, cuda or cuda:N, found {name!r}: take auto")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"--device must be there, found {torch.cuda.device_count()} GPUs for {name!r}: take cpu")
+    return device
 
 
 def fast_bfloat16(device: torch.device) -> bool:

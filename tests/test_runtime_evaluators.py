@@ -11,7 +11,8 @@ from pixwizard.comfyui_pixwizard.evaluation import Eager, EagerStep
 from pixwizard.comfyui_pixwizard.guidance import BRANCHES, DualGuidance
 from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
 from pixwizard.runtime.bench_speed import Speed, random_inputs, random_transformer, step_flops
-from pixwizard.runtime.evaluators import EVALUATORS, choose, velocity_error
+from pixwizard.runtime.evaluators import EVALUATORS, choose, find_device, velocity_error
+from pixwizard.runtime.peak import sampling_peak
 from pixwizard.runtime.reference import Inputs, ReferenceStep
 
 CONFIG = PixWizardConfig.from_dict(PixWizardConfig.preset("nano").to_dict() | {"n_layers": 2})
@@ -130,3 +131,27 @@ def test_bench_gives_every_figure() -> None:
     assert found["eager"]["error"] < 1e-4 and found["bfloat16"]["error"] < 2e-2
     assert found["best"]["name"] in {"eager", "bfloat16"} and found["best"].keys() >= {"ratio", "error", "gemm_share"}
     assert "eager" in bench.table()
+
+
+def test_memory_is_counted_from_what_lives_at_once() -> None:
+    config = PixWizardConfig.preset("nano")
+    weights, peak = sampling_peak(config, 128, 2, ("full", "image"), torch.bfloat16)
+    assert weights == 2 * sum(p.numel() for p in PixWizardTransformer(config).parameters())
+    rows = 2 * 2 * (128 // 16) ** 2
+    gated = 2 * rows * config.ffn_dim * 2
+    assert weights + gated < peak < weights + 40 * gated
+    assert sampling_peak(config, 256, 2, ("full", "image"), torch.bfloat16)[1] > peak
+
+
+def test_the_full_model_fits_seven_gib_at_1024_pixels() -> None:
+    _, peak = sampling_peak(PixWizardConfig.preset("2b"), 1024, 1, BRANCHES, torch.bfloat16)
+    assert peak < 7 * 2**30
+
+
+def test_devices_are_named_as_pytorch_names_them() -> None:
+    assert find_device("cpu") == torch.device("cpu")
+    assert find_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(ValueError, match="--device is auto, cpu, cuda or cuda:N, found 'gpu'"):
+        find_device("gpu")
+    with pytest.raises(ValueError, match=f"found {torch.cuda.device_count()} GPUs for 'cuda:99'"):
+        find_device("cuda:99")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 from PIL import Image
 
 from pixwizard.comfyui_pixwizard.cli import main
-from pixwizard.comfyui_pixwizard.cli_run import parse_size, plan
+from pixwizard.comfyui_pixwizard.cli_run import Run, parse_size, plan
 from pixwizard.comfyui_pixwizard.images import metadata_of
 from pixwizard.comfyui_pixwizard.pipeline import PixWizardPipeline
+from pixwizard.comfyui_pixwizard.solvers import DEFAULT_SOLVER
 from pixwizard.comfyui_pixwizard.tasks.codec_palette import palette
+from pixwizard.training.evaluate.cli import Eval
 
 FAST = ["--steps", "2", "--size", "64"]
 
@@ -95,6 +98,38 @@ def test_settings_are_in_the_file_and_make_it_again(tiny_folder: Path, tmp_path:
     )
     with Image.open(tmp_path / "a.png") as image:
         assert np.array_equal(np.asarray(image), np.asarray(result.image))
+
+
+def test_another_backend_says_so_and_gives_the_same_picture(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = photo(tmp_path / "in.png")
+    options = ["-i", "Remove the noise", "--model", tiny_folder, "--steps", 3, "--device", "cpu"]
+    assert run(source, "-o", tmp_path / "a.png", *options) == 0
+    assert "backend" not in metadata_of(tmp_path / "a.png")
+    capsys.readouterr()
+    assert run(source, "-o", tmp_path / "b.png", *options, "--backend", "bfloat16") == 0
+    assert capsys.readouterr().out.startswith("bfloat16: products in bfloat16")
+    assert metadata_of(tmp_path / "b.png")["backend"] == "bfloat16"
+    with Image.open(tmp_path / "a.png") as one, Image.open(tmp_path / "b.png") as other:
+        difference = np.asarray(one, dtype=float) - np.asarray(other, dtype=float)
+    assert 0 < np.abs(difference).max() < 12
+
+
+def test_guidance_can_act_for_a_while(tiny_folder: Path, tmp_path: Path) -> None:
+    source = photo(tmp_path / "in.png")
+    options = ["-i", "Remove the noise", "--model", tiny_folder, "--steps", 5, "--text-guidance", 3]
+    pictures = []
+    for interval in ([], ["--guidance-interval", 0.3, 0.6], ["--guidance-interval", 0, 1]):
+        assert run(source, "-o", tmp_path / "a.png", "--again", *options, *interval) == 0
+        with Image.open(tmp_path / "a.png") as image:
+            pictures.append(np.asarray(image))
+    assert not np.array_equal(pictures[0], pictures[1]) and np.array_equal(pictures[0], pictures[2])
+
+
+def test_the_programs_take_the_default_solver() -> None:
+    defaults = {field.default for kind in (Run, Eval) for field in fields(kind) if field.name == "solver"}
+    assert defaults == {DEFAULT_SOLVER}
 
 
 @pytest.mark.parametrize(
@@ -183,6 +218,9 @@ MISTAKES = [
     (["in.png", "-i", "x", "-o", "o.png", "--task", "magic"], "the tasks are"),
     (["in.png", "-i", "x", "-o", "o.png", "--solver", "magic"], "--solver must be one of euler"),
     (["in.png", "-i", "x", "-o", "o.png", "--steps", "1"], "--steps counts points"),
+    (["in.png", "-i", "x", "-o", "o.png", "--backend", "magic"], "the backends are eager"),
+    (["in.png", "-i", "x", "-o", "o.png", "--device", "gpu"], "--device is auto, cpu, cuda or cuda:N, found 'gpu'"),
+    (["in.png", "-i", "x", "-o", "o.png", "--guidance-interval", "0.9", "0.1"], "interval must be 0 <= low < high"),
     (["in.png", "-i", "x", "-o", "o.png", "--size", "big"], "--size must be a number or WIDTHxHEIGHT"),
     (["in.png", "-i", "x", "-o", "o.png", "--size", "50"], "found 50: take 64"),
     (["in.png", "-i", "x", "-o", "o.png", "--guided-channels", "0"], "guided_channels must be"),

@@ -59,7 +59,7 @@ class Eval:
     """Side of the scenes, a multiple of 16."""
     steps: int | None = None
     """Points of the time grid; each task's own by default."""
-    solver: str = "euler"
+    solver: str = "unipc"
     """Solver of the flow."""
     batch_size: int = 32
     """Pictures at a time at 128 px; fewer at larger sizes."""

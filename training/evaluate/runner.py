@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ...comfyui_pixwizard.solvers import DEFAULT_SOLVER
 from ...comfyui_pixwizard.tasks import TASKS
 from .measures import MEASURES
 from .samples import Samples, seeded
@@ -59,7 +60,7 @@ class Settings:
 
     seed: int = 0
     steps: int | None = None
-    solver: str = "euler"
+    solver: str = DEFAULT_SOLVER
     batch_size: int = 32
     guidance: tuple[float, float] | None = None
 
