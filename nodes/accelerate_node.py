@@ -57,7 +57,7 @@ class Accelerate(io.ComfyNode):
                     options=[AUTO, *accelerators.PRECISIONS],
                     default=AUTO,
                     tooltip="auto takes an engine that is there, else bfloat16 where this processor is fast at it; it "
-                    "never builds. compiled waits a minute at first; tensorrt needs an NVIDIA GPU and builds for minutes.",
+                    "never builds. compiled waits a minute at first; tensorrt needs an NVIDIA GPU and minutes.",
                 ),
                 io.Combo.Input(
                     "precision",
@@ -72,7 +72,7 @@ class Accelerate(io.ComfyNode):
                     options=[BUILD, EAGER, ERROR],
                     default=BUILD,
                     tooltip="What to do where there is no engine yet: build it, run the network as it is, or stop with "
-                    "an error; the last also stops wherever the network would run in place of the engine while sampling.",
+                    "an error; the last also stops wherever the network would stand in for the engine.",
                     extra_dict=ADVANCED,
                 ),
             ],

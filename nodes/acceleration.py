@@ -114,8 +114,10 @@ class EnginePatcher(comfy.model_patcher.ModelPatcher):
         return 0
 
     def detach(self, unpatch_all: bool = True) -> Any:
-        self.model.close()
-        self.model.device = self.offload_device
+        """Without `unpatch_all` another clone of this takes over, and the engine stays for it."""
+        if unpatch_all:
+            self.model.close()
+            self.model.device = self.offload_device
         return self.model
 
 
