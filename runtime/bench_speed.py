@@ -162,7 +162,7 @@ class Speed:
     def _counted(self, guidance: DualGuidance) -> dict[str, Any]:
         """GiB that a sampling of the whole model takes in bfloat16, counted and not measured."""
         config = PixWizardConfig.preset(self.preset)
-        weights, peak = sampling_peak(config, self.size, self.batch, guidance.branches(), torch.bfloat16)
+        weights, peak = sampling_peak(config, self.size, self.batch, tuple(guidance.branches()), torch.bfloat16)
         return {"weights_gib": round(weights / 2**30, 3), "peak_gib": round(peak / 2**30, 3), "layers": config.n_layers}
 
     def table(self) -> str:
@@ -289,14 +289,14 @@ def step_flops(config: PixWizardConfig, tokens: int, batch: int, guidance: DualG
 def gemm_rate(config: PixWizardConfig, rows: int, dtype: torch.dtype, device: torch.device) -> float:
     """Operations per second of the block's products alone, back to back, in a type."""
     widths = block_widths(config)
-    data = [(torch.randn(rows, k, device=device, dtype=dtype), torch.randn(n, k, device=device, dtype=dtype))
-            for k, n in widths]  # fmt: skip
+    layers = [through_onednn(nn.Linear(k, n, bias=False, device=device, dtype=dtype)) for k, n in widths]
+    data = [torch.randn(rows, k, device=device, dtype=dtype) for k, _ in widths]
     best = float("inf")
     for _ in range(3):
         _wait(device)
         begun = time.perf_counter()
-        for x, weight in data:
-            torch.nn.functional.linear(x, weight)
+        for x, layer in zip(data, layers, strict=True):
+            layer(x)
         _wait(device)
         best = min(best, time.perf_counter() - begun)
     return sum(2 * rows * k * n for k, n in widths) / best
