@@ -5,6 +5,7 @@ Shapes: M rows of a product (tokens of all branches), K and N its widths.
 
 from __future__ import annotations
 
+import copy
 import json
 import statistics
 import time
@@ -98,11 +99,13 @@ class Speed:
         """Figures by evaluator, see the class; "best" is the fastest whose error is below 2e-2."""
         config = PixWizardConfig.from_dict(PRESETS[self.preset] | ({"n_layers": self.layers} if self.layers else {}))
         device = default_device()
-        transformer = random_transformer(config).to(device)
+        plain = random_transformer(config).to(device)
+        shared = {id(parameter): parameter for parameter in plain.parameters()}
+        transformer = through_onednn(copy.deepcopy(plain, shared))
         inputs, noise = random_inputs(config, self.size // 8, self.batch, device)
         guidance = DualGuidance(self.text, self.image)
         grid = time_grid(self.steps)
-        contenders: dict[str, Callable[[], Step]] = {"reference": lambda: ReferenceStep(transformer, inputs)}
+        contenders: dict[str, Callable[[], Step]] = {"reference": lambda: ReferenceStep(plain, inputs)}
         evaluators = {name: choose(name) for name in self.evaluators}
         for name, evaluator in evaluators.items():
             contenders[name] = _starter(evaluator, transformer, inputs, guidance, grid)
@@ -191,10 +194,8 @@ def _starter(
 ) -> Callable[[], Step]:
     """Encoding the conditions and preparing the steps counts as part of a sampling."""
 
-    encoder = through_onednn(transformer)
-
     def start() -> Step:
-        branches: dict[str, Branch] = {name: inputs[name].branch(encoder) for name in guidance.branches()}
+        branches: dict[str, Branch] = {name: inputs[name].branch(transformer) for name in guidance.branches()}
         return evaluator.start(transformer, branches, grid[:-1].tolist())
 
     return start
