@@ -6,17 +6,13 @@ Where that BLAS is MKL and the CPU is not Intel's, MKL leaves AVX-512 unused: 20
 
 from __future__ import annotations
 
-import copy
-import itertools
-import weakref
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 Module = TypeVar("Module", bound=nn.Module)
-_COPIES: weakref.WeakKeyDictionary[nn.Module, nn.Module] = weakref.WeakKeyDictionary()
 
 
 class OneDnnLinear(nn.Linear):
@@ -27,6 +23,7 @@ class OneDnnLinear(nn.Linear):
             x.device.type == "cpu"
             and x.dtype == self.weight.dtype == torch.float32
             and not torch.is_grad_enabled()
+            and not torch.is_autocast_enabled("cpu")
             and not torch.compiler.is_compiling()
             and x.numel()
         ):
@@ -40,25 +37,12 @@ def available() -> bool:
 
 
 def through_onednn(module: Module) -> Module:
-    """The module with its linear layers as `OneDnnLinear`; parameters are shared, the module itself stays as it is.
+    """Make the linear layers of a module `OneDnnLinear`, in place; names, weights and hooks stay. Returns the module.
 
-    The copy is kept while the module lives. Where nothing would be gained (not on a CPU, no oneDNN), the module itself.
+    Subclasses (quantised, adapted, a host's own) have their own forward and stay what they are.
     """
-    first = next(module.parameters(), None)
-    if first is None or first.device.type != "cpu" or first.dtype != torch.float32 or not available():
-        return module
-    if module not in _COPIES or not _same_parameters(module, _COPIES[module]):
-        shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
-        made = copy.deepcopy(module, shared)
-        for layer in made.modules():
-            # Exactly this class: subclasses (quantised, adapted) have their own forward.
+    if available():
+        for layer in module.modules():
             if type(layer) is nn.Linear:
                 layer.__class__ = OneDnnLinear
-        _COPIES[module] = made
-    return cast(Module, _COPIES[module])
-
-
-def _same_parameters(one: nn.Module, other: nn.Module) -> bool:
-    """Whether a copy still shares every parameter; one that was put in anew it does not."""
-    pairs = itertools.zip_longest(one.named_parameters(), other.named_parameters(), fillvalue=("", None))
-    return all(name == other_name and first is second for (name, first), (other_name, second) in pairs)
+    return module

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from .conditions import Conditions
-from .cpu_linear import through_onednn
 from .transformer import PixWizardTransformer
 
 # Tokens of all branches and samples that go through the network at once on a CPU; more is not faster there.
@@ -67,7 +66,7 @@ class Eager:
     name, reason = "eager", "the network as PyTorch runs it"
 
     def start(self, transformer: PixWizardTransformer, branches: Mapping[str, Branch], times: Sequence[float]) -> Step:
-        return EagerStep(through_onednn(transformer), branches, times)
+        return EagerStep(transformer, branches, times)
 
 
 class EagerStep:

@@ -86,6 +86,8 @@ class PixWizardPipeline:
         self.max_size, self.class_names = max_size, list(class_names)
         self.depth_range = None if depth_range is None else (float(depth_range[0]), float(depth_range[1]))
         self.provenance = dict(provenance or {})
+        for part in self.parts.values():
+            through_onednn(part)
         self.evaluator: Evaluator = Eager()
         self.name, self.load_seconds = "unnamed", 0.0
 
@@ -369,12 +371,12 @@ class PixWizardPipeline:
             features = {name: self.text_encoder.encode(text) for name, text in texts.items()}
         with brought(self.task_encoder, device):
             vectors = {name: self.task_encoder.encode(text) for name, text in texts.items()}
-        network, found = through_onednn(self.transformer), {}
+        found = {}
         for name in branches:
             null = name == "none"
             seen = torch.zeros_like(tokens) if null else tokens
             words, mask = features[name]
-            conditions = network.encode_conditions(words, mask, vectors[name], seen)
+            conditions = self.transformer.encode_conditions(words, mask, vectors[name], seen)
             found[name] = Branch(noise.to(latents) if null else latents, conditions)
         return found
 

@@ -17,6 +17,7 @@ from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from ..runtime.exported import FILES, VELOCITY_FILE, Manifest, described
 from ..runtime.identity import config_text, weights_hash
 from .onnx_check import Difference, compare
+from .onnx_cpu import for_onnxruntime
 from .onnx_int8 import quantise
 from .onnx_model import OPSET, export_conditions, export_velocity, require_onnx
 
@@ -36,7 +37,7 @@ def export_onnx(
     Args:
         transformer: of any type and place; the graphs compute in float32.
         folder: a new one, an empty one, or an earlier export, which is replaced.
-        precision: int8 quantises the large products of the velocity.
+        precision: int8 quantises the large products of the velocity, in a graph for ONNX Runtime on CPUs alone.
         tell: called as each of `STAGES` stages begins.
 
     Returns:
@@ -52,7 +53,7 @@ def export_onnx(
         export_conditions(plain, draft)
         tell("exporting the velocity")
         if precision == "int8":
-            export_velocity(plain, draft / "float32")
+            export_velocity(plain, draft / "float32", adapt=for_onnxruntime)
             tell("quantising")
             quantise(draft / "float32" / VELOCITY_FILE, draft / VELOCITY_FILE)
             shutil.rmtree(draft / "float32")

@@ -7,6 +7,7 @@ tokens, g key/value heads, n query heads of each, e head channels, D conditionin
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,28 +17,38 @@ from torch import Tensor, nn
 from ..comfyui_pixwizard.conditions import Conditions
 from ..comfyui_pixwizard.config import PixWizardConfig
 from ..comfyui_pixwizard.rope import rope_table
-from ..comfyui_pixwizard.transformer import PixWizardTransformer
+from ..comfyui_pixwizard.transformer import PixWizardTransformer, TransformerBlock
+
+Adapt = Callable[[TransformerBlock], None]
 
 
 def attend_plainly(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
     """`comfyui_pixwizard.attention.attend` in products and one softmax, keys not repeated; the mask is added.
 
-    Query heads that share a key head become rows of one product, which every engine knows as attention.
+    Query heads that share a key head become rows of one product, which every engine knows as attention. The keys are
+    scaled, because there are fewer of them.
     """
     groups = key.shape[1]
-    rows = rearrange(query * query.shape[-1] ** -0.5, "b (g n) l e -> b g (n l) e", g=groups)
-    scores = rows @ key.transpose(-1, -2)
+    rows = rearrange(query, "b (g n) l e -> b g (n l) e", g=groups)
+    scores = rows @ (key * query.shape[-1] ** -0.5).transpose(-1, -2)
     if mask is not None:
         scores = scores + mask
     out = scores.softmax(dim=-1) @ value
     return rearrange(out, "b g (n l) e -> b (g n) l e", n=query.shape[1] // groups)
 
 
-def exportable(transformer: PixWizardTransformer, dtype: torch.dtype | None = None) -> PixWizardTransformer:
-    """A copy on the CPU, in a type, whose attention is written out."""
+def plainly(block: TransformerBlock) -> None:
+    """Operators that every engine knows."""
+    block.attention.attend = attend_plainly
+
+
+def exportable(
+    transformer: PixWizardTransformer, dtype: torch.dtype | None = None, adapt: Adapt = plainly
+) -> PixWizardTransformer:
+    """A copy on the CPU, in a type, whose blocks were adapted to an engine."""
     made = copy.deepcopy(transformer).to("cpu", dtype).eval().requires_grad_(False)
     for block in made.blocks:
-        block.attention.attend = attend_plainly
+        adapt(block)
     return made
 
 

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
 # Products over all tokens in every block.
 QUANTISED = re.compile(r"layers\.\d+\.(attention\.w[qkvo]|feed_forward\.w[123])\.weight")
+# Of these the inputs differ most from token to token.
+BY_TOKEN = re.compile(r".*\.feed_forward\.w2\.weight")
 # Seven bits: processors without VNNI add pairs of products in 16 bits, which eight would overflow.
 LARGEST = 63
 
@@ -36,23 +39,52 @@ def quantise(source: Path, target: Path) -> int:
     """
     model = ir.load(source)
     graph = model.graph
-    shared: dict[ir.Value, tuple[ir.Value, ir.Value, ir.Value]] = {}
+    shared: dict[ir.Value, Quantised] = {}
     products = [node for node in graph if node.op_type == "MatMul" and _weight_of(node) is not None]
     for node in products:
-        x, turned = node.inputs[0], node.inputs[1]
-        weight = _weight_of(node)
-        assert x is not None and turned is not None and weight is not None, "checked above"
+        x, weight = node.inputs[0], _weight_of(node)
+        assert x is not None and weight is not None, "checked above"
         if x not in shared:
-            made = ir.node("DynamicQuantizeLinear", [x], num_outputs=3)
-            for value, end in zip(made.outputs, ("quantised", "scale", "zero"), strict=True):
-                value.name = f"{x.name}_{end}"
-            graph.insert_before(node, made)
-            shared[x] = made.outputs[0], made.outputs[1], made.outputs[2]
+            shared[x] = _quantised(graph, node, x, bool(BY_TOKEN.fullmatch(weight.name or "")))
         _replace(graph, node, weight, shared[x])
     model.metadata_props["pixwizard.precision"] = "int8"
     _drop_unused(graph)
     ir.save(model, target, external_data=target.name + ".data")
     return len(products)
+
+
+class Quantised(NamedTuple):
+    """Activations as integers, with scale and zero point of all of them, and each token's own factor where it has one.
+
+    A token whose values are far larger than others' would leave those a few steps of the scale.
+    """
+
+    whole: ir.Value
+    scale: ir.Value
+    zero: ir.Value
+    factor: ir.Value | None
+
+
+def _quantised(graph: ir.Graph, before: ir.Node, x: ir.Value, by_token: bool) -> Quantised:
+    made: list[ir.Node] = []
+
+    def add(kind: str, inputs: list[ir.Value], end: str, **attributes: int) -> ir.Value:
+        made.append(ir.node(kind, inputs, attributes))
+        made[-1].outputs[0].name = f"{x.name}_{end}"
+        return made[-1].outputs[0]
+
+    factor, scaled = None, x
+    if by_token:
+        last = _initialiser(graph, str(x.name), np.array([-1], np.int64), "axis")
+        least = _initialiser(graph, str(x.name), np.array(1e-20, np.float32), "least")
+        largest = add("ReduceMax", [add("Abs", [x], "abs"), last], "largest", keepdims=1)
+        factor = add("Max", [largest, least], "factor")
+        scaled = add("Div", [x, factor], "scaled")
+    made.append(ir.node("DynamicQuantizeLinear", [scaled], num_outputs=3))
+    for value, end in zip(made[-1].outputs, ("quantised", "scale", "zero"), strict=True):
+        value.name = f"{x.name}_{end}"
+    graph.insert_before(before, made)
+    return Quantised(*made[-1].outputs, factor)
 
 
 def _weight_of(node: ir.Node) -> ir.Value | None:
@@ -65,8 +97,8 @@ def _weight_of(node: ir.Node) -> ir.Value | None:
     return weight if weight is not None and QUANTISED.fullmatch(weight.name or "") else None
 
 
-def _replace(graph: ir.Graph, node: ir.Node, weight: ir.Value, x: tuple[ir.Value, ir.Value, ir.Value]) -> None:
-    """A product as integers, and back by both scales."""
+def _replace(graph: ir.Graph, node: ir.Node, weight: ir.Value, x: Quantised) -> None:
+    """A product as integers, and back by all scales."""
     assert weight.const_value is not None and weight.name is not None, "parameters have values"
     values, scale = quantise_weight(np.ascontiguousarray(weight.const_value.numpy().T))
     name = weight.name
@@ -75,13 +107,17 @@ def _replace(graph: ir.Graph, node: ir.Node, weight: ir.Value, x: tuple[ir.Value
         _initialiser(graph, name, scale, "scale"),
         _initialiser(graph, name, np.zeros(len(scale), np.int8), "zero"),
     ]
-    whole = ir.node("MatMulInteger", [x[0], kept[0], x[2], kept[2]])
+    whole = ir.node("MatMulInteger", [x.whole, kept[0], x.zero, kept[2]])
     real = ir.node("Cast", [whole.outputs[0]], {"to": ir.DataType.FLOAT})
-    both = ir.node("Mul", [x[1], kept[1]])
+    both = ir.node("Mul", [x.scale, kept[1]])
     out = ir.node("Mul", [real.outputs[0], both.outputs[0]])
-    for made in (whole, real, both, out):
-        made.outputs[0].name = f"{name}_{made.op_type}_{'scales' if made is both else 'out'}"
-    graph.insert_before(node, [whole, real, both, out])
+    steps = {"whole": whole, "real": real, "scales": both, "out": out}
+    if x.factor is not None:
+        out = ir.node("Mul", [out.outputs[0], x.factor])
+        steps["product"] = out
+    for end, made in steps.items():
+        made.outputs[0].name = f"{name}_{end}"
+    graph.insert_before(node, list(steps.values()))
     ir.convenience.replace_all_uses_with(node.outputs[0], out.outputs[0])
     graph.remove(node, safe=True)
 

@@ -23,11 +23,13 @@ from .onnx_graph import (
     CONDITION_OUTPUTS,
     VELOCITY_INPUTS,
     VELOCITY_OUTPUTS,
+    Adapt,
     ConditionsGraph,
     VelocityGraph,
     conditions_axes,
     conditions_example,
     exportable,
+    plainly,
     velocity_axes,
     velocity_example,
 )
@@ -64,20 +66,25 @@ def metadata(transformer: PixWizardTransformer, precision: str) -> dict[str, str
 
 
 def export_velocity(
-    transformer: PixWizardTransformer, folder: Path, dtype: torch.dtype = torch.float32, name: str = VELOCITY_FILE
+    transformer: PixWizardTransformer,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    name: str = VELOCITY_FILE,
+    adapt: Adapt = plainly,
 ) -> Path:
     """Write what a step computes; see `onnx_graph.VelocityGraph` for inputs and output.
 
     Args:
         dtype: of weights and of the inputs that have the weights' type.
         name: of the file; the weights are beside it, with .data after the name.
+        adapt: makes blocks what the engine likes best.
 
     Raises:
         ValueError: a package is missing.
     """
     config = transformer.config
     example = velocity_example(config, 2, 6 * config.patch_size, 8 * config.patch_size, 7, dtype)
-    graph = VelocityGraph(exportable(transformer, dtype)).eval()
+    graph = VelocityGraph(exportable(transformer, dtype, adapt)).eval()
     said = metadata(transformer, str(dtype).removeprefix("torch."))
     return _write(graph, example, velocity_axes(config), VELOCITY_INPUTS, VELOCITY_OUTPUTS, folder / name, said)
 

@@ -248,7 +248,7 @@ class Sampler(io.ComfyNode):
                     "solver",
                     options=comfy.samplers.SAMPLER_NAMES,
                     default="euler",
-                    tooltip="Any sampler of the host; euler is what the model was measured with.",
+                    tooltip="Any sampler of the host; euler is what the released code takes.",
                 ),
                 *shift_inputs(),
                 channels_input(),

@@ -5,6 +5,7 @@ Shapes: M rows of a product (tokens of all branches), K and N its widths.
 
 from __future__ import annotations
 
+import copy
 import json
 import statistics
 import time
@@ -98,11 +99,13 @@ class Speed:
         """Figures by evaluator, see the class; "best" is the fastest whose error is below 2e-2."""
         config = PixWizardConfig.from_dict(PRESETS[self.preset] | ({"n_layers": self.layers} if self.layers else {}))
         device = default_device()
-        transformer = random_transformer(config).to(device)
+        plain = random_transformer(config).to(device)
+        shared = {id(parameter): parameter for parameter in plain.parameters()}
+        transformer = through_onednn(copy.deepcopy(plain, shared))
         inputs, noise = random_inputs(config, self.size // 8, self.batch, device)
         guidance = DualGuidance(self.text, self.image)
         grid = time_grid(self.steps)
-        contenders: dict[str, Callable[[], Step]] = {"reference": lambda: ReferenceStep(transformer, inputs)}
+        contenders: dict[str, Callable[[], Step]] = {"reference": lambda: ReferenceStep(plain, inputs)}
         evaluators = {name: choose(name) for name in self.evaluators}
         for name, evaluator in evaluators.items():
             contenders[name] = _starter(evaluator, transformer, inputs, guidance, grid)
@@ -162,7 +165,7 @@ class Speed:
     def _counted(self, guidance: DualGuidance) -> dict[str, Any]:
         """GiB that a sampling of the whole model takes in bfloat16, counted and not measured."""
         config = PixWizardConfig.preset(self.preset)
-        weights, peak = sampling_peak(config, self.size, self.batch, guidance.branches(), torch.bfloat16)
+        weights, peak = sampling_peak(config, self.size, self.batch, tuple(guidance.branches()), torch.bfloat16)
         return {"weights_gib": round(weights / 2**30, 3), "peak_gib": round(peak / 2**30, 3), "layers": config.n_layers}
 
     def table(self) -> str:
@@ -191,10 +194,8 @@ def _starter(
 ) -> Callable[[], Step]:
     """Encoding the conditions and preparing the steps counts as part of a sampling."""
 
-    encoder = through_onednn(transformer)
-
     def start() -> Step:
-        branches: dict[str, Branch] = {name: inputs[name].branch(encoder) for name in guidance.branches()}
+        branches: dict[str, Branch] = {name: inputs[name].branch(transformer) for name in guidance.branches()}
         return evaluator.start(transformer, branches, grid[:-1].tolist())
 
     return start
@@ -289,14 +290,14 @@ def step_flops(config: PixWizardConfig, tokens: int, batch: int, guidance: DualG
 def gemm_rate(config: PixWizardConfig, rows: int, dtype: torch.dtype, device: torch.device) -> float:
     """Operations per second of the block's products alone, back to back, in a type."""
     widths = block_widths(config)
-    data = [(torch.randn(rows, k, device=device, dtype=dtype), torch.randn(n, k, device=device, dtype=dtype))
-            for k, n in widths]  # fmt: skip
+    layers = [through_onednn(nn.Linear(k, n, bias=False, device=device, dtype=dtype)) for k, n in widths]
+    data = [torch.randn(rows, k, device=device, dtype=dtype) for k, _ in widths]
     best = float("inf")
     for _ in range(3):
         _wait(device)
         begun = time.perf_counter()
-        for x, weight in data:
-            torch.nn.functional.linear(x, weight)
+        for x, layer in zip(data, layers, strict=True):
+            layer(x)
         _wait(device)
         best = min(best, time.perf_counter() - begun)
     return sum(2 * rows * k * n for k, n in widths) / best

@@ -25,7 +25,7 @@ def core_latents(pipeline: Any, image: Tensor, steps: int, guidance: Any, seed: 
     try:
         seeds = [seed + i for i in range(len(image))]
         source = image.permute(0, 3, 1, 2) * 2 - 1
-        pipeline.generate(source, [SENTENCE] * len(image), steps=steps, guidance=guidance, seeds=seeds)
+        pipeline.generate(source, [SENTENCE] * len(image), steps=steps, solver="euler", guidance=guidance, seeds=seeds)
     finally:
         del pipeline.autoencoder.decode
     return caught[0]

@@ -70,6 +70,7 @@ class Reference:
             source.permute(0, 3, 1, 2) * 2 - 1,
             [sentence] * len(source),
             steps=points,
+            solver="euler",
             guidance=(text, image),
             seeds=[seed + i for i in range(len(source))],
         )

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import tyro
 from tqdm import tqdm
 
-from ...comfyui_pixwizard.solvers import EVALUATIONS
+from ...comfyui_pixwizard.solvers import DEFAULT_SOLVER, EVALUATIONS
 from .following import follow
 from .measures import MEASURES
+from .photographs import picture_paths
 from .questions import SETS, Questions, set_of
 from .report import Failure, contact_sheet, save_failures, table, worst, write_json
 from .runner import Answerer, Outcome, Row, Settings, evaluate, evaluations
@@ -59,7 +60,7 @@ class Eval:
     """Side of the scenes, a multiple of 16."""
     steps: int | None = None
     """Points of the time grid; each task's own by default."""
-    solver: str = "unipc"
+    solver: str = DEFAULT_SOLVER
     """Solver of the flow."""
     batch_size: int = 32
     """Pictures at a time at 128 px; fewer at larger sizes."""
@@ -185,11 +186,11 @@ class Eval:
 
     def _pictures_asked(self) -> int:
         """How many pictures the model will be asked for, about: a scene without room for an edit is left out."""
-        total = 0
+        total, of_photographs = 0, min(self.n, 19 if self.photos is None else len(picture_paths(self.photos)))
         for name in self.chosen():
             photographs = set_of(name) == "photographs"
             again = self.seen if name in ON_SCENES else 0
-            total += sum(evaluations(name, n) for n in ((min(self.n, 19) if photographs else self.n), again))
+            total += sum(evaluations(name, n) for n in ((of_photographs if photographs else self.n), again))
         return total + (len(MEASURES) * self.language if not self.tasks or LANGUAGE in self.tasks else 0)
 
     def _settings(self) -> dict[str, Any]:

@@ -61,12 +61,21 @@ def folder_photographs(folder: Path, size: int, limit: int) -> Tensor:
     Raises:
         ValueError: no folder, no pictures in it, or a file that is no picture.
     """
+    return torch.stack([centre_crop(read_picture(path), size) for path in picture_paths(folder)[:limit]])
+
+
+def picture_paths(folder: Path) -> list[Path]:
+    """All pictures under a folder, sorted.
+
+    Raises:
+        ValueError: no folder, or no pictures in it.
+    """
     if not folder.is_dir():
         raise ValueError(f"--photos takes a folder of pictures, found {folder}: no such folder; give one that exists")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)[:limit]
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise ValueError(f"--photos takes a folder of pictures, found none in {folder}: give one that holds some")
-    return torch.stack([centre_crop(read_picture(path), size) for path in paths])
+    return paths
 
 
 def read_picture(path: Path) -> Image.Image:
