@@ -1,4 +1,4 @@
-"""`pixwizard export tensorrt-rtx`, `list` and `prune`."""
+"""`pixwizard export tensorrt`, `tensorrt-rtx`, `list` and `prune`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ import tyro
 from ..comfyui_pixwizard.safe_files import replaced
 from ..runtime.engine_cache import EngineCache, Entry
 from ..runtime.engine_profiles import described
+from ..runtime.engine_run import EngineRun, base_weights
+from ..runtime.tensorrt_evaluator import load, tested
 from .engine_options import Shapes, exported_graph, load_model
 from .rtx_build import build_rtx, look_at, rtx_key, shown_progress
+from .tensorrt_build import Settings, build_tensorrt, tensorrt_key
 
 Place = Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[DIR]")]
 
 
 @dataclass
-class TensorRTRTX:
+class BuildTensorRTRTX:
     """Build an engine for GeForce RTX cards with TensorRT-RTX; needs no GPU, Linux only."""
 
     model: tyro.conf.Positional[str]
@@ -53,6 +56,48 @@ class TensorRTRTX:
         print(report(entry))
         print(f"checked: SHA-256, header ({seen['bytes']:,} bytes, TensorRT-RTX {seen['version']}), {seen['tensors']} "
               f"tensors by name; {LOADED[seen['loaded']]}")  # fmt: skip
+        return 0
+
+
+@dataclass
+class BuildTensorRT:
+    """Build an engine with TensorRT on the NVIDIA GPU that will run it."""
+
+    model: tyro.conf.Positional[str]
+    """"nano", or a model's folder."""
+    folder: Place = None
+    """Where engines are kept; by default the cache."""
+    shapes: Annotated[Shapes, tyro.conf.arg(name="")] = field(default_factory=Shapes)
+    precision: Literal["bfloat16", "float32", "fp8"] = "bfloat16"
+    """Type of weights and products; fp8 takes ModelOpt and a GPU of the Ada or Hopper generation or later."""
+    refittable: bool = True
+    """Let the weights be exchanged later, for LoRA."""
+    streaming: bool = False
+    """Let weights stay in the host's memory where the GPU's is too small."""
+    level: int = 3
+    """How hard to look for fast kernels, 0 to 5."""
+    workspace_gb: float | None = None
+    """The most working memory; by default all of the GPU."""
+
+    def run(self) -> int:
+        """Build, compare with the network, print what is known of it.
+
+        Raises:
+            ValueError: no such model, settings that do not go together, no TensorRT, no GPU, or it failed.
+        """
+        settings = Settings(self.refittable, self.streaming, self.level, self.workspace_gb)
+        settings.check(self.precision)
+        transformer = load_model(self.model)
+        cache = EngineCache(self.folder)
+        key = tensorrt_key(transformer, self.precision, self.shapes.profiles(transformer.config), settings)
+        entry = cache.find(key)
+        if entry is None:
+            with exported_graph(transformer, self.precision, cache.folder) as graph, shown_progress("build") as tell:
+                entry = build_tensorrt(cache, key, graph, self.model, tell)
+        run = EngineRun(load(cache, entry), self.precision, base_weights(transformer))
+        entry = cache.annotate(entry, error=tested(run, transformer))
+        print(report(entry))
+        print(f"checked: SHA-256, and its velocity against the network's: error {entry.notes['error']:.2g}")
         return 0
 
 

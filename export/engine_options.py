@@ -18,6 +18,7 @@ from ..comfyui_pixwizard.config import PixWizardConfig
 from ..comfyui_pixwizard.resolution import Size
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from ..runtime.engine_profiles import Profile, bucket_profiles, default_buckets, size_profiles
+from .fp8 import export_fp8
 from .onnx_model import VELOCITY_FILE, export_velocity
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -88,6 +89,9 @@ def exported_graph(transformer: PixWizardTransformer, precision: str, place: Pat
     except OSError as error:
         raise ValueError(f"cannot write {place}: {error.strerror or error}; choose another folder") from error
     try:
-        yield export_velocity(transformer, folder, DTYPES[precision], VELOCITY_FILE)
+        if precision == "fp8":
+            yield export_fp8(transformer, folder / VELOCITY_FILE)
+        else:
+            yield export_velocity(transformer, folder, DTYPES[precision], VELOCITY_FILE)
     finally:
         shutil.rmtree(folder)

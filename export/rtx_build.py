@@ -99,7 +99,7 @@ def build_rtx(cache: EngineCache, key: EngineKey, onnx: Path, title: str, tell: 
     return cache.build(key, title, make)
 
 
-def look_at(engine: Path, log: Path) -> dict[str, Any]:
+def look_at(engine: Path, log: Path | None) -> dict[str, Any]:
     """What can be known of an engine file: its header, its tensors' names, what TensorRT-RTX says of it.
 
     Returns:

@@ -32,7 +32,7 @@ SET_FLAG, ADD_PROFILE, SET_MONITOR, SET_TARGET_COUNT, SET_TARGET = 9, 23, 45, 55
 SET_DIMENSIONS = 2
 DATA, SIZE = 2, 3
 DESERIALIZE, VALIDITY = 3, 24
-PARSE_FILE, ERROR_COUNT, ERROR, ERROR_TEXT, ERROR_NODE_NAME = 1, 3, 4, 1, 6
+PARSE_FILE, ERROR_COUNT, ERROR, ERROR_TEXT, ERROR_NODE, ERROR_OPERATOR = 1, 3, 4, 1, 6, 7
 REFIT = 4
 
 
@@ -178,11 +178,11 @@ class Library:
         words = []
         for place in range(method(parser, ERROR_COUNT, ctypes.c_int)()):
             error = method(parser, ERROR, POINTER, ctypes.c_int)(place)
-            node, text = (
+            node, operator, text = (
                 (method(error, position, ctypes.c_char_p)() or b"").decode(errors="replace")
-                for position in (ERROR_NODE_NAME, ERROR_TEXT)
+                for position in (ERROR_NODE, ERROR_OPERATOR, ERROR_TEXT)
             )
-            words.append(f"{node}: {text}" if node else text)
+            words.append(f"{node} ({operator}): {text}" if node else text)
         raise Failed(f"{onnx} was not understood: {'; '.join(words) or 'the log says why'}")
 
     @staticmethod

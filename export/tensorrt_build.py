@@ -193,7 +193,7 @@ def monitor_class(base: type) -> type:
 
     class Monitor(base):  # type: ignore[misc, valid-type]
         def __init__(self, tell: Tell, stop: Callable[[], bool]) -> None:
-            base.__init__(self)
+            super().__init__()
             self.tell, self.stop = tell, stop
             self.progress, self.stopped = BuildProgress(), False
 
@@ -211,18 +211,3 @@ def monitor_class(base: type) -> type:
             self.progress.end(phase_name)
 
     return Monitor
-
-
-def require_modelopt() -> Any:
-    """NVIDIA's ModelOpt, which writes the eight-bit scales into the graph.
-
-    Raises:
-        ValueError: it is absent.
-    """
-    try:
-        import modelopt.torch.quantization as found
-    except ImportError as error:
-        raise ValueError(
-            "fp8 engines need ModelOpt, which is not installed: pip install 'nvidia-modelopt[hf]'"
-        ) from error
-    return found

@@ -103,7 +103,7 @@ def show(node: str | None, reason: str) -> None:
     words = f"the network runs as it is: {reason}"
     acceleration.log(words)
     server = getattr(sys.modules.get("server"), "PromptServer", None)
-    instance = getattr(server, "instance", None)
+    instance: Any = getattr(server, "instance", None)
     if node is not None and hasattr(instance, "send_progress_text"):
         instance.send_progress_text(words, node)
 

@@ -114,7 +114,6 @@ class InOnnxRuntime:
             return
         if changes and self.precision != "float32":
             raise Unsupported("an int8 graph holds its weights rounded and cannot take a LoRA: take float32")
-        self.session, self.held = None, []  # the old one first, or both are in memory
         self.session, self.held = self._opened(changes)
         self.state = state
 
@@ -127,9 +126,12 @@ class InOnnxRuntime:
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
         held = [ort.OrtValue.ortvalue_from_numpy(changes[name].float().cpu().contiguous().numpy()) for name in names]
-        for name, value in zip(names, held, strict=True):
-            options.add_initializer(name, value)
-        return ort.InferenceSession(str(self.path), options, providers=self.session_providers()), held
+        # Not add_initializer: of weights that lie in a file of their own ONNX Runtime 1.31 takes no notice of that.
+        options.add_external_initializers(names, held)
+        try:
+            return ort.InferenceSession(str(self.path), options, providers=self.session_providers()), held
+        except Exception as error:  # small weights lie in the graph itself and cannot be exchanged
+            raise Unsupported(f"the exported graph cannot take the LoRA: {' '.join(str(error).split())}") from error
 
     def session_providers(self) -> list[str]:
         """The provider of the first session."""

@@ -26,6 +26,6 @@ def eager_velocity(transformer: PixWizardTransformer, inputs: Mapping[str, Tenso
     )  # fmt: skip
     c = transformer.t_embedder(inputs["t"].to(weight.device)) + at["vector"]
     tokens = transformer.embed_latents(at["x"], at["source"])
-    tables = (inputs[name].to(weight.device) for name in ("cos", "sin"))
-    patches = transformer.denoise_tokens(tokens, c, *tables, conditions, attention_scale=at["attention_scale"])
+    cos, sin = (inputs[name].to(weight.device) for name in ("cos", "sin"))
+    patches = transformer.denoise_tokens(tokens, c, cos, sin, conditions, attention_scale=at["attention_scale"])
     return transformer.unpatchify(patches, tuple(at["x"].shape[-2:])).float()

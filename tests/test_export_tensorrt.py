@@ -22,12 +22,12 @@ from pixwizard.comfyui_pixwizard.guidance import BRANCHES
 from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
 from pixwizard.export.build_progress import BuildProgress
 from pixwizard.export.engine_options import Shapes, parse_size
+from pixwizard.export.fp8 import export_fp8
 from pixwizard.export.onnx_graph import VelocityGraph, exportable, velocity_example
 from pixwizard.export.tensorrt_build import (
     Settings,
     configuration,
     monitor_class,
-    require_modelopt,
     tensorrt_key,
     timing_cache_file,
 )
@@ -411,13 +411,15 @@ def test_progress_grows_to_one(phases: list[tuple[str, int]]) -> None:
 
 
 @pytest.mark.skipif("tensorrt" in sys.modules, reason="TensorRT is installed here")
-def test_missing_packages_are_named(transformer: PixWizardTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_named(
+    transformer: PixWizardTransformer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for name in ("tensorrt", "modelopt"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ValueError, match=r"TensorRT cannot be imported .*pip install 'pixwizard\[tensorrt\]'"):
         tensorrt_key(transformer, "bfloat16", [], Settings())
     with pytest.raises(ValueError, match=r"pip install 'nvidia-modelopt\[hf\]'"):
-        require_modelopt()
+        export_fp8(transformer, tmp_path / "velocity.onnx")
 
 
 BLOCKED = """

@@ -58,7 +58,7 @@ def with_lora(model: Any, seed: int = 0, name: str = NAME) -> Any:
     generator = torch.Generator().manual_seed(seed)
     up, down = (torch.randn(shape, generator=generator) * 0.3 for shape in ((len(weight), 4), (4, weight.shape[1])))
     values = {f"{name}.lora_B.weight": up, f"{name}.lora_A.weight": down}
-    return comfy.sd.load_lora_for_models(model, None, values, 0.5, 0)[0]
+    return comfy.sd.load_lora_for_models(model, None, values, 4.0, 0)[0]
 
 
 def wrapper_of(model: Any) -> Any:
@@ -70,7 +70,7 @@ def error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).square().mean().sqrt() / expected.square().mean().sqrt())
 
 
-LIMITS = {"onnxruntime": 1e-4, "bfloat16": 5e-2, "compiled": 1e-3}
+LIMITS = {"onnxruntime": 1e-4, "bfloat16": 3e-2, "compiled": 1e-3}
 
 
 @pytest.mark.parametrize("backend", LIMITS)
@@ -81,7 +81,7 @@ def test_answers_are_the_models_with_and_without_lora(
     fast, status = node("PixWizardAccelerate", model=parts.model, backend=backend, precision=precision)
     assert "runs as it is" not in status, status
     wrapper, limit = wrapper_of(fast), LIMITS[backend]
-    assert error(sampled(node, fast, given), plain) < limit and wrapper.runs == 4 and wrapper.fallbacks == 0
+    assert error(sampled(node, fast, given), plain) < limit and wrapper.runs == 2 and wrapper.fallbacks == 0
     accelerator = wrapper.held.accelerator
     loras = [(seed, name) for seed, name in ((1, NAME), (2, "diffusion_model.layers.0.feed_forward.w1"), (3, TEXT))]
     for seed, name in loras:
@@ -92,7 +92,7 @@ def test_answers_are_the_models_with_and_without_lora(
     assert error(sampled(node, fast, given), plain) < limit
     assert wrapper.held.accelerator is accelerator and wrapper.fallbacks == 0
     # The MODEL that came in is as it was.
-    assert not parts.model.wrappers["diffusion_model"].get("pixwizard_accelerate")
+    assert not parts.model.wrappers.get("diffusion_model", {}).get("pixwizard_accelerate")
     torch.testing.assert_close(sampled(node, parts.model, given), plain)
 
 
