@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..comfyui_pixwizard.conditions import Conditions
 from ..comfyui_pixwizard.config import PixWizardConfig
+from ..comfyui_pixwizard.cpu_linear import OneDnnLinear
 from ..comfyui_pixwizard.rope import rope_table
 from ..comfyui_pixwizard.transformer import PixWizardTransformer, TransformerBlock
 
@@ -47,6 +48,9 @@ def exportable(
 ) -> PixWizardTransformer:
     """A copy on the CPU, in a type, whose blocks were adapted to an engine."""
     made = copy.deepcopy(transformer).to("cpu", dtype).eval().requires_grad_(False)
+    for layer in made.modules():
+        if type(layer) is OneDnnLinear:
+            layer.__class__ = nn.Linear
     for block in made.blocks:
         adapt(block)
     return made

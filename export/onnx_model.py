@@ -112,7 +112,6 @@ def _write(
 ) -> Path:
     require_onnx()
     import onnx_ir
-    from onnxscript.optimizer import optimize_ir
 
     with warnings.catch_warnings(), torch.no_grad():
         # About axes that share a name, and about the exporter's own use of torch; nothing that a user could act on.
@@ -131,20 +130,38 @@ def _write(
         )
         assert program is not None, "the exporter returns a program unless it raises"
         model = program.model
-        parameters = {PREFIX + name for name, _ in graph.get_submodule("transformer").named_parameters()}
-        optimize_ir(
-            model, should_fold=lambda node: False if any(v and v.name in parameters for v in node.inputs) else None
-        )
-    for name in parameters & set(model.graph.initializers):
-        model.graph.initializers[name].name = name.removeprefix(PREFIX)
-    for node in model.graph:
-        # The exporter writes where in the source every node comes from, with the paths of this machine.
-        node.metadata_props.clear()
-        for value in node.outputs:
-            value.metadata_props.clear()
+        parameters = {PREFIX + key for key, _ in graph.get_submodule("transformer").named_parameters()}
+        _simplify(model, parameters)
+    for key in parameters & set(model.graph.initializers):
+        model.graph.initializers[key].name = key.removeprefix(PREFIX)
     model.metadata_props.clear()
     model.metadata_props.update(said)
     model.producer_name, model.producer_version = "pixwizard", VERSION
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx_ir.save(model, path, external_data=path.name + ".data")
     return path
+
+
+def _simplify(model: Any, parameters: set[str]) -> None:
+    """What the exporter's own optimiser does, but for folding parameters, and for merging those of equal values."""
+    from onnx_ir.passes import Sequential, common
+    from onnxscript.optimizer import fold_constants, inline
+    from onnxscript.rewriter import rewrite
+
+    inline(model)
+    for _ in range(2):
+        fold_constants(
+            model,
+            onnx_shape_inference=True,
+            should_fold=lambda node: False if any(v and v.name in parameters for v in node.inputs) else None,
+        )
+        rewrite(model)
+    Sequential(
+        common.RemoveUnusedNodesPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.CommonSubexpressionEliminationPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+        # The exporter writes where in the source every node comes from, with the paths of this machine.
+        common.ClearMetadataAndDocStringPass(),
+    )(model)

@@ -168,10 +168,8 @@ def open_session(path: Path, provider: str = "cpu") -> Any:
             f"the provider {provider} needs {wanted.name}, found only {', '.join(present)}: {wanted.install}, "
             "on a machine with such a device"
         )
-    if wanted.on_gpu and not torch.cuda.is_available():
-        raise ValueError(
-            f"the provider {provider} needs an NVIDIA GPU and a PyTorch that uses it, found none: take --provider cpu"
-        )
+    if wanted.on_gpu:
+        _require_gpu(provider)
     try:
         if devices and wanted.name not in present:
             options.add_provider_for_devices(devices, {})
@@ -204,13 +202,25 @@ def require_onnxruntime() -> Any:
     return onnxruntime
 
 
+def _require_gpu(provider: str) -> None:
+    if not torch.cuda.is_available():
+        raise ValueError(
+            f"the provider {provider} needs an NVIDIA GPU and a PyTorch that uses it, found none: take --provider cpu"
+        )
+
+
 def _register_rtx(ort: Any) -> None:
-    """Tell ONNX Runtime about the plug-in, once a process."""
+    """Tell ONNX Runtime about the plug-in, once a process.
+
+    Raises:
+        ValueError: it is absent, or there is no GPU, without whose driver it cannot be loaded.
+    """
     wanted = PROVIDERS["tensorrt-rtx"]
     try:
         import onnxruntime_ep_nv_tensorrt_rtx as plugin
     except ImportError as error:
         raise ValueError(f"the provider tensorrt-rtx is not installed: {wanted.install}") from error
+    _require_gpu("tensorrt-rtx")
     if wanted.name not in _REGISTERED:
         ort.register_execution_provider_library(wanted.name, plugin.get_library_path())
         _REGISTERED.append(wanted.name)
