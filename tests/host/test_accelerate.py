@@ -70,7 +70,7 @@ def error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).square().mean().sqrt() / expected.square().mean().sqrt())
 
 
-LIMITS = {"onnxruntime": 1e-4, "bfloat16": 3e-2, "compiled": 1e-3}
+LIMITS = {"onnxruntime": 1e-4, "bfloat16": 2e-2, "compiled": 1e-3}
 
 
 @pytest.mark.parametrize("backend", LIMITS)
@@ -86,8 +86,8 @@ def test_answers_are_the_models_with_and_without_lora(
     loras = [(seed, name) for seed, name in ((1, NAME), (2, "diffusion_model.layers.0.feed_forward.w1"), (3, TEXT))]
     for seed, name in loras:
         expected = sampled(node, with_lora(parts.model, seed, name), given)
-        assert error(expected, plain) > 2 * limit, "a change that can be seen"
-        assert error(sampled(node, with_lora(fast, seed, name), given), expected) < limit, name
+        found = sampled(node, with_lora(fast, seed, name), given)
+        assert error(found, expected) < min(limit, error(found, plain) / 1.5), name
     # Base weights return, and it was one accelerator throughout.
     assert error(sampled(node, fast, given), plain) < limit
     assert wrapper.held.accelerator is accelerator and wrapper.fallbacks == 0
