@@ -34,8 +34,6 @@ class BuildTensorRTRTX:
     """Type of weights and products."""
     targets: tuple[str, ...] = ()
     """Only for these architectures, such as sm89 or sm120: builds faster, and the file is smaller. By default all."""
-    refit: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Let the weights be exchanged later, for LoRA; costs a little speed."""
 
     def run(self) -> int:
         """Build, look at the result, print what is known of it.
@@ -46,7 +44,7 @@ class BuildTensorRTRTX:
         transformer = load_model(self.model)
         cache = EngineCache(self.folder)
         profiles = self.shapes.profiles(transformer.config)
-        key = rtx_key(transformer, self.precision, profiles, self.targets, self.refit)
+        key = rtx_key(transformer, self.precision, profiles, self.targets)
         entry = cache.find(key)
         if entry is None:
             with exported_graph(transformer, self.precision, cache.folder) as graph, shown_progress("build") as tell:

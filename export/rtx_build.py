@@ -1,7 +1,8 @@
 """Engines of TensorRT-RTX: built ahead of time, also on machines without a GPU, in a process that may crash.
 
 They run on GeForce RTX 30, 40 and 50 cards and their professional kin (compute capability 8.6, 8.9, 12.0, 12.1), on
-the operating system that built them.
+the operating system that built them. Their weights are fixed: asked for exchangeable ones, TensorRT-RTX 1.7 fails
+without a GPU.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def rtx_version() -> str:
 
 
 def rtx_key(
-    transformer: PixWizardTransformer, precision: str, profiles: Sequence[Profile], targets: Sequence[str], refit: bool
+    transformer: PixWizardTransformer, precision: str, profiles: Sequence[Profile], targets: Sequence[str]
 ) -> EngineKey:
     """What an engine of a network would be kept under.
 
@@ -68,7 +69,6 @@ def rtx_key(
         builder=f"TensorRT-RTX {rtx_version()}",
         architecture="+".join(targets) or PORTABLE,
         system=system_name(),
-        settings={"refittable": refit},
     )
 
 
@@ -88,7 +88,6 @@ def build_rtx(cache: EngineCache, key: EngineKey, onnx: Path, title: str, tell: 
             "out": str(draft),
             "profiles": key.profiles,
             "targets": targets,
-            "refittable": bool(key.settings.get("refittable")),
         }
         log = cache.folder / f"{key.digest}.log"
         _work(job, log, tell)
@@ -138,7 +137,6 @@ def _work(job: dict[str, Any], log: Path | None, tell: Tell | None) -> dict[str,
     Raises:
         BuildFailed: it said so, or died.
     """
-    where = f"; its log is {log}" if log else ""
     progress = BuildProgress()
     result: dict[str, Any] | None = None
     error = ""
@@ -159,6 +157,7 @@ def _work(job: dict[str, Any], log: Path | None, tell: Tell | None) -> dict[str,
                 if tell:
                     tell(progress)
         code = worker.wait()
+    where = f"{_last_error(log)}; its log is {log}" if log else ""
     if error:
         raise BuildFailed(f"{error}{where}")
     if code < 0:
@@ -167,6 +166,13 @@ def _work(job: dict[str, Any], log: Path | None, tell: Tell | None) -> dict[str,
     if code or result is None:
         raise BuildFailed(f"TensorRT-RTX ended with exit code {code} while it was {_doing(job, progress)}{where}")
     return result
+
+
+def _last_error(log: Path) -> str:
+    """What the compiler said last of what went wrong."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    said = [line.removeprefix("[error] ") for line in lines if line.startswith("[error] ")]
+    return f" ({said[-1][:200]})" if said else ""
 
 
 def _doing(job: dict[str, Any], progress: BuildProgress) -> str:

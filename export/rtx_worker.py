@@ -28,12 +28,11 @@ POINTER = ctypes.c_void_p
 SEVERITIES = ("internal error", "error", "warning", "info", "verbose")
 
 CREATE_CONFIG, CREATE_NETWORK, CREATE_PROFILE, BUILD = 5, 6, 7, 11
-SET_FLAG, ADD_PROFILE, SET_MONITOR, SET_TARGET_COUNT, SET_TARGET = 9, 23, 45, 55, 57
+ADD_PROFILE, SET_MONITOR, SET_TARGET_COUNT, SET_TARGET = 23, 45, 55, 57
 SET_DIMENSIONS = 2
 DATA, SIZE = 2, 3
 DESERIALIZE, VALIDITY = 3, 24
 PARSE_FILE, ERROR_COUNT, ERROR, ERROR_TEXT, ERROR_NODE, ERROR_OPERATOR = 1, 3, 4, 1, 6, 7
-REFIT = 4
 
 
 class Failed(Exception):
@@ -146,7 +145,7 @@ class Library:
         """The version as people write it."""
         return f"{self.version // 10000}.{self.version // 100 % 100}.{self.version % 100}"
 
-    def build(self, onnx: str, profiles: Sequence[dict[str, Any]], targets: Sequence[int], refittable: bool) -> bytes:
+    def build(self, onnx: str, profiles: Sequence[dict[str, Any]], targets: Sequence[int]) -> bytes:
         """The engine of an ONNX file; without targets for every architecture that RTX cards of the time have."""
         builder = self._made(self.compiler.createInferBuilder_INTERNAL(self.logger.address, self.version), "start")
         network = self._made(api(builder, CREATE_NETWORK, POINTER, ctypes.c_uint32)(0), "make a network")
@@ -163,8 +162,6 @@ class Library:
         for place, target in enumerate(targets):
             if not api(config, SET_TARGET, ctypes.c_bool, ctypes.c_int32, ctypes.c_int32)(target, place):
                 raise Failed(f"the compiler refused the target architecture sm{target}")
-        if refittable:
-            api(config, SET_FLAG, None, ctypes.c_int32)(REFIT)
         api(config, SET_MONITOR, None, POINTER)(self.monitor.address)
         plan = api(builder, BUILD, POINTER, POINTER, POINTER)(network, config)
         plan = self._made(plan, "build the engine")
@@ -216,7 +213,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     """Do a job: version, build or inspect."""
     library = Library()
     if job["do"] == "build":
-        made = library.build(job["onnx"], job["profiles"], job["targets"], job["refittable"])
+        made = library.build(job["onnx"], job["profiles"], job["targets"])
         Path(job["out"]).write_bytes(made)
         return {"version": library.name, "bytes": len(made)}
     if job["do"] == "inspect":

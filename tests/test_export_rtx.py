@@ -32,7 +32,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[EngineCache, Entry,
     """An engine for one size and one architecture, which is the quickest to build."""
     cache = EngineCache(tmp_path_factory.mktemp("engines"), cap=10**9)
     transformer = load_model("nano")
-    key = rtx_key(transformer, "float32", size_profiles(transformer.config, [(64, 64)]), ("sm89",), refit=False)
+    key = rtx_key(transformer, "float32", size_profiles(transformer.config, [(64, 64)]), ("sm89",))
     seen: list[float] = []
 
     def tell(progress: BuildProgress) -> None:
@@ -175,7 +175,7 @@ def test_an_interrupt_ends_the_compiler(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_unknown_targets_and_a_missing_wheel_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"targets are sm75, .* found 'sm90'"):
-        rtx_key(load_model("nano"), "float32", [], ("sm90",), refit=False)
+        rtx_key(load_model("nano"), "float32", [], ("sm90",))
     stand_in = tmp_path / "stand_in_worker.py"
     text = rtx_build.WORKER.read_text().replace("onnxruntime_ep_nv_tensorrt_rtx", "no_such_wheel")
     stand_in.write_text(text)
