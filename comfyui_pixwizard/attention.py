@@ -76,8 +76,9 @@ class Attention(nn.Module):
         self.k_norm = nn.LayerNorm(kv_width) if config.qk_norm else nn.Identity()
         self.kii_norm = nn.LayerNorm(kv_width) if config.qk_norm else nn.Identity()
         self.ky_norm = nn.LayerNorm(kv_width) if config.qk_norm else nn.Identity()
-        # Replaced where somebody else provides attention (a host, an exporter); called as `attend` is.
+        # Replaced where somebody else provides them (a host, an exporter); called as `attend` and `apply_rope` are.
         self.attend: Attend = attend
+        self.rotate: Callable[[Tensor, Tensor, Tensor], Tensor] = apply_rope
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -122,8 +123,8 @@ class Attention(nn.Module):
         """
         query = rearrange(self.q_norm(self.wq(x)), "b l (h e) -> b l h e", h=self.heads)
         key = rearrange(self.k_norm(self.wk(x)), "b l (g e) -> b l g e", g=self.kv_heads)
-        query = rearrange(apply_rope(query, cos, sin), "b l h e -> b h l e")
-        key = rearrange(apply_rope(key, cos, sin), "b l g e -> b g l e")
+        query = rearrange(self.rotate(query, cos, sin), "b l h e -> b h l e")
+        key = rearrange(self.rotate(key, cos, sin), "b l g e -> b g l e")
         scaled = query if attention_scale is None else (query * attention_scale).to(query.dtype)
         out = self.attend(scaled, key, self._split(self.wv(x)), _as_key_mask(key_mask))
         if image[0].shape[-2]:

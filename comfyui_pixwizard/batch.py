@@ -63,8 +63,11 @@ class Settings:
         folder: the model, as `from_pretrained` finds it from any working directory.
         fingerprint: of the model, see `resume.model_fingerprint`.
         max_size: side in pixels of the largest square that the model was trained for.
-        backend: what evaluates the network, a key of `runtime.evaluators.EVALUATORS`.
+        backend: what evaluates the network, a key of `runtime.evaluators.EVALUATORS` or `ENGINES`.
         device: where, as PyTorch names it; auto is the GPU where there is one.
+        engine: the exported folder that the backend runs, from any working directory.
+        engine_digest: what tells it from others.
+        provider: what the engine computes on.
     """
 
     call: Mapping[str, Any]
@@ -77,6 +80,9 @@ class Settings:
     max_size: int
     backend: str = "eager"
     device: str = "auto"
+    engine: str | None = None
+    engine_digest: str | None = None
+    provider: str = "cpu"
 
     def entries(self, digest: str | None) -> dict[str, str | None]:
         """What an answer's PNG says of how it was made, from which `resume` knows it again; None is no entry.
@@ -93,6 +99,7 @@ class Settings:
             model_fingerprint=self.fingerprint,
             source_sha256=digest,
             backend=None if self.backend == "eager" else self.backend,
+            engine=self.engine_digest,
         )
         return {name: None if value is None else str(value) for name, value in values.items()}
 
@@ -134,12 +141,12 @@ def load(settings: Settings) -> PixWizardPipeline:
     """The model, on its device, with what evaluates it.
 
     Raises:
-        ValueError: no such model, backend or device.
+        ValueError: no such model, backend, engine or device.
     """
     # By name, because the runtime imports this package and not the other way round.
     evaluators = importlib.import_module("..runtime.evaluators", __package__)
     device = evaluators.find_device(settings.device)
-    evaluator = evaluators.choose(settings.backend)
+    evaluator = evaluators.choose(settings.backend, settings.engine, settings.provider)
     pipeline = PixWizardPipeline.from_pretrained(settings.folder).to(device)
     pipeline.evaluator = evaluator
     return pipeline

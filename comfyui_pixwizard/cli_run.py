@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tqdm import tqdm
@@ -71,7 +71,12 @@ class Run:
     model: str = "nano"
     """The bundled model, nano, or a folder."""
     backend: str = "eager"
-    """What runs the network: eager, bfloat16, compiled, or auto for the fastest that needs no compiler here."""
+    """What runs the network: eager, bfloat16, compiled, or auto for the fastest that needs no compiler here;
+    onnxruntime runs what pixwizard export onnx wrote."""
+    engine: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """With --backend onnxruntime: the exported folder."""
+    provider: Literal["cpu", "cuda", "tensorrt", "tensorrt-rtx"] = "cpu"
+    """What ONNX Runtime computes on; there is no falling back to another."""
     device: str = "auto"
     """cpu, cuda or cuda:N; auto is the GPU where there is one."""
     again: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -134,6 +139,9 @@ class Run:
             max_size=read_description(folder).max_size,
             backend=self.backend,
             device=self.device,
+            engine=str(self.engine.expanduser().absolute()) if self.engine else None,
+            engine_digest=_evaluators().engine_digest(self.engine.expanduser()) if self.engine else None,
+            provider=self.provider,
         )
 
     def _do_all(self, jobs: Sequence[Job], of: int, settings: Settings) -> int:
@@ -183,8 +191,8 @@ class Run:
             raise ValueError(f"--solver must be one of {', '.join(EVALUATIONS)}, found {self.solver!r}: take euler")
         if self.steps is not None and self.steps < 2:
             raise ValueError(f"--steps counts points of the time grid, at least 2, found {self.steps}: take 5")
-        evaluators = importlib.import_module("..runtime.evaluators", __package__)  # it imports this package
-        evaluators.choose(self.backend)
+        evaluators = _evaluators()
+        evaluators.check(self.backend, self.engine.expanduser() if self.engine else None)
         evaluators.find_device(self.device)
         size = parse_size(self.size)
         check_size(size)
@@ -203,6 +211,11 @@ class Run:
                         f"an input is never overwritten, found output {path} among them: choose another OUT"
                     )
         return task, size
+
+
+def _evaluators() -> Any:
+    """`runtime.evaluators`, by name, because the runtime imports this package and not the other way round."""
+    return importlib.import_module("..runtime.evaluators", __package__)
 
 
 class StepBar(tqdm):

@@ -6,8 +6,10 @@ Shapes: M rows of a product (tokens of all branches), K and N its widths.
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,17 +23,21 @@ from tqdm import tqdm
 
 from ..comfyui_pixwizard.config import PRESETS, PixWizardConfig
 from ..comfyui_pixwizard.cpu_linear import through_onednn
-from ..comfyui_pixwizard.evaluation import Branch, Step
+from ..comfyui_pixwizard.evaluation import Branch, Evaluator, Step
 from ..comfyui_pixwizard.flow import time_grid
 from ..comfyui_pixwizard.guidance import BRANCHES, DualGuidance
+from ..comfyui_pixwizard.pipeline import PixWizardPipeline
 from ..comfyui_pixwizard.safe_files import replaced
 from ..comfyui_pixwizard.solvers import solve
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
+from .bench_pictures import psnr, real_inputs
 from .evaluators import choose, default_device, velocity_error
 from .peak import sampling_peak
 from .reference import Inputs, ReferenceStep
 
 TEXT_TOKENS, EMPTY_TOKENS = 24, 1
+# Evaluators that run an exported graph, and its precision.
+EXPORTED = {"onnxruntime": "fp32", "onnxruntime-int8": "int8"}
 
 
 @dataclass
@@ -39,7 +45,7 @@ class Speed:
     """Time the released procedure and every evaluator on the same weights, in turns, and print ratios.
 
     The weights are random: time does not depend on them. Errors are of the final latent, against the released
-    procedure in float32.
+    procedure in float32. With --model the weights are that model's, and its answers to a picture are compared too.
     """
 
     preset: Literal["2b", "nano"] = "nano"
@@ -59,12 +65,16 @@ class Speed:
     rounds: int = 3
     """How often everything is timed; the median counts."""
     evaluators: tuple[str, ...] = ("eager", "bfloat16", "compiled")
-    """Which to time beside the reference."""
+    """Which to time beside the reference; onnxruntime and onnxruntime-int8 are exported first, which is not timed."""
+    model: str | None = None
+    """Real weights instead of --preset's random ones: nano or a folder. The table then has the PSNR of the decoded
+    answers to the reference's."""
     threads: int | None = None
     """Threads of a CPU; by default all."""
     json: Path | None = None
     """Also write the figures there."""
     found: dict[str, dict[str, Any]] = field(init=False, default_factory=dict)
+    config: PixWizardConfig = field(init=False, default_factory=PixWizardConfig)
 
     def run(self) -> int:
         """Print the table.
@@ -86,6 +96,8 @@ class Speed:
     def _check(self) -> None:
         if self.size < 64 or self.size % 16:
             raise ValueError(f"--size is a multiple of 16 from 64 up, found {self.size}: take 512")
+        if self.model is not None and self.layers is not None:
+            raise ValueError("--layers goes with --preset, found it with --model: a model has all of its layers")
         deepest = PRESETS[self.preset]["n_layers"]
         if self.layers is not None and not 1 <= self.layers <= deepest:
             raise ValueError(f"--layers lies in 1 to {deepest} for {self.preset}, found {self.layers}: take 2")
@@ -99,14 +111,19 @@ class Speed:
         """Figures by evaluator, see the class; "best" is the fastest whose error is below 2e-2."""
         config = PixWizardConfig.from_dict(PRESETS[self.preset] | ({"n_layers": self.layers} if self.layers else {}))
         device = default_device()
-        plain = random_transformer(config).to(device)
+        pipeline = None if self.model is None else PixWizardPipeline.from_pretrained(self.model).to(device)
+        plain = random_transformer(config).to(device) if pipeline is None else pipeline.transformer
+        config = self.config = plain.config
         shared = {id(parameter): parameter for parameter in plain.parameters()}
         transformer = through_onednn(copy.deepcopy(plain, shared))
-        inputs, noise = random_inputs(config, self.size // 8, self.batch, device)
+        if pipeline is None:
+            inputs, noise = random_inputs(config, self.size // 8, self.batch, device)
+        else:
+            inputs, noise = real_inputs(pipeline, self.size, self.batch)
         guidance = DualGuidance(self.text, self.image)
         grid = time_grid(self.steps)
         contenders: dict[str, Callable[[], Step]] = {"reference": lambda: ReferenceStep(plain, inputs)}
-        evaluators = {name: choose(name) for name in self.evaluators}
+        evaluators = self._evaluators(plain)
         for name, evaluator in evaluators.items():
             contenders[name] = _starter(evaluator, transformer, inputs, guidance, grid)
         dtypes = {name: getattr(evaluator, "dtype", torch.float32) for name, evaluator in evaluators.items()}
@@ -133,7 +150,30 @@ class Speed:
         found = self._summed_up(seconds, rates, answers, flops, dtypes)
         for name, amount in memory.items():
             found[name]["activations_gib"] = round(amount / 2**30, 3)
+        if pipeline is not None:
+            pictures = {name: pipeline.decode(answer) for name, answer in answers.items()}
+            for name, picture in pictures.items():
+                found[name]["psnr"] = round(psnr(picture, pictures["reference"]), 2)
         return found | {"memory": self._counted(guidance)}
+
+    def _evaluators(self, transformer: PixWizardTransformer) -> dict[str, Evaluator]:
+        """By name; graphs are exported to a folder that goes when the process ends, and are loaded here."""
+        found: dict[str, Evaluator] = {}
+        for name in self.evaluators:
+            if name in EXPORTED:
+                # By name, because the export imports this package and not the other way round.
+                export = importlib.import_module("..export.onnx_folder", __package__)
+                with tempfile.TemporaryDirectory() as folder, tqdm(total=export.STAGES + 1, leave=False) as bar:
+
+                    def tell(stage: str, bar: tqdm = bar) -> None:
+                        bar.set_description(stage)
+                        bar.update()
+
+                    export.export_onnx(transformer, Path(folder), EXPORTED[name], tell)
+                    found[name] = choose("onnxruntime", folder)
+            else:
+                found[name] = choose(name)
+        return found
 
     def _summed_up(
         self,
@@ -153,6 +193,8 @@ class Speed:
                 "error": velocity_error(answers[name], answers["reference"]),
                 "gemm_share": round(flops / spent / rate, 3),
             }
+            if "eager" in middle:
+                found[name]["to_eager"] = round(middle["eager"] / spent, 3)
         found["reference"]["gemm_share"] = None
         good = [name for name in self.evaluators if found[name]["error"] <= 2e-2]
         best = min(good or self.evaluators, key=lambda name: found[name]["ms_per_step"])
@@ -164,22 +206,30 @@ class Speed:
 
     def _counted(self, guidance: DualGuidance) -> dict[str, Any]:
         """GiB that a sampling of the whole model takes in bfloat16, counted and not measured."""
-        config = PixWizardConfig.preset(self.preset)
+        config = self.config if self.model else PixWizardConfig.preset(self.preset)
         weights, peak = sampling_peak(config, self.size, self.batch, tuple(guidance.branches()), torch.bfloat16)
         return {"weights_gib": round(weights / 2**30, 3), "peak_gib": round(peak / 2**30, 3), "layers": config.n_layers}
 
     def table(self) -> str:
         """The figures for people."""
         head = (
-            f"{self.preset}, {self.layers or 'all'} layers, {self.size} px, {self.steps - 1} steps, "
+            f"{self.model or self.preset}, {self.layers or 'all'} layers, {self.size} px, {self.steps - 1} steps, "
             f"guidance {self.text:g}/{self.image:g}"
         )
-        lines = [head, f"{'evaluator':12}{'ms/step':>10}{'ratio':>8}{'error':>11}{'share of GEMM rate':>20}"]
+        lines = [
+            head,
+            f"{'evaluator':17}{'ms/step':>10}{'ratio':>8}{'to eager':>10}{'error':>11}{'PSNR dB':>9}"
+            f"{'share of GEMM rate':>20}",
+        ]
         for name, row in self.found.items():
             if "ms_per_step" in row:
                 share = "" if row["gemm_share"] is None else f"{row['gemm_share']:.2f}"
                 share += f"{row['activations_gib']:10.2f} GiB" if "activations_gib" in row else ""
-                lines.append(f"{name:12}{row['ms_per_step']:10.1f}{row['ratio']:8.2f}{row['error']:11.1e}{share:>20}")
+                eager, decibel = (f"{row[key]:.2f}" if key in row else "" for key in ("to_eager", "psnr"))
+                lines.append(
+                    f"{name:17}{row['ms_per_step']:10.1f}{row['ratio']:8.2f}{eager:>10}{row['error']:11.1e}"
+                    f"{decibel:>9}{share:>20}"
+                )
         rates = ", ".join(f"{name} {value:g}" for name, value in self.found["gemm_gflops"].items())
         memory = self.found["memory"]
         lines.append(

@@ -3,6 +3,7 @@
 eager      as PyTorch runs it, in the weights' own type
 bfloat16   weights and products in bfloat16, sums in float32
 compiled   every block compiled by torch.compile, in bfloat16 where the machine multiplies it fast
+onnxruntime  a folder that `pixwizard export onnx` wrote, see `onnx_evaluator`
 
 Each says in `reason` what it does here, or what it stands in for.
 """
@@ -10,6 +11,7 @@ Each says in `reason` what it does here, or what it stands in for.
 from __future__ import annotations
 
 import copy
+import importlib
 import os
 import re
 import weakref
@@ -23,6 +25,7 @@ from torch import Tensor
 from ..comfyui_pixwizard.conditions import Conditions
 from ..comfyui_pixwizard.evaluation import Branch, Eager, EagerStep, Evaluator, Step
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
+from .exported import MANIFEST_FILE, Manifest, file_digest
 
 CACHE = "PIXWIZARD_CACHE"
 
@@ -97,7 +100,7 @@ def _nothing(transformer: PixWizardTransformer) -> None:
     """The copy as it is."""
 
 
-def _compile(transformer: PixWizardTransformer) -> None:
+def compile_blocks(transformer: PixWizardTransformer) -> None:
     """Compile the blocks; they share one compiled code for each shape, kept on disk for the next process."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
     on_gpu = transformer.x_embedder.weight.device.type == "cuda"
@@ -119,7 +122,7 @@ def compiled() -> Evaluator:
     fast = fast_bfloat16(default_device())
     dtype = torch.bfloat16 if fast else torch.float32
     reason = f"blocks compiled by torch.compile, products in {str(dtype).removeprefix('torch.')}"
-    return Converted("compiled", reason, _compile, dtype)
+    return Converted("compiled", reason, compile_blocks, dtype)
 
 
 def automatic() -> Evaluator:
@@ -135,15 +138,50 @@ EVALUATORS: dict[str, Callable[[], Evaluator]] = {
 }
 
 
-def choose(name: str) -> Evaluator:
-    """The evaluator of a name.
+# What runs an exported folder: module and class, imported when asked for.
+ENGINES = {"onnxruntime": (".onnx_evaluator", "OnnxRuntime")}
+
+
+def check(name: str, engine: str | Path | None = None) -> None:
+    """Refuse what `choose` would, without loading anything.
 
     Raises:
-        ValueError: no such evaluator.
+        ValueError: no such evaluator, or an engine's folder where none is needed, or none where one is, or no export.
     """
-    if name not in EVALUATORS:
-        raise ValueError(f"the backends are {', '.join(EVALUATORS)}, found {name!r}: choose one of them")
-    return EVALUATORS[name]()
+    names = [*EVALUATORS, *ENGINES]
+    if name not in names:
+        raise ValueError(f"the backends are {', '.join(names)}, found {name!r}: choose one of them")
+    if name in ENGINES and engine is None:
+        raise ValueError(
+            f"the backend {name} runs an exported folder, found none: name it with --engine DIR "
+            "(pixwizard export onnx MODEL DIR makes one)"
+        )
+    if name not in ENGINES and engine is not None:
+        raise ValueError(f"--engine goes with --backend {' or '.join(ENGINES)}, found --backend {name}: leave one out")
+    if engine is not None:
+        Manifest.read(Path(engine))
+
+
+def choose(name: str, engine: str | Path | None = None, provider: str = "cpu") -> Evaluator:
+    """The evaluator of a name.
+
+    Args:
+        engine: an exported folder, for those that run one.
+        provider: what ONNX Runtime computes on, a key of `onnx_evaluator.PROVIDERS`.
+
+    Raises:
+        ValueError: as `check`, and what the evaluator itself refuses.
+    """
+    check(name, engine)
+    if name not in ENGINES:
+        return EVALUATORS[name]()
+    module, kind = ENGINES[name]
+    return getattr(importlib.import_module(module, __package__), kind)(engine, provider)
+
+
+def engine_digest(engine: str | Path) -> str:
+    """What tells one exported folder from another: the start of the SHA-256 of its description."""
+    return file_digest(Path(engine) / MANIFEST_FILE)[:16]
 
 
 def velocity_error(found: Tensor, expected: Tensor) -> float:

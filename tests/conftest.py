@@ -22,6 +22,21 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != RO
 from pixwizard.comfyui_pixwizard import PixWizardConfig, PixWizardTransformer  # noqa: E402
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--run-slow", action="store_true", help="also run tests marked slow, which take minutes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes minutes or gigabytes; runs with --run-slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--run-slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="takes minutes or gigabytes: --run-slow"))
+
+
 @dataclass(frozen=True)
 class Golden:
     """One file's tensors and arguments."""
