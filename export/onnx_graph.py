@@ -54,7 +54,7 @@ def exportable(
     made = copy.deepcopy(transformer, weights).eval()
     for layer in made.modules():
         if type(layer) is OneDnnLinear:
-            layer.__class__ = nn.Linear
+            layer.__class__ = nn.Linear  # type: ignore[assignment]
     for block in made.blocks:
         adapt(block)
     return made
