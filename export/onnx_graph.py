@@ -46,11 +46,15 @@ def plainly(block: TransformerBlock) -> None:
 def exportable(
     transformer: PixWizardTransformer, dtype: torch.dtype | None = None, adapt: Adapt = plainly
 ) -> PixWizardTransformer:
-    """A copy on the CPU, in a type, whose blocks were adapted to an engine."""
-    made = copy.deepcopy(transformer).to("cpu", dtype).eval().requires_grad_(False)
+    """A copy on the CPU, in a type, whose blocks were adapted to an engine; weights that already are so are shared."""
+    weights: dict[int, Any] = {
+        id(weight): nn.Parameter(weight.detach().to("cpu", dtype), requires_grad=False)
+        for weight in transformer.parameters()
+    }
+    made = copy.deepcopy(transformer, weights).eval()
     for layer in made.modules():
         if type(layer) is OneDnnLinear:
-            layer.__class__ = nn.Linear
+            layer.__class__ = nn.Linear  # type: ignore[assignment]
     for block in made.blocks:
         adapt(block)
     return made

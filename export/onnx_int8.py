@@ -84,7 +84,8 @@ def _quantised(graph: ir.Graph, before: ir.Node, x: ir.Value, by_token: bool) ->
     for value, end in zip(made[-1].outputs, ("quantised", "scale", "zero"), strict=True):
         value.name = f"{x.name}_{end}"
     graph.insert_before(before, made)
-    return Quantised(*made[-1].outputs, factor)
+    whole, scale, zero = made[-1].outputs
+    return Quantised(whole, scale, zero, factor)
 
 
 def _weight_of(node: ir.Node) -> ir.Value | None:

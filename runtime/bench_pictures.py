@@ -41,8 +41,10 @@ def real_inputs(pipeline: PixWizardPipeline, size: int, batch: int) -> tuple[dic
     for name in BRANCHES:
         words = [INSTRUCTION if name == "full" else ""] * batch
         null = name == "none"
+        features, mask = pipeline.text_encoder.encode(words)
         found[name] = Inputs(
-            *pipeline.text_encoder.encode(words),
+            features,
+            mask,
             pipeline.task_encoder.encode(words),
             torch.zeros_like(tokens) if null else tokens,
             noise.to(latents) if null else latents,

@@ -6,6 +6,7 @@ import copy
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,11 +22,14 @@ from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.comfyui_pixwizard.evaluation import Eager
 from pixwizard.comfyui_pixwizard.guidance import BRANCHES
 from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
+from pixwizard.export.onnx_cpu import for_onnxruntime
 from pixwizard.export.onnx_folder import export_onnx
+from pixwizard.export.onnx_int8 import quantise
+from pixwizard.export.onnx_model import export_velocity
 from pixwizard.runtime.bench_pictures import drawn_picture, psnr
 from pixwizard.runtime.bench_speed import Speed, random_inputs, random_transformer
 from pixwizard.runtime.evaluators import choose, velocity_error
-from pixwizard.runtime.onnx_evaluator import PROVIDERS, OnnxRuntime, OnnxStep
+from pixwizard.runtime.onnx_evaluator import PROVIDERS, OnnxRuntime, OnnxStep, open_session
 from pixwizard.runtime.reference import Inputs
 
 CONFIG = PixWizardConfig.from_dict(PixWizardConfig.preset("nano").to_dict() | {"n_layers": 2, "dim": 64})
@@ -150,8 +154,6 @@ def test_damaged_files_are_refused_in_one_line(folder: Path, tmp_path: Path, nam
 
 
 def test_a_file_that_is_no_graph_is_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
-    from pixwizard.runtime.onnx_evaluator import open_session
-
     (tmp_path / "velocity.onnx").write_bytes(b"\x08\x0a" + b"\xff" * 64)
     with pytest.raises(ValueError, match=r"velocity\.onnx was refused: .*; export the model again$") as caught:
         open_session(tmp_path / "velocity.onnx")
@@ -238,13 +240,25 @@ def test_the_command_line_draws_the_same_pictures_at_three_sizes(
     assert "kept" not in capsys.readouterr().out, "another backend's answer is not this one's"
 
 
+class Int8:
+    """The bundled model's step in int8, without the rest of an export."""
+
+    name = reason = "int8"
+
+    def __init__(self, transformer: PixWizardTransformer, folder: Path) -> None:
+        quantise(export_velocity(transformer, folder, adapt=for_onnxruntime), folder / "int8.onnx")
+        self.session = open_session(folder / "int8.onnx")
+
+    def start(self, transformer: PixWizardTransformer, branches: Any, times: Any) -> OnnxStep:
+        return OnnxStep(self.session, torch.device("cpu"), transformer, branches, times)
+
+
 def test_int8_of_the_bundled_model_is_near_eager_in_velocity_and_picture(tmp_path: Path) -> None:
     pipeline = PixWizardPipeline.from_pretrained("nano")
-    export_onnx(pipeline.transformer, tmp_path / "int8", "int8")
     source = drawn_picture(128, 2)
     words = ["Remove the noise from this picture", "Estimate the depth of every pixel"]
     answers = {}
-    for name, evaluator in {"eager": Eager(), "int8": OnnxRuntime(tmp_path / "int8")}.items():
+    for name, evaluator in {"eager": Eager(), "int8": Int8(pipeline.transformer, tmp_path)}.items():
         pipeline.evaluator = evaluator
         answers[name] = pipeline.generate(source, words, steps=5, guidance=(3.0, 1.0), seeds=[0, 1])
     found = psnr(answers["int8"], answers["eager"])
