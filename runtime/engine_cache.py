@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..comfyui_pixwizard.safe_files import replaced
-from .evaluators import cache_folder
+from .machine import cache_folder
 
 ENGINE, SIDECAR, LOCK, DRAFT = ".engine", ".engine.json", ".lock", ".part"
 FORMAT = 1

@@ -4,6 +4,7 @@ eager      as PyTorch runs it, in the weights' own type
 bfloat16   weights and products in bfloat16, sums in float32
 compiled   every block compiled by torch.compile, in bfloat16 where the machine multiplies it fast
 onnxruntime  a folder that `pixwizard export onnx` wrote, see `onnx_evaluator`
+tensorrt   a folder of engines of `pixwizard export tensorrt`, see `tensorrt_evaluator`
 
 Each says in `reason` what it does here, or what it stands in for.
 """
@@ -11,6 +12,7 @@ Each says in `reason` what it does here, or what it stands in for.
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib
 import os
 import re
@@ -18,6 +20,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,9 +28,9 @@ from torch import Tensor
 from ..comfyui_pixwizard.conditions import Conditions
 from ..comfyui_pixwizard.evaluation import Branch, Eager, EagerStep, Evaluator, Step
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
+from .engine_cache import SIDECAR
 from .exported import MANIFEST_FILE, Manifest, file_digest
-
-CACHE = "PIXWIZARD_CACHE"
+from .machine import cache_folder
 
 
 def default_device() -> torch.device:
@@ -57,12 +60,6 @@ def fast_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, bool)() for name in names)
-
-
-def cache_folder() -> Path:
-    """Where compiled code is kept between processes: $PIXWIZARD_CACHE, by default ~/.cache/pixwizard."""
-    given = os.environ.get(CACHE)
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "pixwizard"
 
 
 class Converted:
@@ -138,15 +135,26 @@ EVALUATORS: dict[str, Callable[[], Evaluator]] = {
 }
 
 
-# What runs an exported folder: module and class, imported when asked for.
-ENGINES = {"onnxruntime": (".onnx_evaluator", "OnnxRuntime")}
+class EngineKind(NamedTuple):
+    """A backend that runs what was exported: the module and class to import when it is asked for, and what makes it."""
+
+    module: str
+    kind: str
+    made_by: str
+
+
+ENGINES = {
+    "onnxruntime": EngineKind(".onnx_evaluator", "OnnxRuntime", "pixwizard export onnx MODEL DIR"),
+    "tensorrt": EngineKind(".tensorrt_evaluator", "TensorRT", "pixwizard export tensorrt MODEL DIR"),
+}
 
 
 def check(name: str, engine: str | Path | None = None) -> None:
     """Refuse what `choose` would, without loading anything.
 
     Raises:
-        ValueError: no such evaluator, or an engine's folder where none is needed, or none where one is, or no export.
+        ValueError: no such evaluator, or an engine's folder where none is needed, or none where one is, or nothing in
+            it for this evaluator.
     """
     names = [*EVALUATORS, *ENGINES]
     if name not in names:
@@ -154,19 +162,25 @@ def check(name: str, engine: str | Path | None = None) -> None:
     if name in ENGINES and engine is None:
         raise ValueError(
             f"the backend {name} runs an exported folder, found none: name it with --engine DIR "
-            "(pixwizard export onnx MODEL DIR makes one)"
+            f"({ENGINES[name].made_by} makes one)"
         )
     if name not in ENGINES and engine is not None:
         raise ValueError(f"--engine goes with --backend {' or '.join(ENGINES)}, found --backend {name}: leave one out")
-    if engine is not None:
+    if engine is None:
+        return
+    if name == "onnxruntime":
         Manifest.read(Path(engine))
+    elif not list(Path(engine).glob(f"*{SIDECAR}")):
+        raise ValueError(
+            f"the backend {name} runs an engine of a folder, found none in {engine}: {ENGINES[name].made_by} makes one"
+        )
 
 
 def choose(name: str, engine: str | Path | None = None, provider: str = "cpu") -> Evaluator:
     """The evaluator of a name.
 
     Args:
-        engine: an exported folder, for those that run one.
+        engine: an exported folder, or one of TensorRT engines, for those that run one.
         provider: what ONNX Runtime computes on, a key of `onnx_evaluator.PROVIDERS`.
 
     Raises:
@@ -175,13 +189,20 @@ def choose(name: str, engine: str | Path | None = None, provider: str = "cpu") -
     check(name, engine)
     if name not in ENGINES:
         return EVALUATORS[name]()
-    module, kind = ENGINES[name]
-    return getattr(importlib.import_module(module, __package__), kind)(engine, provider)
+    made = getattr(importlib.import_module(ENGINES[name].module, __package__), ENGINES[name].kind)
+    return made(engine, provider) if name == "onnxruntime" else made(Path(str(engine)))
 
 
 def engine_digest(engine: str | Path) -> str:
-    """What tells one exported folder from another: the start of the SHA-256 of its description."""
-    return file_digest(Path(engine) / MANIFEST_FILE)[:16]
+    """What tells one exported folder from another: the start of the SHA-256 of its description.
+
+    Engines are named after what they are for, so their names are the description of a folder of them.
+    """
+    folder = Path(engine)
+    if (folder / MANIFEST_FILE).is_file():
+        return file_digest(folder / MANIFEST_FILE)[:16]
+    names = sorted(path.name for path in folder.glob(f"*{SIDECAR}"))
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
 def velocity_error(found: Tensor, expected: Tensor) -> float:

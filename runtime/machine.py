@@ -1,10 +1,14 @@
-"""What engines depend on beside the model: operating system, processor, GPU."""
+"""What engines depend on beside the model: operating system, processor, GPU; and where this machine keeps them."""
 
 from __future__ import annotations
 
+import os
 import platform
+from pathlib import Path
 
 import torch
+
+CACHE = "PIXWIZARD_CACHE"
 
 
 def system_name() -> str:
@@ -22,3 +26,9 @@ def gpu_architecture(device: int = 0) -> str:
         raise ValueError("TensorRT engines are built on the NVIDIA GPU that runs them, found none: run this there")
     major, minor = torch.cuda.get_device_capability(device)
     return f"sm{major}{minor}"
+
+
+def cache_folder() -> Path:
+    """Where compiled code and engines are kept between processes: $PIXWIZARD_CACHE, by default ~/.cache/pixwizard."""
+    given = os.environ.get(CACHE)
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "pixwizard"

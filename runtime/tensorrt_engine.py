@@ -47,7 +47,8 @@ class TensorRTEngine:
         plan: an engine's bytes, from `EngineCache.read` alone: they are code.
         profiles: what it was built for.
         dtype: of the inputs that follow the weights' type.
-        streaming: how many bytes of weights may stay on the GPU, of an engine with weight streaming; None for all.
+        streaming: how many bytes of weights may stay on the GPU, of an engine with weight streaming; None
+            takes what TensorRT finds right for the memory that is free.
 
     Raises:
         ValueError: TensorRT is absent, or refuses the plan.
@@ -64,15 +65,18 @@ class TensorRTEngine:
         self.engine = self.runtime.deserialize_cuda_engine(plan)
         if self.engine is None:
             raise ValueError(f"TensorRT {self.trt.__version__} refuses this engine on this GPU: build it again")
-        if streaming is not None:
-            self.engine.weight_streaming_budget_v2 = streaming
+        streamable = int(self.engine.streamable_weights_size)
+        if streamable:
+            # Without a budget TensorRT would keep none of the weights on the GPU.
+            budget = self.engine.get_weight_streaming_automatic_budget() if streaming is None else streaming
+            self.engine.weight_streaming_budget_v2 = min(int(budget), streamable)
         self.context = self.engine.create_execution_context()
         if self.context is None:
             raise ValueError(
                 f"the GPU has no room for the engine's {self.engine.device_memory_size_v2 / 1e9:.1f} GB of working "
                 "memory: unload other models, or build for a smaller batch"
             )
-        resident = len(plan) if streaming is None else min(streaming, len(plan))
+        resident = len(plan) - (streamable and streamable - int(self.engine.weight_streaming_budget_v2))
         self.bytes = resident + int(self.engine.device_memory_size_v2)
         self.refitter: Any = None
         self.profile = -1

@@ -3,6 +3,7 @@ for by `StandInEngine`; the settings of real builds are held against the real pa
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import subprocess
@@ -35,6 +36,7 @@ from pixwizard.runtime.engine_profiles import (
     bucket_profiles,
 )
 from pixwizard.runtime.engine_run import EngineRun, base_weights
+from pixwizard.runtime.evaluators import choose, engine_digest
 from pixwizard.runtime.identity import weights_hash
 from pixwizard.runtime.refit import Exchange, inside
 from pixwizard.runtime.tensorrt_evaluator import TensorRT
@@ -53,7 +55,7 @@ class StandInEngine:
     dtype, device, bytes = torch.float32, torch.device("cpu"), 1000
 
     def __init__(self, transformer: PixWizardTransformer, profiles: list[Profile]) -> None:
-        self.graph = VelocityGraph(exportable(transformer))
+        self.graph = VelocityGraph(exportable(copy.deepcopy(transformer)))  # it holds weights of its own
         self.profiles = profiles
         self.runs: list[int] = []
         self.puts: list[str] = []
@@ -251,6 +253,13 @@ def test_the_evaluator_samples_as_eager_does(evaluator: TensorRT, transformer: P
                 torch.testing.assert_close(found[name], expected[name], atol=3e-5, rtol=3e-5)
     entry = evaluator.cache.entries()[0]
     assert 0 < entry.notes["error"] < 1e-3 and "from the network" in evaluator.reason
+
+
+def test_a_folder_of_engines_is_chosen_by_name(evaluator: TensorRT) -> None:
+    found = choose("tensorrt", str(evaluator.cache.folder))
+    assert isinstance(found, TensorRT) and found.cache.folder == evaluator.cache.folder
+    digest = engine_digest(evaluator.cache.folder)
+    assert len(digest) == 16 and digest != engine_digest(evaluator.cache.folder.parent)
 
 
 @pytest.mark.parametrize(

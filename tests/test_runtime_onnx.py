@@ -186,6 +186,8 @@ def test_a_missing_package_is_named_with_what_brings_it(folder: Path, monkeypatc
         ("onnxruntime", None, "runs an exported folder, found none"),
         ("eager", ".", "--engine goes with --backend onnxruntime"),
         ("onnxruntime", ".", r"holds export\.json, found none"),
+        ("tensorrt", None, "pixwizard export tensorrt MODEL DIR makes one"),
+        ("tensorrt", ".", r"runs an engine of a folder, found none in \.: pixwizard export tensorrt MODEL DIR"),
         ("magic", None, "the backends are eager, bfloat16"),
     ],
 )
