@@ -32,7 +32,7 @@ COMMANDS = {
     "tasks": Command(".cli_tasks", "Tasks", "list the tasks, an instruction for each and their defaults"),
     "info": Command(".cli_files", "Info", "parameters, entries and configuration of a model"),
     "convert": Command(".cli_files", "Convert", "released weights to this project's form"),
-    "export": Command("..export.cli", "Export", "write a model for other engines: ONNX"),
+    "export": Command("..export.cli", "Export", "write a model for other engines: ONNX, TensorRT"),
     "bench": Command("..runtime.cli", "Bench", "measure speed, and quality against evaluations"),
     "train": Command("..training.cli", "Train", "train a model from nothing, or go on"),
     "data": Command("..training.data.cli", "Data", "look at training pairs"),

@@ -7,15 +7,21 @@ from typing import Annotated
 
 import tyro
 
+from .engine_cli import BuildTensorRT, BuildTensorRTRTX, ListEngines, PruneEngines
 from .onnx_command import Check, Onnx
 
 
 @dataclass
 class Export:
-    """Write a model for other engines, or check what was written."""
+    """Write a model for other engines, check what was written, keep engines in order."""
 
     what: Annotated[
-        Annotated[Onnx, tyro.conf.subcommand("onnx")] | Annotated[Check, tyro.conf.subcommand("check")],
+        Annotated[Onnx, tyro.conf.subcommand("onnx")]
+        | Annotated[Check, tyro.conf.subcommand("check")]
+        | Annotated[BuildTensorRT, tyro.conf.subcommand("tensorrt")]
+        | Annotated[BuildTensorRTRTX, tyro.conf.subcommand("tensorrt-rtx")]
+        | Annotated[ListEngines, tyro.conf.subcommand("list")]
+        | Annotated[PruneEngines, tyro.conf.subcommand("prune")],
         tyro.conf.arg(name=""),
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import (
+    accelerate_node,
     decode_nodes,
     example_node,
     image_nodes,
@@ -34,6 +35,7 @@ NODES: list[type[io.ComfyNode]] = [
     mark_nodes.DecodeBoxes,
     mark_nodes.DecodeKeypoints,
     example_node.ExamplePicture,
+    accelerate_node.Accelerate,
 ]
 
 

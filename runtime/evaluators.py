@@ -100,7 +100,7 @@ def _nothing(transformer: PixWizardTransformer) -> None:
     """The copy as it is."""
 
 
-def _compile(transformer: PixWizardTransformer) -> None:
+def compile_blocks(transformer: PixWizardTransformer) -> None:
     """Compile the blocks; they share one compiled code for each shape, kept on disk for the next process."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
     on_gpu = transformer.x_embedder.weight.device.type == "cuda"
@@ -122,7 +122,7 @@ def compiled() -> Evaluator:
     fast = fast_bfloat16(default_device())
     dtype = torch.bfloat16 if fast else torch.float32
     reason = f"blocks compiled by torch.compile, products in {str(dtype).removeprefix('torch.')}"
-    return Converted("compiled", reason, _compile, dtype)
+    return Converted("compiled", reason, compile_blocks, dtype)
 
 
 def automatic() -> Evaluator:

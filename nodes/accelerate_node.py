@@ -1,0 +1,176 @@
+"""Accelerate PixWizard: a MODEL whose network runs elsewhere when it can."""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management as mm
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import io, ui
+
+from ..runtime.engine_cache import EngineCache
+from ..runtime.engine_profiles import Unsupported
+from ..runtime.evaluators import default_device, fast_bfloat16
+from . import acceleration, accelerators
+from .common import ADVANCED, schema
+from .host_model import PixWizardModel
+
+FOLDER, SHARED = "pixwizard_engines", "tensorrt"
+AUTO = "auto"
+BUILD, EAGER, ERROR = "build", "eager", "error"
+# By model, then by backend, precision and whether it may build: an engine outlives the prompt that opened it.
+HELD: weakref.WeakKeyDictionary[PixWizardModel, dict[tuple[str, str], acceleration.Held]] = weakref.WeakKeyDictionary()
+
+
+def engine_folders() -> list[Path]:
+    """models/tensorrt/pixwizard, then what extra_model_paths.yaml names for tensorrt or pixwizard_engines."""
+    default = os.path.join(folder_paths.models_dir, SHARED, "pixwizard")
+    folder_paths.add_model_folder_path(FOLDER, default, is_default=True)
+    shared = folder_paths.folder_names_and_paths.get(SHARED, ([], set()))[0]
+    others = [os.path.join(path, "pixwizard") for path in shared]
+    return [Path(path) for path in dict.fromkeys([*folder_paths.get_folder_paths(FOLDER), *others])]
+
+
+class Accelerate(io.ComfyNode):
+    """Chooses an accelerator, and says which it is or why there is none."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="PixWizardAccelerate",
+            display_name="Accelerate PixWizard",
+            description="Runs a PixWizard MODEL's network compiled, in bfloat16, in ONNX Runtime or in TensorRT. Where "
+            "that cannot be, the network runs as it is, and the node and the log say why.",
+            aliases=["tensorrt", "onnx", "compile", "speed up", "faster", "engine"],
+            inputs=[
+                io.Model.Input("model", tooltip="MODEL of Load PixWizard, with or without LoRAs."),
+                io.Combo.Input(
+                    "backend",
+                    options=[AUTO, *accelerators.PRECISIONS],
+                    default=AUTO,
+                    tooltip="auto takes an engine that is there, else bfloat16 where this processor is fast at it; it "
+                    "never builds. compiled waits a minute at first; tensorrt needs an NVIDIA GPU and minutes.",
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=[AUTO, "float32", "bfloat16", "int8", "fp8"],
+                    default=AUTO,
+                    tooltip="Type of the products. auto is the usual one of the backend; int8 is for onnxruntime on "
+                    "processors, fp8 for tensorrt on recent GPUs, and neither takes a LoRA.",
+                    extra_dict=ADVANCED,
+                ),
+                io.Combo.Input(
+                    "on_missing",
+                    options=[BUILD, EAGER, ERROR],
+                    default=BUILD,
+                    tooltip="What to do where there is no engine yet: build it, run the network as it is, or stop with "
+                    "an error; the last also stops wherever the network would stand in for the engine.",
+                    extra_dict=ADVANCED,
+                ),
+            ],
+            outputs=[
+                io.Model.Output(
+                    display_name="model", tooltip="The same MODEL; samplers, LoRA loaders and patches work as before."
+                ),
+                io.String.Output(display_name="status", tooltip="What runs the network, or why it runs as it is."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, backend: str = AUTO, precision: str = AUTO, on_missing: str = BUILD) -> io.NodeOutput:
+        if not isinstance(model.model, PixWizardModel):
+            raise ValueError(
+                f"Accelerate PixWizard needs a PixWizard MODEL, found {type(model.model).__name__}: connect Load "
+                "PixWizard, or use the host's TorchCompileModel for other models"
+            )
+        made = model.clone()
+        node = getattr(getattr(cls, "hidden", None), "unique_id", None)
+        status = accelerated(made, backend, precision, on_missing, partial(show, node))
+        return io.NodeOutput(made, status, ui=ui.PreviewText(status))
+
+
+def show(node: str | None, reason: str) -> None:
+    """A reason that was found while sampling: into the log, and under the node where the page can."""
+    words = f"the network runs as it is: {reason}"
+    acceleration.log(words)
+    server = getattr(sys.modules.get("server"), "PromptServer", None)
+    instance: Any = getattr(server, "instance", None)
+    if node is not None and hasattr(instance, "send_progress_text"):
+        instance.send_progress_text(words, node)
+
+
+def accelerated(model: Any, backend: str, precision: str, on_missing: str, tell: Callable[[str], None]) -> str:
+    """Attach an accelerator to a MODEL.
+
+    Returns:
+        What runs, for people.
+
+    Raises:
+        ValueError: none can be had and `on_missing` is "error".
+    """
+    reasons = []
+    for name in candidates(model, backend):
+        try:
+            build = on_missing == BUILD and backend != AUTO
+            held = held_by(model.model, name, accelerators.precision_of(name, precision), build)
+            words = held.open(model).words
+        except (ValueError, RuntimeError) as error:
+            reasons.append(f"{name}: {' '.join(str(error).split())[:400]}")
+            continue
+        acceleration.attach(model, held, on_missing == ERROR, tell)
+        return words
+    reason = "; ".join(reasons) or f"{default_device().type} runs the network fastest as it is"
+    if on_missing == ERROR:
+        raise ValueError(f"Accelerate PixWizard: {reason}")
+    words = f"the network runs as it is: {reason}"
+    acceleration.log(words)
+    return words
+
+
+def candidates(model: Any, backend: str) -> list[str]:
+    """Backends to try, in order."""
+    if backend != AUTO:
+        return [backend]
+    if torch.cuda.is_available():
+        return [accelerators.TENSORRT]
+    already = model.model.diffusion_model.compute_dtype == torch.bfloat16
+    return [accelerators.BFLOAT16] if fast_bfloat16(default_device()) and not already else []
+
+
+def held_by(model: PixWizardModel, backend: str, precision: str, build: bool) -> acceleration.Held:
+    """The accelerator of a model, the same for every MODEL that shares its network."""
+    kept = HELD.setdefault(model, {})
+    folders = engine_folders()
+    make = partial(made, backend, precision, EngineCache(folders[0], folders[1:]), build)
+    if (backend, precision) not in kept:
+        kept[backend, precision] = acceleration.Held(model, make)
+    kept[backend, precision].make = make
+    return kept[backend, precision]
+
+
+def made(backend: str, precision: str, cache: EngineCache, build: bool, network: Any, base: Any) -> Any:
+    """An accelerator, while the page shows how far it is.
+
+    Raises:
+        ValueError: as `accelerators.make`.
+    """
+    bar = comfy.utils.ProgressBar(100)
+
+    def tell(words: str, done: int, of: int) -> None:
+        mm.throw_exception_if_processing_interrupted()
+        bar.update_absolute(done, of)
+
+    if backend == accelerators.TENSORRT and build:
+        if not torch.cuda.is_available():
+            raise Unsupported("TensorRT needs an NVIDIA GPU, found none")
+        mm.unload_all_models()  # the compiler measures kernels and wants the GPU for itself
+    return accelerators.make(backend, precision, network, base, cache, build, tell)
