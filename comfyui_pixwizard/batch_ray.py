@@ -92,7 +92,7 @@ def run_on_ray(jobs: Sequence[Job], settings: Settings, address: str) -> Generat
         ValueError: no Ray, no cluster, workers without this package, or a model that they cannot use.
     """
     ray = require_ray()
-    with _connected(ray, address):
+    with connected(ray, address):
         # Their working directory is another.
         rows = [
             {"number": number, "source": str(job.source.absolute()) if job.source else "",
@@ -131,7 +131,7 @@ def _outcome(jobs: Sequence[Job], found: dict[str, Any]) -> Outcome:
 
 
 @contextmanager
-def _connected(ray: Any, address: str) -> Iterator[None]:
+def connected(ray: Any, address: str) -> Iterator[None]:
     """Connected to a cluster, quietly; a connection that the caller has is used and kept."""
     if ray.is_initialized():
         yield

@@ -35,7 +35,7 @@ COMMANDS = {
     "export": Command("..export.cli", "Export", "write a model for other engines: ONNX, TensorRT"),
     "bench": Command("..runtime.cli", "Bench", "measure speed, and quality against evaluations"),
     "train": Command("..training.cli", "Train", "train a model from nothing, or go on"),
-    "data": Command("..training.data.cli", "Data", "look at training pairs"),
+    "data": Command("..training.data.cli", "Data", "build training data, look at pairs, try their order"),
     "eval": Command("..training.evaluate.cli", "Eval", "measure a model on every task"),
 }
 

@@ -18,7 +18,15 @@ from .onnx_graph import attend_plainly
 
 
 def for_onnxruntime(block: TransformerBlock) -> None:
-    """Adapt a block, see `onnx_graph.exportable`."""
+    """Adapt a block, see `onnx_graph.exportable`.
+
+    Raises:
+        ValueError: a PyTorch that cannot export operators of other domains.
+    """
+    if not hasattr(torch.onnx, "ops"):
+        raise ValueError(
+            f"int8 exports need torch 2.8 or newer, found {torch.__version__}: pip install 'torch>=2.8', or export fp32"
+        )
     block.attention.attend = attend
     block.attention.rotate = rotate
     for norm in (block.attention_norm1, block.attention_norm2, block.ffn_norm1, block.ffn_norm2):

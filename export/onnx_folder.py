@@ -18,6 +18,7 @@ from ..runtime.exported import FILES, VELOCITY_FILE, Manifest, described
 from ..runtime.identity import config_text, weights_hash
 from .onnx_check import Difference, compare
 from .onnx_cpu import for_onnxruntime
+from .onnx_graph import exportable
 from .onnx_int8 import quantise
 from .onnx_model import OPSET, export_conditions, export_velocity, require_onnx
 
@@ -47,7 +48,7 @@ def export_onnx(
         ValueError: packages are missing, the folder holds something else, or a graph differs from the network.
     """
     require_onnx()
-    plain = transformer.float().cpu() if _elsewhere(transformer) else transformer
+    plain = exportable(transformer, torch.float32, adapt=lambda block: None)
     with built(folder) as draft:
         tell("exporting the conditions")
         export_conditions(plain, draft)
@@ -71,11 +72,6 @@ def export_onnx(
             measured={item.what: {k: v for k, v in asdict(item).items() if k != "what"} for item in differences},
         ).write(draft)
     return differences
-
-
-def _elsewhere(transformer: PixWizardTransformer) -> bool:
-    weight = transformer.x_embedder.weight
-    return weight.dtype != torch.float32 or weight.device.type != "cpu"
 
 
 def refuse_differences(differences: list[Difference]) -> None:

@@ -19,6 +19,7 @@ pytest.importorskip("onnxscript", reason="the extra 'export' is not installed")
 
 import onnx
 
+from pixwizard.comfyui_pixwizard.attention import attend
 from pixwizard.comfyui_pixwizard.cli import main
 from pixwizard.comfyui_pixwizard.config import PRESETS, PixWizardConfig
 from pixwizard.comfyui_pixwizard.cpu_linear import through_onednn
@@ -27,7 +28,14 @@ from pixwizard.export import onnx_check, onnx_folder
 from pixwizard.export.onnx_check import compare, difference
 from pixwizard.export.onnx_check import run as run_session
 from pixwizard.export.onnx_folder import export_onnx
-from pixwizard.export.onnx_graph import CONDITION_OUTPUTS, VelocityGraph, conditions_example, velocity_example
+from pixwizard.export.onnx_graph import (
+    CONDITION_OUTPUTS,
+    VelocityGraph,
+    attend_plainly,
+    conditions_example,
+    exportable,
+    velocity_example,
+)
 from pixwizard.export.onnx_int8 import LARGEST, quantise_weight
 from pixwizard.export.onnx_model import OPSET
 from pixwizard.runtime.bench_speed import random_transformer
@@ -257,6 +265,20 @@ def test_a_graph_that_differs_is_an_error_and_nothing_is_left(
     assert not list(tmp_path.iterdir())
     export_onnx(model, tmp_path / "out")
     assert (tmp_path / "out" / "export.json").is_file()
+
+
+def test_the_network_stays_as_it_is() -> None:
+    half = random_transformer(CONFIG).bfloat16()
+    before = {name: value.clone() for name, value in half.state_dict().items()}
+    copied = exportable(half, torch.float32)
+    assert {parameter.dtype for parameter in copied.parameters()} == {torch.float32}
+    assert copied.blocks[0].attention.attend is attend_plainly
+    assert half.blocks[0].attention.attend is attend
+    assert all(torch.equal(value, before[name]) for name, value in half.state_dict().items())
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
+    shared = exportable(copied, torch.float32)
+    ours, theirs = shared.x_embedder.weight, copied.x_embedder.weight
+    assert ours.data_ptr() == theirs.data_ptr(), "weights of gigabytes are not copied"
 
 
 def test_only_an_earlier_export_is_replaced(model: PixWizardTransformer, folder: Path, tmp_path: Path) -> None:

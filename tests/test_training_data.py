@@ -12,7 +12,7 @@ from pixwizard.training.data.pools import LeafPool, cached
 from pixwizard.training.data.scene_pool import ScenePool
 from pixwizard.training.dead_leaves import LeafStyle, cut, dead_leaves, sheet
 from pixwizard.training.recipes.nano import blend
-from pixwizard.training.recipes.transformer import Dropout
+from pixwizard.training.velocity import Dropout
 
 
 def generator(seed=0):
@@ -162,7 +162,7 @@ def test_blend_takes_from_each_source():
 
 
 def test_dropout_events_are_exclusive_and_five_percent_each():
-    text, image = Dropout().draw(200_000, generator())
+    text, image = Dropout().of(torch.rand(200_000, generator=generator()))
     both = (text & image).float().mean().item()
     assert both == pytest.approx(0.05, abs=0.005)
     assert (text & ~image).float().mean().item() == pytest.approx(0.05, abs=0.005)

@@ -1,30 +1,40 @@
-"""`pixwizard train`: recipes by name."""
+"""`pixwizard train RECIPE`: recipes by name, each with options of its own."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
+from .export import Export
 from .recipes.nano import NanoRecipe
+from .recipes.stages import Lora, Stage1, Stage2
+from .recipes.two_stage import TwoStageRecipe
+
+Recipe = (
+    Annotated[NanoRecipe, tyro.conf.subcommand("nano")]
+    | Annotated[Stage1, tyro.conf.subcommand("stage1")]
+    | Annotated[Stage2, tyro.conf.subcommand("stage2")]
+    | Annotated[Lora, tyro.conf.subcommand("lora")]
+    | Annotated[TwoStageRecipe, tyro.conf.subcommand("two-stage")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+)
 
 
 @dataclass
 class Train:
-    """Train a model from nothing, or go on with a run."""
+    """Train a model, go on with a run, or export one."""
 
-    recipe: Annotated[Literal["nano"], tyro.conf.Positional]
-    """Which recipe: nano, the bundled model."""
-    options: Annotated[NanoRecipe, tyro.conf.arg(name="")] = field(default_factory=NanoRecipe)
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=NanoRecipe)
 
     def run(self) -> int:
         import torch
 
         # Numbers below 1e-38 cost a CPU a hundred cycles each; set before worker threads start, which inherit it.
         torch.set_flush_denormal(True)
-        done = self.options.run()
-        export = self.options.folder / "export"
-        where = f"model in {export}" if export.exists() else "no model yet, run the same command again"
-        print(f"{'finished' if done else 'stopped early'}; {where}")
+        done = self.recipe.run()
+        if os.environ.get("RANK", "0") == "0":
+            print("finished" if done else "stopped early: run the same command again to go on")
         return 0

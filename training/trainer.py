@@ -1,56 +1,54 @@
-"""One trainer for every stage of a recipe: it steps, averages, logs, saves, resumes and stops on a signal.
+"""One trainer for every stage of every recipe: it steps, averages, logs, saves, resumes and stops on a signal.
 
-What a batch holds is a function of (seed, step), so a run that is killed and resumed ends at the same weights as one
-that is not. Checkpoints are written to a temporary name and renamed.
+What is random in a step is a function of (seed, step) and of what a batch holds, so a run that is killed and resumed
+ends at the same weights as one that is not, and so does one that is resumed on another number of processes as far as
+sums in another order allow. One device, DDP and FSDP2 are one code path (see `parallel`).
 """
 
 from __future__ import annotations
 
-import json
 import math
-import pickle
 import signal
 import time
-from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..comfyui_pixwizard.safe_files import replaced
+from .checkpoints import Checkpoints
+from .logs import Logs, Records
+from .optimizing import OptimizerConfig, Optimizing
+from .parallel import World
+from .seeding import seed_of, seeded
 
-Records = dict[str, tuple[float, int]]
-# Averaging touches every weight; every fourth step with the decay of four steps is as good and four times cheaper.
-AVERAGE_EVERY = 4
+# The single file of earlier versions, from which a run can still continue.
+OLD_CHECKPOINT = "last.pt"
 
 
 @dataclass(frozen=True)
-class TrainerConfig:
-    """How a stage is optimised.
+class TrainerConfig(OptimizerConfig):
+    """How a stage is trained; the optimiser's part is `OptimizerConfig`.
 
     Attributes:
-        lr: peak learning rate of AdamW, reached after `warmup` steps.
-        cooldown: share of the training over which the rate falls linearly to zero (0 keeps it constant).
-        ema: decay of the averaged weights, reached gradually: min(ema, (1 + step) / (10 + step)).
-        vector_lr: factor on the rate of parameters with one axis. Gates start at zero and the weights of the query and
-            key norms set how sharp attention is; at the rate of matrices a short run leaves both where they were.
-        clip: largest gradient norm.
         save_minutes: minutes between checkpoints.
+        keep: how many checkpoints to keep.
+        log_every: steps between lines of the log.
+        accumulate: batches of every process in a step.
+        validate_every: steps between validations, 0 for none.
+        wandb: project to log to at Weights & Biases, beside TensorBoard.
     """
 
-    lr: float = 1e-3
-    warmup: int = 100
-    cooldown: float = 0.25
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.01
-    ema: float = 0.999
-    vector_lr: float = 1.0
-    clip: float = 1.0
     save_minutes: float = 2.0
+    keep: int = 2
     log_every: int = 25
+    accumulate: int = 1
+    validate_every: int = 0
+    wandb: str | None = None
     seed: int = 0
 
 
@@ -64,10 +62,28 @@ class Stage(Protocol):
         """What is trained: its parameters that require gradients."""
 
     def batch(self, generator: torch.Generator) -> Any:
-        """Draw one batch; everything random comes from the generator."""
+        """One batch of this process, with a length; everything random comes from the generator or from the data."""
 
     def loss(self, batch: Any, generator: torch.Generator) -> tuple[Tensor, Records]:
-        """Answer the scalar loss and what to log: name -> (sum, count)."""
+        """Answer the mean loss of the batch and what to log: name -> (sum, count)."""
+
+
+@runtime_checkable
+class Spread(Protocol):
+    """A stage that can be trained by several processes: it calls `network` where it would call its model."""
+
+    network: nn.Module
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A stage whose data have a place to continue from, the same for all processes."""
+
+    def data_state(self) -> dict[str, Any]:
+        """Plain values."""
+
+    def load_data_state(self, state: dict[str, Any]) -> None:
+        """Continue from there."""
 
 
 class TrainingError(ValueError):
@@ -75,157 +91,258 @@ class TrainingError(ValueError):
 
 
 class Trainer:
-    """Runs a stage in a folder; continues from `last.pt` there."""
+    """Runs a stage in a folder; continues from the newest checkpoint there.
 
-    def __init__(self, stage: Stage, folder: Path, config: TrainerConfig):
-        self.stage, self.folder, self.config = stage, Path(folder), config
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.step, self.seconds = 0, 0.0
-        self.parameters = [p for p in stage.model.parameters() if p.requires_grad]
-        decay = [p for p in self.parameters if p.ndim >= 2]
-        plain = [p for p in self.parameters if p.ndim < 2]
-        groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
-        self.average = [p.detach().clone() for p in self.parameters]
-        self._stop = False
+    Args:
+        world: where it runs; by default this process alone.
+        validate: called with the step and the averaged weights (whole, by name) every `validate_every` steps on the
+            main process; answers what to log.
+
+    Raises:
+        ValueError: a stage that cannot be spread over several processes.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        folder: Path,
+        config: TrainerConfig,
+        world: World | None = None,
+        validate: Callable[[int, dict[str, Tensor]], dict[str, Any]] | None = None,
+    ):
+        self.folder, self.config, self.world = Path(folder), config, world or World()
+        self.validate = validate
+        self.step, self.seconds, self._stop, self._saved = 0, 0.0, False, -1
+        if self.world.mode != "single" and not isinstance(stage, Spread):
+            raise ValueError(f"stage {stage.name} trains in one process, found {self.world.mode}: leave torchrun out")
+        self._places: dict[str, dict[str, Any]] = {}  # where each stage's data stand
+        self.network = self.world.wrap(stage.model)
+        self.use(stage)
+        self.weights = Optimizing(stage.model, config)
+        self.checkpoints = Checkpoints(self.folder, self.world, config.keep)
+        self.logs = Logs(self.folder, self.world, config.wandb)
+
+    def use(self, stage: Stage) -> None:
+        """Go on with another stage of the same model, where it was if it has been used before."""
+        if isinstance(stage, Spread):
+            stage.network = self.network
+        if isinstance(stage, Streaming) and stage.name in self._places:
+            stage.load_data_state(self._places[stage.name])
+        self.stage = stage
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / "last.pt"
-
     def save(self) -> None:
-        """Write everything that resuming needs; the file appears whole or not at all."""
-        state = {
-            "step": self.step,
-            "seconds": self.seconds,
-            "model": self.stage.model.state_dict(),
-            "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
-        }
-        with replaced(self.checkpoint) as file:
-            torch.save(state, file)
+        """Begin to write everything that resuming needs; training goes on meanwhile."""
+        state: dict[str, Any] = {"seconds": self.seconds, "stage": self.stage.name, "processes": self.world.size}
+        if isinstance(self.stage, Streaming):
+            self._places[self.stage.name] = self.stage.data_state()
+        state["data"] = self._places
+        self.checkpoints.save(self.step, self.weights.tensors(), state)
+        self._saved = self.step
 
     def resume(self) -> bool:
-        """Load `last.pt` if there is one.
+        """Load the newest checkpoint, if there is one.
 
         Raises:
-            ValueError: the file is damaged or belongs to another model.
+            ValueError: it is damaged or belongs to another model or other data.
         """
-        if not self.checkpoint.exists():
+        path, old = self.checkpoints.latest(), self.folder / OLD_CHECKPOINT
+        if path is not None:
+            state = self.checkpoints.load(path, self.weights.tensors())
+            self._places = state["data"]
+            self.use(self.stage)
+        elif old.exists():
+            state = self.weights.load_file(old)
+        else:
             return False
-        try:
-            state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
-            self.stage.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, KeyError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(
-                f"a run continues from a whole checkpoint of the same model, found {self.checkpoint}: {reason}; "
-                "remove that file to start over"
-            ) from error
-        for mine, theirs in zip(self.average, state["average"], strict=True):
-            mine.copy_(theirs)
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.seconds, self._saved = state["step"], state["seconds"], state["step"]
+        self.logs.cut(self.step)
         return True
 
-    @torch.no_grad()
     def load_average(self) -> None:
         """Put the averaged weights into the model, for export and evaluation."""
-        for parameter, mean in zip(self.parameters, self.average, strict=True):
-            parameter.copy_(mean)
+        self.weights.load_average()
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
-    def _generator(self) -> torch.Generator:
-        return torch.Generator().manual_seed((self.config.seed + 1) * 1_000_000_007 + self.step)
+    def _generator(self, part: int) -> torch.Generator:
+        return seeded("step", self.config.seed, self.step, part, self.world.rank)
 
-    def _rate(self, progress: float) -> float:
-        warm = min(1.0, (self.step + 1) / max(self.config.warmup, 1))
-        left = (1 - progress) / self.config.cooldown if self.config.cooldown else 1.0
-        return self.config.lr * warm * min(1.0, max(left, 0.01))
+    def _batches(self) -> tuple[list[tuple[Any, torch.Generator]], int]:
+        """This process' batches of a step, and the number of samples of all processes.
+
+        A process whose data cannot be read says so to all others, which would wait for it otherwise.
+        """
+        drawn, failure = [], None
+        try:
+            for part in range(self.config.accumulate):
+                generator = self._generator(part)
+                drawn.append((self.stage.batch(generator), generator))
+        except Exception as error:  # whatever it is, the other processes must hear of it
+            failure = error
+        failed, samples = self.world.sum([failure is not None, sum(len(batch) for batch, _ in drawn)])
+        if not failed:
+            return drawn, int(samples)
+        if failure is not None and not isinstance(failure, (ValueError, OSError)):
+            raise failure
+        told = failure or "another process could not read its data, see its message"
+        raise TrainingError(f"{told}; training stopped at step {self.step}, {self._last()}") from failure
+
+    def _last(self) -> str:
+        self.checkpoints.finish()
+        kept = self.checkpoints.latest()
+        return f"{kept} holds the last good state" if kept else "there is no checkpoint yet"
+
+    def _check(self, value: float, what: str) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the {what} must stay finite, found {value} in stage {self.stage.name} at step {self.step}: "
+                f"lower the learning rate and run again; {self._last()}"
+            )
 
     def train_step(self, progress: float = 0.0) -> Records:
         """One optimiser step; `progress` is the share of the training that is behind us."""
-        generator = self._generator()
-        batch = self.stage.batch(generator)
-        loss, records = self.stage.loss(batch, generator)
-        if not math.isfinite(loss.item()):
-            raise TrainingError(
-                f"the loss must stay finite, found {loss.item()} in stage {self.stage.name} at step {self.step}: "
-                f"lower the learning rate and run again; {self.checkpoint} holds the last good state"
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip, foreach=True)
-        for group, factor in zip(self.optimizer.param_groups, (1.0, self.config.vector_lr), strict=True):
-            group["lr"] = self._rate(progress) * factor
-        self.optimizer.step()
+        # Nothing should draw from the global generator; if something in a model does, it is the same after resuming.
+        torch.manual_seed(seed_of("global", self.config.seed, self.step, self.world.rank) % 2**63)
+        batches, samples = self._batches()
+        self.weights.optimizer.zero_grad(set_to_none=True)
+        records: Records = {}
+        mean = 0.0
+        for part, (batch, generator) in enumerate(batches):
+            # Gradients are averaged over processes, samples weigh equally over all of them.
+            share = len(batch) * self.world.size / samples
+            with self.world.accumulating(self.network, last=part == len(batches) - 1):
+                loss, found = self.stage.loss(batch, generator)
+                (loss * share).backward()
+            mean += loss.item() * share / self.world.size
+            for name, (total, count) in found.items():
+                before = records.get(name, (0.0, 0))
+                records[name] = before[0] + total, before[1] + count
+        (mean,) = self.world.sum([mean])
+        self._check(mean, "loss")
+        norm = self.weights.clip()
+        self._check(norm, "norm of the gradient")
+        self.weights.step(self.step, progress)
         self.step += 1
-        if self.step % AVERAGE_EVERY == 0:
-            decay = min(self.config.ema, (1 + self.step) / (10 + self.step)) ** AVERAGE_EVERY
-            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
-        return records | {"loss": (loss.item(), 1)}
+        # Of this process alone the first, of all processes the other two: they are the same everywhere.
+        return records | {"loss": (mean, 1), "gradient": (norm, 1)}
 
-    def run(self, *, minutes: float | None = None, steps: int | None = None, plan_minutes: float | None = None) -> bool:
+    def run(
+        self,
+        *,
+        minutes: float | None = None,
+        steps: int | None = None,
+        plan_minutes: float | None = None,
+        plan_steps: int | None = None,
+    ) -> bool:
         """Train for some minutes, or until `steps` in all; saves on the way, at the end and on SIGTERM or Ctrl-C.
 
         Args:
-            plan_minutes: how long the whole training is meant to be; the rate falls to zero at its end. None: this
-                call is the whole.
+            plan_minutes, plan_steps: how long the whole training is meant to be, in what bounds this call; the rate
+                falls to zero at its end. None: this call is the whole.
 
         Returns:
             True when the run came to its end, False when a signal ended it early.
 
         Raises:
             ValueError: not exactly one of minutes and steps.
-            TrainingError: the loss is not finite.
+            TrainingError: the loss is not finite, or data cannot be read.
         """
-        if (minutes is None) == (steps is None):
-            raise ValueError("a run is bounded by either minutes or steps, found both or neither: give one of them")
-        first_step, start, saved = self.step, time.monotonic(), time.monotonic()
-        before = self.seconds
-        totals: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        handlers = {s: signal.signal(s, self._request_stop) for s in (signal.SIGTERM, signal.SIGINT)}
-        bar = tqdm(total=steps or round(minutes * 60), desc=self.stage.name, unit="step" if steps else "s")  # type: ignore[operator]
-        bar.update(first_step if steps else 0)
-        try:
-            while not self._stop:
-                spent = time.monotonic() - start
-                done = self.step / steps if steps else spent / (minutes * 60)  # type: ignore[operator]
-                if done >= 1:
+        span = Span(minutes, steps, plan_minutes, plan_steps, self.seconds)
+        saved = time.monotonic()
+        with self._signals(), self._bar(span) as bar:
+            while True:
+                self.seconds = span.before + span.spent
+                due = time.monotonic() - saved > self.config.save_minutes * 60 and self._saved != self.step
+                over, progress = span.at(self.step)
+                # The clock is the main process', so that all save and stop in the same step.
+                decided = self.world.sum([self._stop, *((over, due, progress) if self.world.main else (0, 0, 0))])
+                if decided[0] or decided[1]:
                     break
-                progress = (before + spent) / (plan_minutes * 60) if plan_minutes else done
-                for name, (total, count) in self.train_step(progress).items():
-                    totals[name][0] += total
-                    totals[name][1] += count
-                now = time.monotonic()
-                self.seconds = before + now - start
-                bar.update(1 if steps else min(round(now - start), bar.total) - bar.n)
-                if self.step % self.config.log_every == 0:
-                    bar.set_postfix_str(f"step {self.step} loss {self._log(totals):.4f}")
-                    totals.clear()
-                if now - saved > self.config.save_minutes * 60:
+                if decided[2]:
                     self.save()
-                    saved = now
-            self.save()
+                    saved = time.monotonic()
+                found = self.train_step(decided[3])
+                self.logs.add(found)
+                span.show(bar, self.step)
+                if self.step % self.config.log_every == 0:
+                    self.seconds = span.before + span.spent
+                    line = self.logs.write(self.step, self.seconds, self.weights.optimizer.param_groups[0]["lr"])
+                    bar.set_postfix_str(f"step {self.step} loss {line['loss']:.4f}")
+                self._validate()
+            stopped = bool(decided[0])
+            if self._saved != self.step:
+                self.save()
+            self.checkpoints.finish()
+            self.logs.flush()
+        return not stopped
+
+    def _validate(self) -> None:
+        every = self.config.validate_every
+        if self.validate is None or not every or self.step % every:
+            return
+        weights = self.weights.averaged()
+        if self.world.main:
+            self.logs.show(self.step, self.validate(self.step, weights))
+        self.world.wait()
+
+    def _bar(self, span: Span) -> tqdm:
+        bar = tqdm(total=span.total, desc=self.stage.name, unit=span.unit, disable=not self.world.main)
+        bar.update(self.step if span.steps else 0)
+        return bar
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        handlers = {s: signal.signal(s, self._request_stop) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
         finally:
-            bar.close()
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-        return not self._stop
 
     def _request_stop(self, *_: object) -> None:
         self._stop = True
 
-    def _log(self, totals: dict[str, list[float]]) -> float:
-        means = {name: round(total / max(count, 1), 5) for name, (total, count) in sorted(totals.items())}
-        line = {
-            "step": self.step,
-            "seconds": round(self.seconds, 1),
-            "lr": self.optimizer.param_groups[0]["lr"],
-        } | means
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        return means["loss"]
+
+class Span:
+    """How long a call trains, in minutes or steps, and how far it is.
+
+    Args:
+        plan, plan_steps: of the whole training.   seconds: trained before this call.
+
+    Raises:
+        ValueError: not exactly one of minutes and steps.
+    """
+
+    def __init__(
+        self, minutes: float | None, steps: int | None, plan: float | None, plan_steps: int | None, seconds: float
+    ) -> None:
+        if (minutes is None) == (steps is None):
+            raise ValueError("a run is bounded by either minutes or steps, found both or neither: give one of them")
+        self.minutes, self.steps, self.plan, self.plan_steps = minutes, steps, plan, plan_steps
+        self.before, self.start = seconds, time.monotonic()
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the call began."""
+        return time.monotonic() - self.start
+
+    @property
+    def unit(self) -> str:
+        return "step" if self.steps else "s"
+
+    @property
+    def total(self) -> int:
+        return self.steps if self.steps is not None else round((self.minutes or 0.0) * 60)
+
+    def at(self, step: int) -> tuple[bool, float]:
+        """Whether the call is over, and the share of the whole training that is behind us."""
+        if self.steps is not None:
+            return step >= self.steps, step / max(self.plan_steps or self.steps, 1)
+        done = self.spent / max((self.minutes or 0.0) * 60, 1e-9)
+        return done >= 1, (self.before + self.spent) / (self.plan * 60) if self.plan else done
+
+    def show(self, bar: tqdm, step: int) -> None:
+        """Move the bar to where the call is."""
+        bar.update((step if self.steps is not None else min(round(self.spent), self.total)) - bar.n)

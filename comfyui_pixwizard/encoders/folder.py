@@ -26,7 +26,7 @@ WEIGHT_FILES = (
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """transformers reports the other tower's weights as unexpected; what is *missing* is checked and raised here."""
     verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
@@ -73,7 +73,7 @@ def load_model(
     path = check_folder(folder, kind, model_types)
     fix = "use a complete copy of the model"
     try:
-        with _quiet():
+        with quiet():
             loaded: Any = model_class.from_pretrained(
                 path, local_files_only=True, attn_implementation="sdpa", output_loading_info=True
             )
@@ -93,7 +93,7 @@ def save_model(model: PreTrainedModel, folder: str | Path, dtype: torch.dtype | 
         name: tensor.detach().to(dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype)
         for name, tensor in model.state_dict().items()
     }
-    with _quiet():
+    with quiet():
         model.save_pretrained(folder, state_dict=state)
 
 
@@ -106,7 +106,7 @@ def load_tokenizer(folder: str | Path, kind: str) -> PreTrainedTokenizerFast:
     path = Path(folder)
     if not (path / "tokenizer.json").is_file():
         raise ValueError(f"{kind} needs a tokenizer.json, {path} has none: copy it from the model's repository")
-    with _quiet():
+    with quiet():
         return PreTrainedTokenizerFast.from_pretrained(path, local_files_only=True)
 
 

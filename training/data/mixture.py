@@ -41,13 +41,21 @@ def with_generation(weights: Mapping[str, float], share: float) -> dict[str, flo
 
 @dataclass
 class Batch:
-    """B samples: picture [B,3,S,S] in [-1,1], source and target latents [B,C,S/8,S/8], sentences, task names."""
+    """B samples: picture [B,3,S,S] in [-1,1], source and target latents [B,C,S/8,S/8], sentences, task names.
+
+    seeds: of what training draws for each sample.   keys: what each picture is known by where it recurs, else "".
+    """
 
     tasks: list[str]
     sentences: list[str]
     picture: Tensor
     source: Tensor
     target: Tensor
+    seeds: list[int]
+    keys: list[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.tasks)
 
 
 class Mixture:
@@ -87,6 +95,7 @@ class Mixture:
             picture=torch.cat([part.source for part in parts]) * 2 - 1,
             source=self._latents(parts, 0),
             target=self._latents(parts, 1),
+            seeds=torch.randint(2**62, (batch_size,), generator=generator).tolist(),
         )
 
     def _latents(self, parts: list[Pairs], side: int) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 
 from ...comfyui_pixwizard.tasks import TASKS, Task
 from ..figures import joint_expressions, render_figures
-from .samples import Samples, seeded, sentences
+from ..seeding import seeded
+from .samples import Samples, sentences
 
 ON_FIGURES = ("pose", "keypoint", "pose_to_image")
 # Colours of the discs that are asked for.

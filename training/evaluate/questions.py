@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ...comfyui_pixwizard.tasks import TASKS
 from ..annotators import ANNOTATORS
+from ..seeding import seeded
 from .figure_samples import ON_FIGURES, FigureSet
 from .photographs import bundled_photographs, folder_photographs
-from .samples import ON_PHOTOGRAPHS, Samples, restoration_samples, seeded
+from .samples import ON_PHOTOGRAPHS, Samples, restoration_samples
 from .scene_samples import EDGES, ON_SCENES, SceneSet
 
 SETS = {"photographs": ON_PHOTOGRAPHS, "scenes": ON_SCENES, "figures": ON_FIGURES}

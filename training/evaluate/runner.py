@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ...comfyui_pixwizard.solvers import DEFAULT_SOLVER
 from ...comfyui_pixwizard.tasks import TASKS
+from ..seeding import seeded
 from .measures import MEASURES
-from .samples import Samples, seeded
+from .samples import Samples
 from .scores import Score
 
 Row = dict[str, Any]

@@ -7,7 +7,6 @@ Shape legend: N samples, H, W pixels.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from ...comfyui_pixwizard.tasks import TASKS, Task
 from ..degradations import DEGRADATIONS
+from ..seeding import seeded
 
 SIGMA = 50 / 255
 COVERAGE = (0.25, 0.4)
@@ -71,12 +71,6 @@ class Samples:
     def compared(self) -> Tensor:
         """The reference, or else the source: [N,3,H,W]."""
         return self.source if self.reference is None else self.reference
-
-
-def seeded(*key: int | str) -> torch.Generator:
-    """A CPU generator that depends on all parts of the key, and on no other."""
-    text = "/".join(map(str, key)).encode()
-    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(text).digest()[:7], "big"))
 
 
 def sentences(task: Task, words: Sequence[dict[str, str]], generators: Sequence[torch.Generator]) -> list[str]:

@@ -27,8 +27,9 @@ from ..scenes import (
     task_words,
     text_edit,
 )
+from ..seeding import seeded
 from .object_judge import asked_pairs
-from .samples import Samples, seeded, sentences
+from .samples import Samples, sentences
 
 EDGES = ("canny", "hed", "sketch", "line_art")
 CONTROL = {f"{name}_to_image": name for name in (*EDGES, *DENSE)}

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
-from ..trainer import Records
+from ..logs import Records
 
 Source = Callable[[int, int, torch.Generator], Tensor]
 

@@ -32,9 +32,10 @@ from ..data.scene_pool import ScenePool
 from ..degradations import DEGRADATIONS
 from ..scenes import CLASS_NAMES, DEPTH_RANGE
 from ..trainer import Trainer, TrainerConfig
+from ..velocity import Drawing
 from .autoencoder import AutoencoderStage
 from .towers import NanoModel, train_bpe
-from .transformer import FlowStage
+from .transformer import FlowStage, MixtureStage
 
 READ = ("depth", "normal", "segmentation", "referring_segmentation", "referring_mask", "referring_box")
 # Stage 2, at 128 px: what is far from its floor, or serves many, more often than what is nearly free; and what works on
@@ -222,14 +223,14 @@ class NanoRecipe:
         bfloat16 = fast_bfloat16(torch.device("cpu"))
         small = Mixture(self.autoencoder, self.small, small_weights, bfloat16)
         large = Mixture(self.autoencoder, self.large, large_weights, bfloat16)
-        return FlowStage(
+        return MixtureStage(
             model,
             [
                 (1 - self.large_share, self.batch_size, small),
                 (self.large_share, max(self.batch_size // 4, 1), large),
             ],
-            times=self.times,
-            bfloat16=bfloat16,
+            Drawing(times=self.times),
+            bfloat16,
         )
 
     def export(self, model: NanoModel, trainer: Trainer) -> Path:

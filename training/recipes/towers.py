@@ -22,6 +22,7 @@ from ...comfyui_pixwizard.encoders.transformers_models import (
     GemmaModel,
 )
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
+from ..velocity import predict
 from .locality import open_text_gates, prefer_neighbours
 
 VOCABULARY = 1280
@@ -45,7 +46,7 @@ def train_bpe(corpus: Iterable[str]) -> Tokenizer:
 
 
 class NanoModel(nn.Module):
-    """Transformer and towers, trained together: `velocity` of a batch from pictures and sentences."""
+    """Transformer and towers, trained together: the velocity of a batch from pictures and sentences."""
 
     def __init__(
         self,
@@ -100,17 +101,22 @@ class NanoModel(nn.Module):
             ClipVisionEncoder(sight),
         )
 
-    def velocity(
-        self, x: Tensor, t: Tensor, source: Tensor, picture: Tensor, sentences: list[str], no_image: Tensor
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        source: Tensor,
+        picture: Tensor,
+        sentences: list[str],
+        no_image: Tensor,
+        exponential: Tensor | None = None,
     ) -> Tensor:
         """Velocity [B,C,h,w] with gradients everywhere.
 
         Args:
             picture: [B,3,H,W] in [-1,1].   no_image: [B] bool, rows whose image tokens are the null image's zeros.
+            exponential: see `velocity.Draws`.
         """
-        features, mask = self.text.encode(sentences)
         tokens = self.vision.encode(picture).masked_fill(no_image[:, None, None], 0.0)
-        conditions = self.transformer.encode_conditions(features, mask, self.task.encode(sentences), tokens)
-        velocity = self.transformer.velocity(x, t, source, conditions)
-        assert isinstance(velocity, Tensor), "a tensor goes in"
-        return velocity
+        text, task = self.text.encode(sentences), self.task.encode(sentences)
+        return predict(self.transformer, x, t, source, text, task, tokens, exponential)

@@ -1,93 +1,109 @@
-"""The stage that trains transformer and towers on the mixture with the flow-matching loss."""
+"""The stage that trains a transformer, with or without its towers, with the flow-matching loss."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ...comfyui_pixwizard.flow import flow_loss, interpolate, sample_times
-from ..data.mixture import Batch, Mixture
-from ..trainer import Records
-from .towers import NanoModel
+from ...comfyui_pixwizard.flow import flow_loss, interpolate
+from ..data.mixture import Batch
+from ..logs import Records
+from ..velocity import Drawing, Draws
+
+if TYPE_CHECKING:  # slow, and not needed by the other stages
+    from ..data.mixture import Mixture
+    from .towers import NanoModel
 
 T_BINS = 4
 
 
-@dataclass(frozen=True)
-class Dropout:
-    """Shares of samples that lose the text, the image, or both (paper, appendix C.2): exclusive events."""
-
-    text: float = 0.05
-    image: float = 0.05
-    both: float = 0.05
-
-    def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(no text, no image), each [B] bool."""
-        u = torch.rand(batch, generator=generator)
-        both = u < self.both
-        return both | ((u >= self.both) & (u < self.both + self.text)), both | (u > 1 - self.image)
-
-
 class FlowStage:
-    """Flow matching over one or more mixtures (one a size); each batch comes from one of them.
+    """Flow matching; a subclass says where batches come from and what the network is told.
 
     Args:
-        mixtures: (share, batch size, mixture).
-        times: how t is drawn, see `flow.sample_times`.
+        model: what is trained.
+        drawing: how noise, times and dropout are drawn.
         bfloat16: run the network under autocast; weights, gradients and the loss stay in float32.
+        equal_power: divide each sample's loss by its latents' power. Saturated label pictures have six times a
+            photograph's in the bundled autoencoder: without this they own the gradient. The released loss does not.
+        tokens: N, image tokens of the vision tower.
     """
 
     name = "transformer"
 
     def __init__(
-        self,
-        model: NanoModel,
-        mixtures: Sequence[tuple[float, int, Mixture]],
-        dropout: Dropout | None = None,
-        times: str = "uniform",
-        bfloat16: bool = False,
-    ):
-        self.model, self.mixtures, self.dropout, self.times = model, mixtures, dropout or Dropout(), times
-        self.bfloat16 = bfloat16
+        self, model: Any, drawing: Drawing, *, tokens: int, bfloat16: bool = False, equal_power: bool = False
+    ) -> None:
+        self.model, self.drawing, self.tokens = model, drawing, tokens
+        self.bfloat16, self.equal_power = bfloat16, equal_power
+        self.network: nn.Module = model
+
+    def batch(self, generator: torch.Generator) -> Batch:
+        """Draw a batch."""
+        raise NotImplementedError
+
+    def inputs(self, batch: Batch, sentences: list[str], no_image: Tensor) -> Sequence[Any]:
+        """What the network takes after x, t and source."""
+        raise NotImplementedError
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Records]:
+        """Mean loss of a batch, and losses by task and by quarter of t, without samples that lost something."""
+        losses, draws = self.losses(batch)
+        seen = losses.detach()
+        if self.equal_power:
+            losses = losses / ((1 + batch.target.to(losses.device).square().mean((1, 2, 3))) / 2)
+        return losses.mean(), records(batch, seen, draws)
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Draws]:
+        """The loss of each sample [B], and what was drawn for it."""
+        place = self.model.transformer.pad_token.device
+        layers = len(self.model.transformer.layers)
+        draws = self.drawing.draw(batch.seeds, batch.target.shape[1:], layers, self.tokens)
+        on = draws.to(place)
+        target = batch.target.to(place)
+        source = torch.where(on.no_image[:, None, None, None], on.null, batch.source.to(place))
+        sentences = ["" if drop else s for drop, s in zip(draws.no_text.tolist(), batch.sentences, strict=True)]
+        x = interpolate(on.noise, target, on.t)
+        with torch.autocast(place.type, torch.bfloat16, enabled=self.bfloat16):
+            given = self.inputs(batch, sentences, on.no_image)
+            velocity = self.network(x, on.t, source, *given, on.exponential)
+        return flow_loss(velocity.float(), on.noise, target), draws
+
+
+class MixtureStage(FlowStage):
+    """The bundled model's training: transformer and towers, on one or more mixtures (one a size).
+
+    Args:
+        mixtures: (share, batch size, mixture); each batch comes from one of them.
+    """
+
+    def __init__(
+        self, model: NanoModel, mixtures: Sequence[tuple[float, int, Mixture]], drawing: Drawing, bfloat16: bool = False
+    ) -> None:
+        super().__init__(model, drawing, tokens=model.vision.tokens, bfloat16=bfloat16, equal_power=True)
+        self.mixtures = mixtures
 
     def batch(self, generator: torch.Generator) -> Batch:
         shares = torch.tensor([share for share, _, _ in self.mixtures])
         _, size, mixture = self.mixtures[int(torch.multinomial(shares, 1, generator=generator))]
         return mixture.batch(size, generator)
 
-    def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Records]:
-        target = batch.target
-        noise = torch.randn(target.shape, generator=generator)
-        t = sample_times(len(target), self.times, generator)
-        no_text, no_image = self.dropout.draw(len(target), generator)
-        # The null source is noise, as in the released training, but fresh and independent of the flow's own.
-        null = torch.randn(target.shape, generator=generator)
-        source = torch.where(no_image[:, None, None, None], null, batch.source)
-        sentences = ["" if drop else s for drop, s in zip(no_text.tolist(), batch.sentences, strict=True)]
-        x = interpolate(noise, target, t)
-        assert isinstance(x, Tensor), "tensors go in"
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            velocity = self.model.velocity(x, t, source, batch.picture, sentences, no_image)
-        losses = flow_loss(velocity.float(), noise, target)
-        # Saturated label pictures have latents of six times a photograph's power: without this they own the gradient.
-        power = (1 + target.square().mean((1, 2, 3))) / 2
-        return (losses / power).mean(), self._records(batch, losses.detach(), t, no_text | no_image)
+    def inputs(self, batch: Batch, sentences: list[str], no_image: Tensor) -> Sequence[Any]:
+        return batch.picture.to(no_image.device), sentences, no_image
 
-    @staticmethod
-    def _records(batch: Batch, losses: Tensor, t: Tensor, dropped: Tensor) -> Records:
-        sums: dict[str, tuple[float, int]] = {}
 
-        def add(name: str, value: float) -> None:
+def records(batch: Batch, losses: Tensor, draws: Draws) -> Records:
+    """Sums and counts of losses [B] by task, by quarter of t and by both."""
+    sums: Records = {}
+    bins = (draws.t * T_BINS).long().clamp(max=T_BINS - 1).tolist()
+    dropped = (draws.no_text | draws.no_image).tolist()
+    for task, value, part, drop in zip(batch.tasks, losses.tolist(), bins, dropped, strict=True):
+        if drop:
+            continue
+        for name in (f"task/{task}", f"task/{task}/t{part}", f"t/{part}"):
             total, count = sums.get(name, (0.0, 0))
-            sums[name] = (total + value, count + 1)
-
-        bins = (t * T_BINS).long().clamp(max=T_BINS - 1).tolist()
-        for task, value, part, drop in zip(batch.tasks, losses.tolist(), bins, dropped.tolist(), strict=True):
-            if not drop:
-                add(f"task/{task}", value)
-                add(f"task/{task}/t{part}", value)
-                add(f"t/{part}", value)
-        return sums
+            sums[name] = total + value, count + 1
+    return sums

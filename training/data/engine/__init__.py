@@ -1,0 +1,1 @@
+"""Collections of pictures and pairs to shards that are trained from: `pixwizard data build`."""

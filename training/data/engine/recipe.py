@@ -1,0 +1,195 @@
+"""What a build is told: a JSON file, read into these classes.
+
+    {
+      "output": "shards/clean",
+      "inputs": [
+        {"kind": "folder", "path": "photos"},
+        {"kind": "annotations", "path": "edits.jsonl", "root": "edits", "task": "edit_replace"}
+      ],
+      "annotators": [{"name": "depth", "model": "models/Depth-Anything-V2-Small-hf"}],
+      "filters": [{"score": "gap", "at_least": 0.01, "at_most": 0.5}]
+    }
+
+Paths are taken from the folder of that file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+REPORT = "report.json"
+FORMAT = 1  # of shards and manifests: raised whenever what is written changes
+
+
+@dataclass(frozen=True)
+class Input:
+    """Where samples come from.
+
+    Attributes:
+        kind: folder (of pictures, and folders inside), annotations (the released JSON list or JSON lines), meta (the
+            released YAML or JSON list of annotation files), webdataset (tars) or parquet.
+        path: folder or file; `*` stands for several tars or Parquet files.
+        name: unique; by default the stem of the path.
+        task: of the registry, for pairs; none for clean pictures, which serve every task that is derived from one.
+        root: folder that paths inside annotations start from; by default that of the annotations.
+        repeats, fraction: how often training draws from it, see `plan.Source`.
+        columns: of Parquet, what is found where: target (bytes, a struct with bytes, or a path), source, instruction,
+            caption.
+    """
+
+    kind: Literal["folder", "annotations", "meta", "webdataset", "parquet"]
+    path: str
+    name: str = ""
+    task: str = ""
+    root: str = ""
+    repeats: float = 1.0
+    fraction: float = 1.0
+    columns: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """A network, or a filter, whose reading of every target is stored: see `annotate.ANNOTATORS`.
+
+    Attributes:
+        name: of the table.
+        model: folder of its weights, where it needs some.
+        options: passed on.
+    """
+
+    name: str
+    model: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A score that samples must have: see `scores.SCORES`. Without bounds it is only written into the manifest."""
+
+    score: str
+    at_least: float | None = None
+    at_most: float | None = None
+    model: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BuildRecipe:
+    """A build.
+
+    Attributes:
+        output: folder of shards, manifest and report.
+        inputs: at least one.
+        shard: samples looked at for one shard, the unit of work that is done whole or again.
+        annotators, filters: see there.
+        smallest: pixels of a shorter side.   most_pixels: width times height at most.
+        modes: Pillow's names of what is taken; transparency is laid on white when it is read for training.
+        store_side: longer side in pixels that pictures are made smaller to; none keeps files as they are.
+        quality: of the JPEGs that are written where a picture has to be changed.
+        unique: leave out samples that are the same as an earlier one.
+    """
+
+    output: str
+    inputs: tuple[Input, ...]
+    shard: int = 1000
+    annotators: tuple[Annotator, ...] = ()
+    filters: tuple[Filter, ...] = ()
+    smallest: int = 256
+    most_pixels: int = 100_000_000
+    modes: tuple[str, ...] = ("RGB", "L", "P", "RGBA", "LA")
+    store_side: int | None = None
+    quality: int = 95
+    unique: bool = True
+
+    def told(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return dataclasses.asdict(self)
+
+
+def read_recipe(path: Path) -> BuildRecipe:
+    """A recipe file, its paths made absolute.
+
+    Raises:
+        ValueError: not JSON, unknown or missing fields, values of a wrong type, or of no use.
+        FileNotFoundError: no such file.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"a recipe is a JSON file, found in {path}: {error}; correct it") from error
+    recipe: BuildRecipe = typed(BuildRecipe, found, f"recipe {path.name}")
+    place = path.resolve().parent
+
+    def here(value: str) -> str:
+        return str(place / Path(value).expanduser()) if value else ""
+
+    recipe = dataclasses.replace(
+        recipe,
+        output=here(recipe.output),
+        inputs=tuple(dataclasses.replace(i, path=here(i.path), root=here(i.root)) for i in recipe.inputs),
+        annotators=tuple(dataclasses.replace(a, model=here(a.model)) for a in recipe.annotators),
+        filters=tuple(dataclasses.replace(f, model=here(f.model)) for f in recipe.filters),
+    )
+    _check(recipe, path)
+    return recipe
+
+
+def _check(recipe: BuildRecipe, path: Path) -> None:
+    if not recipe.inputs or not recipe.output:
+        raise ValueError(f"{path.name} needs an output folder and inputs, found none: name them")
+    if recipe.shard < 1 or recipe.smallest < 1 or not 1 <= recipe.quality <= 100:
+        found = f"{recipe.shard}, {recipe.smallest} and {recipe.quality}"
+        raise ValueError(f"shard and smallest are at least 1, quality 1 to 100, found {found}: change {path.name}")
+    if recipe.store_side is not None and recipe.store_side < recipe.smallest:
+        raise ValueError(
+            f"store_side is at least smallest ({recipe.smallest}), found {recipe.store_side}: change {path.name}"
+        )
+    for bound in recipe.filters:
+        if None not in (bound.at_least, bound.at_most) and bound.at_least > bound.at_most:  # type: ignore[operator]
+            raise ValueError(f"filter {bound.score} lets nothing through: at_least is above at_most; change them")
+
+
+def typed(kind: Any, value: Any, where: str) -> Any:
+    """A JSON value as a type: dataclasses, tuples of one type, options, literals, numbers, strings.
+
+    Raises:
+        ValueError: it is something else, with the place where.
+    """
+    origin = typing.get_origin(kind)
+    if is_dataclass(kind):
+        return _dataclass(kind, value, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{where} is a list, found {value!r}: put it into [ ]")
+        return tuple(typed(typing.get_args(kind)[0], item, f"{where}[{n}]") for n, item in enumerate(value))
+    if origin is types.UnionType:
+        if value is None:
+            return None
+        return typed(next(part for part in typing.get_args(kind) if part is not types.NoneType), value, where)
+    if origin is Literal:
+        if value not in typing.get_args(kind):
+            raise ValueError(f"{where} is one of {', '.join(typing.get_args(kind))}, found {value!r}: choose one")
+        return value
+    plain: Any = (int, float) if kind is float else origin or kind
+    if not isinstance(value, plain) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"{where} takes a {(origin or kind).__name__}, found {value!r}: change it")
+    return value
+
+
+def _dataclass(kind: Any, value: Any, where: str) -> Any:
+    known = {f.name: f for f in fields(kind)}
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} is an object with {', '.join(known)}, found {value!r}: put it into {{ }}")
+    if unknown := sorted(set(value) - set(known)):
+        raise ValueError(f"{where} has the fields {', '.join(known)}, found {unknown[0]!r}: leave it out")
+    needed = [n for n, f in known.items() if f.default is dataclasses.MISSING is f.default_factory]
+    if missing := [name for name in needed if name not in value]:
+        raise ValueError(f"{where} needs {', '.join(needed)}, found no {missing[0]}: add it")
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: typed(hints[name], item, f"{where}: {name}") for name, item in value.items()})
