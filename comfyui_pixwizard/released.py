@@ -5,7 +5,6 @@ Both are pickles from strangers: see `safe_files`. The configuration is inferred
 
 from __future__ import annotations
 
-import hashlib
 import json
 from argparse import Namespace
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import Any
 
 from .checkpoint import DTYPES, check_names_and_shapes, count_layers, meta_specs, output_file
 from .config import PixWizardConfig
-from .safe_files import Spec, TensorFile, read_pickle, write_safetensors
+from .safe_files import Spec, TensorFile, read_pickle, sha256_of, write_safetensors
 
 ARGS_FILE = "model_args.pth"
 PLAIN = (type(None), bool, int, float, str)
@@ -130,8 +129,7 @@ def provenance_of(path: Path, tool: str) -> dict[str, Any]:
         number = version("pixwizard")
     except PackageNotFoundError:  # inside a host, where nothing is installed
         number = "unknown"
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(path)
     return {"source": path.name, "bytes": path.stat().st_size, "sha256": digest, "tool": f"{tool} {number}"}
 
 

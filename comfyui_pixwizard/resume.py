@@ -18,7 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from .labels import label_files
-from .safe_files import drafts_of
+from .safe_files import drafts_of, sha256_of
 
 if TYPE_CHECKING:
     from .batch import Job, Settings
@@ -31,8 +31,7 @@ THREADS = 4
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes; "" of one that cannot be read, which then fails where it is opened."""
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError:
         return ""
 

@@ -7,6 +7,7 @@ memory-mapped and are copied group by group, so that memory does not grow with t
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -42,6 +43,12 @@ SAFETENSORS_NAMES = {
 # Names of files that are being written.
 DRAFT = re.compile(r"\.(.+)\.\w{8}\.tmp")
 _ALLOW_LIST_LOCK = threading.Lock()
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

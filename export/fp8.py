@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..comfyui_pixwizard.optional import required
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from .onnx_graph import VELOCITY_INPUTS, VELOCITY_OUTPUTS, VelocityGraph, exportable, velocity_axes, velocity_example
 from .onnx_model import OPSET
@@ -27,13 +28,7 @@ def require_modelopt() -> Any:
     Raises:
         ValueError: it is absent.
     """
-    try:
-        import modelopt.torch.quantization as found
-    except ImportError as error:
-        raise ValueError(
-            "fp8 engines need ModelOpt, which is not installed: pip install 'nvidia-modelopt[hf]'"
-        ) from error
-    return found
+    return required("modelopt.torch.quantization", "fp8 engines need ModelOpt", "pip install 'nvidia-modelopt[hf]'")
 
 
 def export_fp8(transformer: PixWizardTransformer, path: Path) -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..comfyui_pixwizard.optional import required
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from ..comfyui_pixwizard.version import VERSION
 from ..runtime.exported import CONDITIONS_FILE, VELOCITY_FILE
@@ -45,12 +46,7 @@ def require_onnx() -> None:
         ValueError: a package is missing.
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
-        try:
-            __import__(package)
-        except ImportError as error:
-            raise ValueError(
-                f"exporting to ONNX needs {package}, which is not installed: pip install 'pixwizard[export]'"
-            ) from error
+        required(package, f"exporting to ONNX needs {package}", "pip install 'pixwizard[export]'")
 
 
 def metadata(transformer: PixWizardTransformer, precision: str) -> dict[str, str]:

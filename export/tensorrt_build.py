@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..comfyui_pixwizard.optional import required
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from ..comfyui_pixwizard.version import VERSION
 from ..runtime.engine_cache import EngineCache, EngineKey, Entry
@@ -176,13 +177,8 @@ def require_polygraphy() -> Any:
     Raises:
         ValueError: it is absent.
     """
-    try:
-        import polygraphy.backend.trt as found
-    except ImportError as error:
-        raise ValueError(
-            "building TensorRT engines needs polygraphy, which is not installed: pip install 'pixwizard[tensorrt]'"
-        ) from error
-    return found
+    told = "building TensorRT engines needs polygraphy"
+    return required("polygraphy.backend.trt", told, "pip install 'pixwizard[tensorrt]'")
 
 
 def monitor_class(base: type) -> type:

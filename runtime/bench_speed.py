@@ -32,10 +32,9 @@ from ..comfyui_pixwizard.solvers import solve
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from .bench_pictures import psnr, real_inputs
 from .evaluators import choose, default_device, velocity_error
-from .peak import sampling_peak
+from .peak import EMPTY_TOKENS, TEXT_TOKENS, sampling_peak
 from .reference import Inputs, ReferenceStep
 
-TEXT_TOKENS, EMPTY_TOKENS = 24, 1
 # Evaluators that run an exported graph, and its precision.
 EXPORTED = {"onnxruntime": "fp32", "onnxruntime-int8": "int8"}
 

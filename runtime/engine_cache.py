@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..comfyui_pixwizard.safe_files import replaced
+from ..comfyui_pixwizard.safe_files import replaced, sha256_of
 from .machine import cache_folder
 
 ENGINE, SIDECAR, LOCK, DRAFT = ".engine", ".engine.json", ".lock", ".part"
@@ -219,7 +219,7 @@ class EngineCache:
 
     def unchanged(self, entry: Entry) -> bool:
         """Whether an engine's bytes are the ones that were built."""
-        return entry.state() == "ok" and _file_digest(entry.path) == entry.sha256
+        return entry.state() == "ok" and sha256_of(entry.path) == entry.sha256
 
     def annotate(self, entry: Entry, **notes: Any) -> Entry:
         """Remember something that was measured on an engine."""
@@ -246,7 +246,7 @@ class EngineCache:
             start = time.perf_counter()
             try:
                 notes = make(draft) or {}
-                size, digest = draft.stat().st_size, _file_digest(draft)
+                size, digest = draft.stat().st_size, sha256_of(draft)
                 sidecar_of(path).unlink(missing_ok=True)
                 os.replace(draft, path)
             finally:
@@ -365,11 +365,6 @@ class EngineCache:
 def _write(entry: Entry) -> None:
     with replaced(entry.sidecar) as file:
         file.write((json.dumps(entry.plain(), indent=1) + "\n").encode())
-
-
-def _file_digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _now() -> str:

@@ -27,9 +27,10 @@ from torch import Tensor
 
 from ..comfyui_pixwizard.conditions import Conditions
 from ..comfyui_pixwizard.evaluation import Branch, Eager, EagerStep, Evaluator, Step
+from ..comfyui_pixwizard.safe_files import sha256_of
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from .engine_cache import SIDECAR
-from .exported import MANIFEST_FILE, Manifest, file_digest
+from .exported import MANIFEST_FILE, Manifest
 from .machine import cache_folder
 
 
@@ -200,7 +201,7 @@ def engine_digest(engine: str | Path) -> str:
     """
     folder = Path(engine)
     if (folder / MANIFEST_FILE).is_file():
-        return file_digest(folder / MANIFEST_FILE)[:16]
+        return sha256_of(folder / MANIFEST_FILE)[:16]
     names = sorted(path.name for path in folder.glob(f"*{SIDECAR}"))
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 

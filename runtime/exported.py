@@ -7,13 +7,12 @@ export.json                              configuration, hash of the weights, pre
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..comfyui_pixwizard.safe_files import replaced
+from ..comfyui_pixwizard.safe_files import replaced, sha256_of
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from ..comfyui_pixwizard.version import VERSION
 from .identity import GRAPH_VERSION, config_text, weights_hash
@@ -88,7 +87,7 @@ class Manifest:
             found = path.stat().st_size if path.is_file() else 0
             if found != size:
                 raise ValueError(f"{path} should have {size:,} bytes, found {found:,}: copy it again or export again")
-            if file_digest(path) != digest:
+            if sha256_of(path) != digest:
                 raise ValueError(f"{path} is not the file that was exported (its SHA-256 differs): export again")
 
     def check_model(self, transformer: PixWizardTransformer, folder: Path) -> None:
@@ -114,10 +113,4 @@ class Manifest:
 
 def described(path: Path) -> list[Any]:
     """SHA-256 and bytes of a file, for `Manifest.files`."""
-    return [file_digest(path), path.stat().st_size]
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return [sha256_of(path), path.stat().st_size]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..comfyui_pixwizard.evaluation import Branch, EagerStep, Step
+from ..comfyui_pixwizard.optional import required
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from .exported import VELOCITY_FILE, Manifest
 from .graph_inputs import constant_inputs
@@ -193,13 +194,7 @@ def require_onnxruntime() -> Any:
     Raises:
         ValueError: it is absent.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ValueError(
-            "the backend onnxruntime needs onnxruntime, which is not installed: pip install 'pixwizard[export]'"
-        ) from error
-    return onnxruntime
+    return required("onnxruntime", "the backend onnxruntime needs onnxruntime", PROVIDERS["cpu"].install)
 
 
 def _require_gpu(provider: str) -> None:

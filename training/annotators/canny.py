@@ -7,6 +7,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from ...comfyui_pixwizard.optional import required
 from .filters import check_image
 
 LOW, HIGH = 100.0, 200.0
@@ -33,12 +34,7 @@ def canny(
             OpenCV is not installed.
     """
     check_image(image)
-    try:
-        import cv2
-    except ImportError as error:
-        raise ValueError(
-            "canny edges need OpenCV, which is not installed: pip install opencv-python-headless"
-        ) from error
+    cv2 = required("cv2", "canny edges need OpenCV", "pip install opencv-python-headless")
     pictures = rearrange((image.detach().clamp(0, 1) * 255).round().to(torch.uint8), "b c h w -> b h w c").cpu().numpy()
     thresholds = _thresholds(len(pictures), generator, low, high)
     edges = [cv2.Canny(np.ascontiguousarray(rgb), *pair) for rgb, pair in zip(pictures, thresholds, strict=True)]

@@ -11,6 +11,8 @@ from einops import rearrange
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from ...comfyui_pixwizard.optional import required
+
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 # Every photograph of an everyday subject that comes inside scikit-image's wheel, in colour and in grey. Left out: the
 # stereo twin of the motorcycle, drawings, text, and what was taken through a microscope, telescope or ophthalmoscope.
@@ -39,14 +41,9 @@ def bundled_photographs(size: int) -> Tensor:
     Raises:
         ValueError: scikit-image is not installed, or has none of these files.
     """
-    try:
-        import skimage.data
-    except ImportError as error:
-        raise ValueError(
-            "eval takes its photographs from scikit-image, which is not installed: "
-            "pip install scikit-image, or pass --photos DIR"
-        ) from error
-    folder = Path(skimage.data.__file__).parent
+    told = "eval takes its photographs from scikit-image"
+    data = required("skimage.data", told, "pip install scikit-image, or pass --photos DIR")
+    folder = Path(data.__file__).parent
     found = [folder / name for name in BUNDLED if (folder / name).is_file()]
     if not found:
         raise ValueError(f"eval found none of scikit-image's pictures in {folder}: reinstall it, or pass --photos DIR")

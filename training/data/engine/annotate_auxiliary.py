@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
 
+from ....comfyui_pixwizard.optional import required
 from .annotate import Note
 
 PACKAGE = "controlnet_aux"
@@ -22,12 +22,7 @@ class Auxiliary:
     """
 
     def __init__(self, name: str, detector: str, folder: str, **options: Any):
-        try:
-            module = importlib.import_module(PACKAGE)
-        except ImportError as error:
-            raise ValueError(
-                f"annotator {name} needs controlnet-aux, which is not installed: pip install controlnet-aux"
-            ) from error
+        module = required(PACKAGE, f"annotator {name} needs controlnet-aux", "pip install controlnet-aux")
         if not folder:
             raise ValueError(f"annotator {name} needs a folder of weights, found none: set model")
         self.name = name

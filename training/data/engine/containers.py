@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from ....comfyui_pixwizard.images import SUFFIXES
+from ....comfyui_pixwizard.optional import required
 
 REQUIREMENT = "pixwizard[data]"
 
@@ -20,14 +21,8 @@ def require_pyarrow() -> tuple[Any, Any]:
     Raises:
         ValueError: not installed.
     """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ValueError(
-            f"manifests are Parquet files and need pyarrow, which is not installed: pip install '{REQUIREMENT}'"
-        ) from error
-    return pyarrow, pyarrow.parquet
+    told, install = "manifests are Parquet files and need pyarrow", f"pip install '{REQUIREMENT}'"
+    return required("pyarrow", told, install), required("pyarrow.parquet", told, install)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ....comfyui_pixwizard.images import SUFFIXES
+from ....comfyui_pixwizard.optional import required
 from ....comfyui_pixwizard.tasks import TASKS
 from .containers import parquet_rows, tar_samples
 from .recipe import BuildRecipe, Input, typed
@@ -83,10 +84,7 @@ def _meta(given: Input) -> list[Input]:
 
     The released code reads scale as a whole number, so that 0.5 becomes nothing; here it is what it says.
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise ValueError("META files need PyYAML, which is not installed: pip install pyyaml") from error
+    yaml = required("yaml", "META files need PyYAML", "pip install pyyaml")
     path = Path(given.path)
     try:
         listed = yaml.safe_load(path.read_text(encoding="utf-8"))["META"]
