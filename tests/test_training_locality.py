@@ -6,7 +6,7 @@ import torch
 from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.comfyui_pixwizard.rope import apply_rope, rope_table
 from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
-from pixwizard.training.recipes.locality import OFFSETS, open_text_gates, position_bias, prefer_neighbours
+from pixwizard.training.recipes.locality import OFFSETS, position_bias, prefer_neighbours
 
 
 @pytest.mark.parametrize("offset", OFFSETS)
@@ -35,14 +35,6 @@ def test_a_network_without_norms_is_refused():
     config = PixWizardConfig(**PixWizardConfig.preset("nano").to_dict() | {"qk_norm": False})
     with pytest.raises(ValueError, match="found qk_norm=False"):
         prefer_neighbours(PixWizardTransformer(config))
-
-
-def test_text_gates_open_where_no_place_is_preferred():
-    transformer = PixWizardTransformer(PixWizardConfig.preset("nano"))
-    open_text_gates(transformer, 0.3)
-    for block in transformer.blocks:
-        assert block.attention.gate[: len(OFFSETS)].abs().max() == 0
-        assert torch.all(block.attention.gate[len(OFFSETS) :] == 0.3)
 
 
 def test_a_network_of_few_heads_takes_the_first_offsets():

@@ -9,12 +9,14 @@ from typing import Annotated
 import tyro
 
 from .export import Export
+from .recipes.arms import NanoArms
 from .recipes.nano import NanoRecipe
 from .recipes.stages import Lora, Stage1, Stage2
 from .recipes.two_stage import TwoStageRecipe
 
 Recipe = (
     Annotated[NanoRecipe, tyro.conf.subcommand("nano")]
+    | Annotated[NanoArms, tyro.conf.subcommand("nano-arms")]
     | Annotated[Stage1, tyro.conf.subcommand("stage1")]
     | Annotated[Stage2, tyro.conf.subcommand("stage2")]
     | Annotated[Lora, tyro.conf.subcommand("lora")]

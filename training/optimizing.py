@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ class OptimizerConfig:
         ema: decay of the averaged weights, reached gradually: min(ema, (1 + step) / (10 + step)).
         vector_lr: factor on the rate of parameters with one axis. Gates start at zero and the weights of the query and
             key norms set how sharp attention is; at the rate of matrices a short run leaves both where they were.
+        rates: factors for parameters by pattern of their names, as fnmatch reads it; the first that fits counts, in
+            place of vector_lr.
         clip: largest gradient norm.
     """
 
@@ -38,6 +42,7 @@ class OptimizerConfig:
     weight_decay: float = 0.01
     ema: float = 0.999
     vector_lr: float = 1.0
+    rates: Mapping[str, float] = field(default_factory=dict)
     clip: float = 1.0
 
 
@@ -56,11 +61,21 @@ class Optimizing:
             found = f"{narrow[0]} in {self.named[narrow[0]].dtype}" if narrow else "no parameters"
             raise ValueError(f"training moves weights in float32, found {found}: load the model in float32")
         self.parameters = list(self.named.values())
-        matrices = [p for p in self.parameters if p.ndim >= 2]
-        vectors = [p for p in self.parameters if p.ndim < 2]
-        groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        groups, self.factors = self._groups()
         self.optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
         self.average = [p.detach().clone() for p in self.parameters]
+
+    def _groups(self) -> tuple[list[dict[str, Any]], list[float]]:
+        """Parameters that move alike, matrices first, and each group's factor on the rate."""
+        alike: dict[tuple[bool, float], list[nn.Parameter]] = {(False, 1.0): [], (True, self.config.vector_lr): []}
+        for name, value in self.named.items():
+            vector = value.ndim < 2
+            usual = self.config.vector_lr if vector else 1.0
+            factor = next((f for pattern, f in self.config.rates.items() if fnmatch(name, pattern)), usual)
+            alike.setdefault((vector, factor), []).append(value)
+        decay = self.config.weight_decay
+        groups = [{"params": found, "weight_decay": 0.0 if vector else decay} for (vector, _), found in alike.items()]
+        return groups, [factor for _, factor in alike]
 
     # -- steps -------------------------------------------------------------------------------------------------------
 
@@ -68,8 +83,12 @@ class Optimizing:
         """Learning rate of matrices in a step; progress is the share of the training that is behind us."""
         config = self.config
         warm = min(1.0, (step + 1) / max(config.warmup, 1))
-        left = (1 - progress) / config.cooldown if config.cooldown else 1.0
-        return config.lr * warm * min(1.0, max(left, 0.01))
+        return config.lr * warm * max(self.left(progress), 0.01)
+
+    def left(self, progress: float) -> float:
+        """The rate as a share of its peak, without the warm-up: 1 until it falls, 0 at the end."""
+        cooldown = self.config.cooldown
+        return min(1.0, max((1 - progress) / cooldown, 0.0)) if cooldown else 1.0
 
     def clip(self) -> float:
         """Scale the gradients down to the largest norm; the norm before, over all shards."""
@@ -78,7 +97,7 @@ class Optimizing:
 
     def step(self, step: int, progress: float) -> None:
         """Move the weights in step number `step` (from 0), then the average."""
-        for group, factor in zip(self.optimizer.param_groups, (1.0, self.config.vector_lr), strict=True):
+        for group, factor in zip(self.optimizer.param_groups, self.factors, strict=True):
             group["lr"] = self.rate(step, progress) * factor
         self.optimizer.step()
         done = step + 1

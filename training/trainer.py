@@ -86,6 +86,14 @@ class Streaming(Protocol):
         """Continue from there."""
 
 
+@runtime_checkable
+class Scheduled(Protocol):
+    """A stage that changes with the learning rate."""
+
+    def rate_is(self, left: float) -> None:
+        """Told before each step: the rate as a share of its peak, without the warm-up."""
+
+
 class TrainingError(ValueError):
     """Training cannot go on as it was asked for; the last good checkpoint is kept."""
 
@@ -205,6 +213,8 @@ class Trainer:
         """One optimiser step; `progress` is the share of the training that is behind us."""
         # Nothing should draw from the global generator; if something in a model does, it is the same after resuming.
         torch.manual_seed(seed_of("global", self.config.seed, self.step, self.world.rank) % 2**63)
+        if isinstance(self.stage, Scheduled):
+            self.stage.rate_is(self.weights.left(progress))
         batches, samples = self._batches()
         self.weights.optimizer.zero_grad(set_to_none=True)
         records: Records = {}
@@ -303,6 +313,11 @@ class Trainer:
 
     def _request_stop(self, *_: object) -> None:
         self._stop = True
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal has ended a run."""
+        return self._stop
 
 
 class Span:

@@ -85,7 +85,7 @@ def dense(task: str, material: Material, n: int, generator: torch.Generator) -> 
     index = _index(material, n, generator)
     target = material.scenes.coded[task][index].float() / 255
     stored = (("image", index), (task, index))
-    return Pairs(material.scenes.picture(index), target, _sentences(task, n, generator), stored)
+    return Pairs(material.scenes.picture(index), target, _sentences(task, n, generator), stored, index)
 
 
 def edges(task: str, material: Material, n: int, generator: torch.Generator) -> Pairs:
@@ -121,7 +121,7 @@ def box_of(mask: Tensor) -> Tensor:
 
 def referring(task: str, material: Material, n: int, generator: torch.Generator) -> Pairs:
     """What an expression means, as an overlay, a mask or a box."""
-    scenes, rows = material.scenes, []
+    scenes, rows, numbers = material.scenes, [], []
     pictures, targets, sentences = [], [], []
     for at in below(len(scenes.referable), n, generator):
         i = scenes.referable[at]
@@ -129,10 +129,12 @@ def referring(task: str, material: Material, n: int, generator: torch.Generator)
         picture, mask = scenes.picture(torch.tensor([i]))[0], scenes.instance[i] == number
         label = box_of(mask) if task == "referring_box" else mask
         rows.append(i)
+        numbers.append(number)
         pictures.append(picture)
         targets.append(TASKS[task].encode(label, picture))
         sentences.append(TASKS[task].instruction(generator, caption=expression))
-    return Pairs(torch.stack(pictures), torch.stack(targets), sentences, (("image", torch.tensor(rows)), None))
+    index, named = torch.tensor(rows), torch.tensor(numbers)
+    return Pairs(torch.stack(pictures), torch.stack(targets), sentences, (("image", index), None), index, named)
 
 
 def keypoint(material: Material, n: int, generator: torch.Generator) -> Pairs:
@@ -224,10 +226,14 @@ def scene_edit(task: str, material: Material, n: int, generator: torch.Generator
     records = [scenes.by_edit[task][at] for at in below(len(scenes.by_edit[task]), n, generator)]
     source, target = scenes.edit_pairs(records)
     sentences = [TASKS[task].instruction(generator, **record.words) for record in records]
-    given = ("image", torch.tensor([record.scene for record in records]))
+    index = torch.tensor([record.scene for record in records])
+    given = ("image", index)
     changed = ("edited", torch.tensor([record.row for record in records]))
     # All edits of a task run the same way: only additions are removals the other way round.
-    return Pairs(source, target, sentences, (changed, given) if records[0].swapped else (given, changed))
+    if records[0].swapped:
+        return Pairs(source, target, sentences, (changed, given))
+    named = torch.tensor([record.instance for record in records])
+    return Pairs(source, target, sentences, (given, changed), index, named)
 
 
 def picture_edit(task: str, change: Callable, material: Material, n: int, generator: torch.Generator) -> Pairs:

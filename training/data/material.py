@@ -47,12 +47,16 @@ class Pairs:
         sentences: n instructions.
         stored: for source and target the pool's name of what they show and its rows [n], where the pool keeps their
             latents; None where they have to be encoded.
+        scene: [n] number of the scene that a source shows as it is, -1 for none; None for none at all.
+        named: [n] instance id in that scene of the solid that the sentence names, 0 for none.
     """
 
     source: Tensor
     target: Tensor
     sentences: list[str]
     stored: tuple[tuple[str, Tensor] | None, tuple[str, Tensor] | None] = (None, None)
+    scene: Tensor | None = None
+    named: Tensor | None = None
 
 
 def below(high: int, n: int, generator: torch.Generator) -> list[int]:

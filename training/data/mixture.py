@@ -15,6 +15,7 @@ from ...comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
 from ...comfyui_pixwizard.tasks import TASKS
 from .builders import BUILDERS
 from .material import Material, Pairs
+from .patch_labels import Truth
 
 GENERATION = "text_to_image"
 
@@ -44,6 +45,7 @@ class Batch:
     """B samples: picture [B,3,S,S] in [-1,1], source and target latents [B,C,S/8,S/8], sentences, task names.
 
     seeds: of what training draws for each sample.   keys: what each picture is known by where it recurs, else "".
+    truth: what is known of the sources' patches, where something is.
     """
 
     tasks: list[str]
@@ -53,6 +55,7 @@ class Batch:
     target: Tensor
     seeds: list[int]
     keys: list[str] | None = None
+    truth: Truth | None = None
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -96,7 +99,17 @@ class Mixture:
             source=self._latents(parts, 0),
             target=self._latents(parts, 1),
             seeds=torch.randint(2**62, (batch_size,), generator=generator).tolist(),
+            truth=self._truth(parts),
         )
+
+    def _truth(self, parts: list[Pairs]) -> Truth:
+        nothing = [torch.full((len(part.sentences),), -1) for part in parts]
+        scene = torch.cat([n if part.scene is None else part.scene for part, n in zip(parts, nothing, strict=True)])
+        named = torch.cat([n if part.named is None else part.named for part, n in zip(parts, nothing, strict=True)])
+        known, asked = scene >= 0, named > 0
+        labels = self.material.scenes.patches[scene.clamp(min=0)].float() * known[:, None, None, None]
+        shares = self.material.scenes.named(scene.clamp(min=0), named) * asked[:, None, None]
+        return Truth(labels, known, shares, asked)
 
     def _latents(self, parts: list[Pairs], side: int) -> Tensor:
         """Latents of all sources (side 0) or targets (side 1): kept ones from the pool, the others encoded at once."""

@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 from ...comfyui_pixwizard.tasks import TASKS
 from .. import scenes as S
+from .patch_labels import patch_labels, pooled
 from .pools import cached
 
 Encode = Callable[[Tensor], Tensor]
 
-FORMAT = 2  # part of the file's name: raised whenever what is stored, or how it is rendered, changes
+FORMAT = 3  # part of the file's name: raised whenever what is stored, or how it is rendered, changes
 EDITS = S.EDIT_TASKS
 DENSE = {"depth": "depth", "normal": "normal", "segmentation": "classes"}
 # What is rendered once serves these tasks; an addition is a removal the other way round.
@@ -37,6 +38,7 @@ class EditRecord(NamedTuple):
     words: dict[str, str]  # as Task.instruction takes them
     row: int
     swapped: bool
+    instance: int  # of the scene's solid that changes; 0 where the whole scene does
 
 
 def to_bytes(image: Tensor) -> Tensor:
@@ -53,6 +55,10 @@ def _render_all(scenes: S.Scenes, size: int, label: str) -> S.Render:
         S.render(scenes[i : i + CHUNK], size) for i in tqdm(range(0, len(scenes), CHUNK), desc=label, unit="chunk")
     ]
     return S.Render(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(S.Render)})
+
+
+def _part(rendered: S.Render, start: int) -> S.Render:
+    return S.Render(**{f.name: getattr(rendered, f.name)[start : start + CHUNK] for f in fields(S.Render)})
 
 
 def _choose_edits(
@@ -76,7 +82,8 @@ def _choose_edits(
                 continue
             for task in RENDERED[kind]:
                 asked = S.task_words(EDITS[task], words)
-                records[task].append(EditRecord(i, asked, len(changed), EDITS[task] in S.SWAPPED))
+                swapped, instance = EDITS[task] in S.SWAPPED, int(words.get("instance", 0))
+                records[task].append(EditRecord(i, asked, len(changed), swapped, instance))
             changed.append(after)
             counts[kind] += 1
             done += 1
@@ -88,7 +95,7 @@ class ScenePool:
 
     Attributes:
         image: [N,3,S,S] uint8.   instance: [N,S,S] uint8.   edited: [E,3,S,S] uint8, the pictures of changed scenes.
-        coded: task -> [N,3,S,S] uint8 pictures of the dense labels.
+        coded: task -> [N,3,S,S] uint8 pictures of the dense labels.   patches: [N,c,g,g], see `patch_labels`.
         captions, referrals: per scene some captions, some (expression, instance id).
         by_edit: task -> records of its edits; about equally many for each task, from E = N * edits_per_scene renders.
 
@@ -107,6 +114,7 @@ class ScenePool:
         path = folder / f"scenes-v{FORMAT}-{split}-{count}-{size}-{seed}-{edits_per_scene}.safetensors"
         data = cached(path, lambda: self._build(count, size, seed, split, edits_per_scene))
         self.image, self.instance, self.edited = data["image"], data["instance"], data["edited"]
+        self.patches = data["patches"]
         self.coded = {task: data[f"coded.{task}"] for task in DENSE}
         texts = json.loads(bytes(data["texts"].numpy()))
         self.captions: list[list[str]] = texts["captions"]
@@ -126,6 +134,7 @@ class ScenePool:
             for task, field in DENSE.items()
         }
         changed, records = _choose_edits(scenes, rendered, edits_per_scene, generator)
+        chunks = range(0, count, CHUNK)
         texts = {
             "captions": [[S.caption(scenes, i, generator) for _ in range(4)] for i in range(count)],
             "referrals": [S.referring(scenes, rendered, i, generator) for i in range(count)],
@@ -134,6 +143,7 @@ class ScenePool:
         return coded | {
             "image": to_bytes(rendered.image),
             "instance": rendered.instance.to(torch.uint8),
+            "patches": torch.cat([patch_labels(scenes[i : i + CHUNK], _part(rendered, i)) for i in chunks]),
             "edited": to_bytes(_render_all(changed, size, f"edits {size}px").image),
             "texts": _text(texts),
         }
@@ -144,6 +154,10 @@ class ScenePool:
     def picture(self, index: Tensor) -> Tensor:
         """Scene pictures [B,3,S,S] in [0,1]."""
         return self.image[index].float() / 255
+
+    def named(self, index: Tensor, instance: Tensor) -> Tensor:
+        """Share of each patch [B,g,g] that solids cover, one number of `instance` for each scene of `index`."""
+        return pooled((self.instance[index] == instance[:, None, None])[:, None].float())[:, 0]
 
     def edit_pairs(self, records: Sequence[EditRecord]) -> tuple[Tensor, Tensor]:
         """Source and result pictures [B,3,S,S] in [0,1] of edits, given as records out of `by_edit`."""

@@ -1,4 +1,4 @@
-"""A start for attention that looks at neighbours and hears the text.
+"""A start for attention that looks at neighbours.
 
 A fresh network attends everywhere alike and takes most of a short training to find out that nearby patches matter.
 The biases of the query and key norms decide where a head looks whatever the picture holds: with a key bias b and a
@@ -46,13 +46,3 @@ def prefer_neighbours(transformer: PixWizardTransformer, strength: float = 2.4) 
             query[head] += position_bias(offset, e, strength)
         for head in range(-(-len(offsets) // group)):
             key[head] += position_bias((0, 0), e, strength)
-
-
-@torch.no_grad()
-def open_text_gates(transformer: PixWizardTransformer, value: float = 0.4) -> None:
-    """Open the text gates of the heads that look at no fixed place.
-
-    A closed gate passes text and its gradient only as fast as it opens, and it opens only once the text says something.
-    """
-    for block in transformer.blocks:
-        block.attention.gate[len(OFFSETS) :] = value

@@ -1,7 +1,8 @@
 """The recipe of the bundled model: everything it needs is rendered here, so one command trains it from nothing.
 
-Stages, in order: pools of dead leaves and scenes; the autoencoder; the word pieces; transformer and towers. Each keeps
-its state in the run's folder, so a run that is stopped, killed or given more minutes goes on where it was.
+Stages, in order: pools of dead leaves and scenes; the autoencoder; the word pieces; the towers alone; transformer and
+towers. Each keeps its state in the run's folder, so a run that is stopped, killed or given more minutes goes on where
+it was.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Annotated, Literal
 import torch
 import tyro
 from tokenizers import Tokenizer
-from tqdm import tqdm
 
 from ...comfyui_pixwizard.components import PIPELINE_FILE
 from ...comfyui_pixwizard.config import PixWizardConfig
@@ -22,7 +22,7 @@ from ...comfyui_pixwizard.pipeline import PixWizardPipeline
 from ...comfyui_pixwizard.safe_files import replaced
 from ...comfyui_pixwizard.tasks import TASKS
 from ...runtime.evaluators import fast_bfloat16
-from ..data.builders import BUILDERS
+from ..data.facts import sentences
 from ..data.figure_pool import FacePool, FigurePool
 from ..data.material import Draw, Material
 from ..data.mixture import Mixture, common_count, with_generation
@@ -34,8 +34,12 @@ from ..scenes import CLASS_NAMES, DEPTH_RANGE
 from ..trainer import Trainer, TrainerConfig
 from ..velocity import Drawing
 from .autoencoder import AutoencoderStage
+from .balance import Balance
+from .lessons import BLIND, Aids, MixtureStage
+from .pretraining import TowerStage
+from .start import SUMMED_BIASES
 from .towers import NanoModel, train_bpe
-from .transformer import FlowStage, MixtureStage
+from .transformer import FlowStage
 
 READ = ("depth", "normal", "segmentation", "referring_segmentation", "referring_mask", "referring_box")
 # Stage 2, at 128 px: what is far from its floor, or serves many, more often than what is nearly free; and what works on
@@ -44,6 +48,10 @@ WEIGHTS = dict.fromkeys(TASKS, 1.0) | dict.fromkeys(READ, 4.0) | dict.fromkeys(D
 LARGE_WEIGHTS = dict.fromkeys(TASKS, 0.12) | dict.fromkeys(DEGRADATIONS, 1.0) | {"inpaint": 2.0}
 # The paper's share of text-to-image in stage 2 is 0.5; a model of this size forgets how to read with it.
 GENERATION_SHARE, LARGE_GENERATION_SHARE = 0.08, 0.02
+# Gates and the weights of norms move faster than matrices, but not the biases that are summed; the towers, which know
+# what they need from a stage of their own, move slower.
+VECTOR_LR = 6.0
+RATES = {f"*{name}": 0.5 for name in SUMMED_BIASES} | dict.fromkeys(("text.*", "task.*", "vision.*"), 0.3)
 
 
 def blend(*draws: tuple[float, Draw]) -> Draw:
@@ -61,8 +69,7 @@ def blend(*draws: tuple[float, Draw]) -> Draw:
 def corpus(material: Material, seed: int = 0, each: int = 400) -> list[str]:
     """Instructions of all tasks as training has them, to learn word pieces from."""
     generator = torch.Generator().manual_seed(seed)
-    every = [BUILDERS[task](material, 8, generator) for task in tqdm(TASKS, desc="sentences") for _ in range(each // 8)]
-    return [sentence for pairs in every for sentence in pairs.sentences]
+    return sentences([task for task in TASKS for _ in range(each)], material, generator)[0]
 
 
 @dataclass
@@ -88,6 +95,8 @@ class NanoRecipe:
     """A model, nano or a folder, whose weights a new run begins with, instead of nothing."""
     autoencoder_minutes: float = 14.0
     """Minutes of training of the autoencoder, once."""
+    towers_minutes: float = 6.0
+    """Minutes in which the towers learn what sentences say and to match captions and pictures, once."""
     scenes: int = 9000
     """Rendered scenes at 128 px."""
     large_scenes: int = 600
@@ -104,14 +113,16 @@ class NanoRecipe:
     """Share of steps at 256 px."""
     lr: float = 1e-3
     """Peak learning rate."""
-    cooldown: float = 0.5
-    """Share of the plan, at its end, over which the learning rate falls to zero."""
+    cooldown: float = 0.25
+    """Share of the plan, at its end, over which the learning rate falls to zero; before, it is constant, and the plan
+    can be prolonged."""
     generation: float = GENERATION_SHARE
     """Share of text-to-image in stage 2, at 128 px."""
     times: Literal["uniform", "lognorm", "shift_0.2"] = "shift_0.2"
     """How the flow's t is drawn; sampling in few steps evaluates early times most, so they are drawn more often."""
     seed: int = 0
     """Seed of weights and batches."""
+    aids: Annotated[Aids, tyro.conf.Suppress] = field(default_factory=Aids)
     weights: Annotated[dict[str, float], tyro.conf.Suppress] = field(default_factory=lambda: dict(WEIGHTS))
     large_weights: Annotated[dict[str, float], tyro.conf.Suppress] = field(default_factory=lambda: dict(LARGE_WEIGHTS))
 
@@ -130,14 +141,15 @@ class NanoRecipe:
             )
         torch.manual_seed(self.seed)
         given = self._given()
-        self._pools()
+        self.prepare()
         if given is not None:
             self.autoencoder = given.autoencoder.requires_grad_(False)
             parts = given.transformer, given.text_encoder, given.task_encoder, given.image_encoder
             return self._transformer(NanoModel(*parts))
         if not self._autoencoder():
             return False
-        return self._transformer(NanoModel.build(self._word_pieces(), PixWizardConfig.preset("nano"), self.seed))
+        model = NanoModel.build(self.word_pieces(), PixWizardConfig.preset("nano"), self.seed)
+        return not self.towers(model, self.folder / "towers", self.towers_minutes).stopped and self._transformer(model)
 
     def _given(self) -> PixWizardPipeline | None:
         """The model that this run began with; a copy in the folder makes later calls independent of `start`."""
@@ -152,7 +164,8 @@ class NanoRecipe:
             PixWizardPipeline.from_pretrained(self.start).save_pretrained(copy, torch.float32)
         return PixWizardPipeline.from_pretrained(copy)
 
-    def _pools(self) -> None:
+    def prepare(self) -> None:
+        """Load the pools, rendering what is not there yet."""
         pools = self.folder / "pools"
         self.leaves = leaves = LeafPool(pools, self.sheets)
         self.pictures: Draw = leaves.draw
@@ -190,7 +203,8 @@ class NanoRecipe:
         self.autoencoder.normalize_latents(self.leaves.draw(500, 128, torch.Generator().manual_seed(6)) * 2 - 1)
         return done
 
-    def _word_pieces(self) -> Tokenizer:
+    def word_pieces(self) -> Tokenizer:
+        """The vocabulary of this run; made once, from the sentences of its pools."""
         path = self.folder / "tokenizer.json"
         if not path.exists():
             pieces = train_bpe(corpus(self.small))
@@ -198,9 +212,27 @@ class NanoRecipe:
                 file.write(pieces.to_str().encode())
         return Tokenizer.from_file(str(path))
 
+    def towers(self, model: NanoModel, folder: Path, minutes: float) -> Trainer:
+        """Train a model's towers alone until they have had so many minutes, and put their average into it."""
+        model.use_plain_attention()
+        stage = TowerStage(model, self.small, bfloat16=fast_bfloat16(torch.device("cpu")))
+        trainer = Trainer(stage, folder, TrainerConfig(cooldown=0.4, ema=0.998, seed=self.seed))
+        trainer.resume()
+        left = minutes - trainer.seconds / 60
+        if left > 0.02:
+            trainer.run(minutes=left, plan_minutes=self.towers_minutes)
+        trainer.load_average()
+        return trainer
+
     def _transformer(self, model: NanoModel) -> bool:
         model.use_plain_attention()
-        config = TrainerConfig(lr=self.lr, vector_lr=6.0, cooldown=self.cooldown, seed=self.seed, warmup=150)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            model.with_teachers()
+        config = TrainerConfig(
+            lr=self.lr, vector_lr=VECTOR_LR, rates=RATES, cooldown=self.cooldown, seed=self.seed, warmup=150
+        )
+        self.balance = Balance([*TASKS, BLIND])
         equal = common_count(), common_count()
         trainer, done = Trainer(self._stage(model, *equal), self.folder / "transformer", config), True
         trainer.resume()
@@ -231,6 +263,8 @@ class NanoRecipe:
             ],
             Drawing(times=self.times),
             bfloat16,
+            self.aids,
+            self.balance,
         )
 
     def export(self, model: NanoModel, trainer: Trainer) -> Path:

@@ -23,7 +23,9 @@ from ...comfyui_pixwizard.encoders.transformers_models import (
 )
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
 from ..velocity import predict
-from .locality import open_text_gates, prefer_neighbours
+from .locality import prefer_neighbours
+from .start import in_full_precision, open_gates, spread_times
+from .teachers import Teachers
 
 VOCABULARY = 1280
 SPECIAL = ("<pad>", "<bos>", "<eos>")
@@ -57,6 +59,13 @@ class NanoModel(nn.Module):
     ):
         super().__init__()
         self.transformer, self.text, self.task, self.vision = transformer, text, task, vision
+        self.teachers: Teachers | None = None
+        in_full_precision(transformer.t_embedder)
+
+    def with_teachers(self) -> NanoModel:
+        """This model with `Teachers`, which training alone has; the same weights for the same random state."""
+        self.teachers = Teachers(self.transformer)
+        return self
 
     def use_plain_attention(self) -> None:
         """Write attention out in the towers, for training: the fused kernel's backward is several times slower on a CPU
@@ -66,8 +75,8 @@ class NanoModel(nn.Module):
             tower.set_attn_implementation("eager")
 
     @classmethod
-    def build(cls, bpe: Tokenizer, config: PixWizardConfig, seed: int = 0) -> NanoModel:
-        """Fresh weights, the same for the same seed."""
+    def build(cls, bpe: Tokenizer, config: PixWizardConfig, seed: int = 0, awake: bool = True) -> NanoModel:
+        """Fresh weights, the same for the same seed; awake: with times told apart and the way to pictures open."""
         width = config.cap_feat_dim
         shape: dict[str, Any] = dict(
             hidden_size=width, intermediate_size=512, num_attention_heads=4, num_hidden_layers=3
@@ -92,8 +101,10 @@ class NanoModel(nn.Module):
                 )
             )
             transformer = PixWizardTransformer(config)
+            if awake:
+                spread_times(transformer.t_embedder)
         prefer_neighbours(transformer)
-        open_text_gates(transformer)
+        open_gates(transformer, image=0.2 if awake else 0.0)
         return cls(
             transformer,
             GemmaTextEncoder(gemma, wrap_tokenizer(bpe, append_eos=False)),

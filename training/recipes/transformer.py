@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +12,7 @@ from ...comfyui_pixwizard.flow import flow_loss, interpolate
 from ..data.mixture import Batch
 from ..logs import Records
 from ..velocity import Drawing, Draws
-
-if TYPE_CHECKING:  # slow, and not needed by the other stages
-    from ..data.mixture import Mixture
-    from .towers import NanoModel
-
-T_BINS = 4
+from .balance import t_bins
 
 
 class FlowStage:
@@ -59,6 +54,11 @@ class FlowStage:
 
     def losses(self, batch: Batch) -> tuple[Tensor, Draws]:
         """The loss of each sample [B], and what was drawn for it."""
+        velocity, draws, target = self.answers(batch)
+        return flow_loss(velocity, draws.noise, target), draws
+
+    def answers(self, batch: Batch) -> tuple[Tensor, Draws, Tensor]:
+        """Velocities [B,C,h,w] in float32, what was drawn, and the target, on the network's device."""
         place = self.model.transformer.pad_token.device
         layers = len(self.model.transformer.layers)
         draws = self.drawing.draw(batch.seeds, batch.target.shape[1:], layers, self.tokens)
@@ -70,35 +70,13 @@ class FlowStage:
         with torch.autocast(place.type, torch.bfloat16, enabled=self.bfloat16):
             given = self.inputs(batch, sentences, on.no_image)
             velocity = self.network(x, on.t, source, *given, on.exponential)
-        return flow_loss(velocity.float(), on.noise, target), draws
-
-
-class MixtureStage(FlowStage):
-    """The bundled model's training: transformer and towers, on one or more mixtures (one a size).
-
-    Args:
-        mixtures: (share, batch size, mixture); each batch comes from one of them.
-    """
-
-    def __init__(
-        self, model: NanoModel, mixtures: Sequence[tuple[float, int, Mixture]], drawing: Drawing, bfloat16: bool = False
-    ) -> None:
-        super().__init__(model, drawing, tokens=model.vision.tokens, bfloat16=bfloat16, equal_power=True)
-        self.mixtures = mixtures
-
-    def batch(self, generator: torch.Generator) -> Batch:
-        shares = torch.tensor([share for share, _, _ in self.mixtures])
-        _, size, mixture = self.mixtures[int(torch.multinomial(shares, 1, generator=generator))]
-        return mixture.batch(size, generator)
-
-    def inputs(self, batch: Batch, sentences: list[str], no_image: Tensor) -> Sequence[Any]:
-        return batch.picture.to(no_image.device), sentences, no_image
+        return velocity.float(), on, target
 
 
 def records(batch: Batch, losses: Tensor, draws: Draws) -> Records:
     """Sums and counts of losses [B] by task, by quarter of t and by both."""
     sums: Records = {}
-    bins = (draws.t * T_BINS).long().clamp(max=T_BINS - 1).tolist()
+    bins = t_bins(draws.t).tolist()
     dropped = (draws.no_text | draws.no_image).tolist()
     for task, value, part, drop in zip(batch.tasks, losses.tolist(), bins, dropped, strict=True):
         if drop:

@@ -36,7 +36,8 @@ from ..evaluate.runner import Row, Settings, evaluate
 from ..parallel import ParallelConfig, World
 from ..trainer import Trainer, TrainerConfig
 from ..velocity import Drawing, Dropout, FeatureModel
-from .locality import open_text_gates, prefer_neighbours
+from .locality import prefer_neighbours
+from .start import open_gates, spread_times
 from .streamed import Encoders, StreamedStage
 
 # Pairs of each task: two orders of magnitude apart, as in the paper's collection.
@@ -130,8 +131,9 @@ class TwoStageRecipe:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             transformer = PixWizardTransformer(PixWizardConfig.preset("nano"))
+            spread_times(transformer.t_embedder)
         prefer_neighbours(transformer)
-        open_text_gates(transformer)
+        open_gates(transformer)
         return transformer
 
     def _trainer(self, arm: str) -> tuple[Trainer, list[tuple[int, StreamedStage]]]:

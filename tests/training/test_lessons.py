@@ -1,0 +1,170 @@
+"""What helps a small model to learn: balanced losses, teachers, emphasis; and that they fade."""
+
+import pytest
+import torch
+
+from pixwizard.comfyui_pixwizard import PixWizardPipeline
+from pixwizard.comfyui_pixwizard.config import PixWizardConfig
+from pixwizard.training.data.facts import FACTS, UNKNOWN, facts, sentences
+from pixwizard.training.data.figure_pool import FacePool, FigurePool
+from pixwizard.training.data.material import Material
+from pixwizard.training.data.mixture import Mixture
+from pixwizard.training.data.patch_labels import PARTS, PATCH
+from pixwizard.training.data.pools import LeafPool
+from pixwizard.training.data.scene_pool import ScenePool
+from pixwizard.training.recipes.balance import Balance
+from pixwizard.training.recipes.lessons import BLIND, MixtureStage
+from pixwizard.training.recipes.pretraining import TowerStage, likeness
+from pixwizard.training.recipes.teachers import change_of, emphasis
+from pixwizard.training.recipes.towers import NanoModel, train_bpe
+from pixwizard.training.trainer import Trainer, TrainerConfig
+from pixwizard.training.velocity import Drawing
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pools")
+    leaves = LeafPool(folder, 1)
+    pools = ScenePool(folder, 40, 64), FigurePool(folder, 20, 64), FacePool(folder, 20, 64)
+    return Material(64, leaves.draw, *pools)
+
+
+def model_of(material, **options):
+    torch.manual_seed(0)
+    words = sentences(["edit_remove", "referring_mask", "denoise"] * 40, material, torch.Generator().manual_seed(0))[0]
+    return NanoModel.build(train_bpe(words), PixWizardConfig.preset("nano"), **options)
+
+
+# -- balance ---------------------------------------------------------------------------------------------------------
+
+
+def test_losses_of_unlike_size_get_one_voice():
+    balance = Balance(["small", "large"], decay=0.9)
+    tasks, t = ["small", "large"] * 4, torch.tensor([0.1, 0.1] * 4)
+    for _ in range(30):
+        losses = torch.tensor([0.02, 0.06] * 4)
+        weighted = losses * balance.factors(tasks, t, losses)
+    assert weighted[0] == pytest.approx(float(weighted[1]), rel=1e-3)
+    assert float(weighted.mean()) == pytest.approx(0.04, rel=1e-3)
+
+
+def test_factors_are_bounded_and_know_the_quarter_of_t():
+    balance = Balance(["one"], decay=0.5, most=4.0)
+    t = torch.tensor([0.1, 0.9])
+    factors = balance.factors(["one", "one"], t, torch.tensor([1e-6, 1.0]))
+    assert factors.tolist() == pytest.approx([4.0, 0.5], rel=1e-3)
+
+
+def test_running_means_go_on_from_their_state():
+    one, other = Balance(["a", "b"]), Balance(["a", "b"])
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        one.factors(["a", "b"], torch.rand(2, generator=generator), torch.rand(2, generator=generator))
+    other.load(one.state())
+    given = ["b", "a"], torch.tensor([0.3, 0.6]), torch.tensor([0.2, 0.4])
+    assert torch.equal(one.factors(*given), other.factors(*given))
+
+
+# -- teachers and emphasis -------------------------------------------------------------------------------------------
+
+
+def test_emphasis_goes_where_things_change_and_has_mean_one():
+    source = torch.zeros(2, 4, 8, 8)
+    target = source.clone()
+    target[0, :, :2, :2] = 3.0
+    weight = emphasis(change_of(source, target, 2))
+    assert torch.allclose(weight.mean((1, 2)), torch.ones(2))
+    assert weight[0, 0, 0] > 10 * weight[0, 3, 3]
+    assert torch.all(weight[1] == 1)
+
+
+def test_patch_labels_are_the_renderers_truth(material):
+    scenes = material.scenes
+    labels = scenes.patches.float()
+    side = scenes.size // PATCH
+    assert labels.shape[2:] == (side, side)
+    classes = labels[:, PARTS["classes"]]
+    assert torch.allclose(classes.sum(1), torch.ones(len(scenes), side, side), atol=2e-3)
+    solids = classes[:, 2:].sum(1)
+    assert torch.allclose(labels[:, PARTS["colors"]].sum(1), solids, atol=2e-3)
+    # What is red by the labels looks red.
+    row, column, scene = None, None, None
+    red = labels[:, PARTS["colors"]][:, 0]
+    scene, row, column = (int(i) for i in torch.nonzero(red == red.max())[0])
+    patch = scenes.picture(torch.tensor([scene]))[0, :, row * PATCH :, column * PATCH :][:, :PATCH, :PATCH]
+    assert red.max() > 0.5 and patch[0].mean() > patch[1:].mean()
+
+
+def test_a_batch_knows_what_its_sentences_name(material):
+    given = PixWizardPipeline.from_pretrained("nano")
+    mixture = Mixture(given.autoencoder, material, {"referring_mask": 1.0, "denoise": 1.0})
+    batch = mixture.batch(12, torch.Generator().manual_seed(1))
+    marked = torch.tensor([task == "referring_mask" for task in batch.tasks])
+    assert torch.equal(batch.truth.asked, marked) and torch.equal(batch.truth.known, marked)
+    # The target of a mask is white where the sentence points.
+    shown = given.autoencoder.decode(batch.target[marked]).mean(1) / 2 + 0.5
+    white = torch.nn.functional.avg_pool2d(shown, PATCH)
+    assert (white - batch.truth.named[marked]).abs().mean() < 0.1
+
+
+def stage_of(material, **options):
+    given = PixWizardPipeline.from_pretrained("nano")
+    weights = {"referring_mask": 1.0, "edit_remove": 1.0, "denoise": 1.0}
+    mixture = Mixture(given.autoencoder, material, weights)
+    return MixtureStage(model_of(material).with_teachers(), [(1.0, 6, mixture)], Drawing(), **options)
+
+
+def test_teachers_reach_the_first_blocks_and_fade(material):
+    stage = stage_of(material)
+    generator = torch.Generator().manual_seed(0)
+    batch = stage.batch(generator)
+    stage.rate_is(1.0)
+    torch.nn.init.normal_(stage.model.teachers.head.weight, std=0.02)
+    loss, records = stage.loss(batch, generator)
+    loss.backward()
+    # The network's output begins at zero weights, so at first only the teachers reach the blocks, whose gates are shut.
+    moved = [block.adaLN_modulation[1].weight.grad.abs().max() > 0 for block in stage.model.transformer.blocks]
+    assert moved == [True] * 3 + [False] * 3
+    assert {"teacher/change", "teacher/named", "teacher/colors"} <= set(records)
+    assert stage.drawing.dropout.image == 0.02
+    stage.rate_is(0.0)
+    assert stage.teaching == pytest.approx(0.1) and stage.emphasis == 0 and stage.drawing.dropout.image == 0.05
+
+
+def test_the_trainer_tells_the_rate_and_keeps_the_running_means(material, tmp_path):
+    stage = stage_of(material)
+    trainer = Trainer(stage, tmp_path, TrainerConfig(cooldown=0.5, save_minutes=0.0))
+    trainer.run(steps=3, plan_steps=4)
+    assert stage.drawing.dropout.image == 0.02
+    trainer.run(steps=4, plan_steps=4)
+    assert stage.drawing.dropout.image == 0.05
+    again = stage_of(material)
+    other = Trainer(again, tmp_path, TrainerConfig())
+    assert other.resume() and other.step == 4
+    assert again.balance.state() == stage.balance.state()
+    assert BLIND in again.balance.rows
+
+
+# -- facts and towers --------------------------------------------------------------------------------------------------
+
+
+def test_facts_of_a_sentence():
+    words = {"caption": "the leftmost small red cube", "class": "two blue boxes"}
+    found = dict(zip(FACTS, facts("edit_replace", words), strict=True))
+    assert (found["color"], found["shape"], found["size"], found["place"]) == (1, 2, 1, 1)
+    assert (found["new_color"], found["new_shape"], found["new_size"], found["texture"]) == (3, 2, 0, 0)
+    assert facts("denoise", {})[1:] == [UNKNOWN] * (len(FACTS) - 1)
+
+
+def test_towers_learn_to_tell_sentences_apart(material, tmp_path):
+    model = model_of(material)
+    before = likeness(model, "Remove the red ball", "Remove the blue ball")
+    stage = TowerStage(model, material, each=(48, 12))
+    trainer = Trainer(stage, tmp_path, TrainerConfig(warmup=5, cooldown=0.5, ema=0.5, log_every=5))
+    records = [trainer.train_step(0.0) for _ in range(60)]
+    trainer.load_average()
+    share = [sum(r["task/task"][0] for r in part) / sum(r["task/task"][1] for r in part) for part in
+             (records[:10], records[-10:])]  # fmt: skip
+    assert share[1] > 2 * share[0]
+    assert likeness(model, "Remove the red ball", "Remove the blue ball") < before
+    assert likeness(model, "Remove the red ball", "Estimate the depth") < 0.8

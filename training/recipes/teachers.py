@@ -1,0 +1,106 @@
+"""What the renderer knows, taught to the middle of the network: linear heads on the tokens after the third block.
+
+They exist in training only. A head asks of each patch whether it will change (known for every task from source and
+target themselves), whether it is what the sentence names, and which class, colour, depth and normal the source has
+there. Their losses bind words to places long before the flow's own loss does, in which a small thing is a small part.
+Shapes: B samples, L tokens, d width, C latent channels, g = patches a side, c label channels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, reduce
+from torch import Tensor, nn
+
+from ...comfyui_pixwizard.transformer import PixWizardTransformer
+from ..data.patch_labels import CHANNELS, PARTS, Truth
+from ..logs import Records
+
+BLOCK = 3
+# A patch whose latents moved by this much, against their own unit spread, has changed altogether.
+FULL_CHANGE = 0.5
+CHANGE, NAMED = 0, 1
+# Parts of the sum; depth and normals are squared errors and small.
+WEIGHTS = {"change": 1.0, "named": 1.0, "classes": 0.3, "colors": 0.5, "depth": 2.0, "normal": 1.0}
+
+
+def change_of(source: Tensor, target: Tensor, patch: int) -> Tensor:
+    """How much each patch changes, [B,C,h,w] twice -> [B,g,g], root mean square."""
+    square = (target - source).square()
+    return reduce(square, "b c (g p) (k q) -> b g k", "mean", p=patch, q=patch).sqrt()
+
+
+def emphasis(change: Tensor, most: float = 4.0) -> Tensor:
+    """Weights of patches [B,g,g] with mean 1, by how much each changes, at most `most` before they are brought to 1."""
+    weight = (change / change.mean((1, 2), keepdim=True).clamp_min(1e-6)).clamp(max=most)
+    mean = weight.mean((1, 2), keepdim=True)
+    return torch.where(mean > 0, weight / mean.clamp_min(1e-6), torch.ones_like(weight))
+
+
+class Teachers(nn.Module):
+    """Heads on a transformer's middle; while it runs, they see the tokens pass.
+
+    Args:
+        transformer: its block `BLOCK` gets a hook; parameters of the heads are this module's own.
+    """
+
+    def __init__(self, transformer: PixWizardTransformer) -> None:
+        super().__init__()
+        width = transformer.config.dim
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, 2 + CHANNELS)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.tokens: Tensor | None = None
+        transformer.blocks[min(BLOCK, len(transformer.blocks)) - 1].register_forward_hook(self._see)
+
+    def _see(self, module: nn.Module, given: tuple, tokens: Tensor) -> None:
+        if torch.is_grad_enabled():
+            self.tokens = tokens
+
+    def loss(self, source: Tensor, target: Tensor, truth: Truth, blind: Tensor, patch: int) -> tuple[Tensor, Records]:
+        """The heads' loss on the last tokens that passed, and its parts for the log.
+
+        Args:
+            source, target: latents [B,C,h,w].
+            blind: [B], samples whose source the network was not given.
+            patch: side of a patch in latents.
+        """
+        assert self.tokens is not None, "the network runs first"
+        side = source.shape[-2] // patch
+        out = rearrange(self.head(self.norm(self.tokens.float())), "b (g k) c -> b c g k", g=side)
+        self.tokens = None
+        changed = (change_of(source, target, patch) / FULL_CHANGE).clamp(max=1)
+        change = F.binary_cross_entropy_with_logits(out[:, CHANGE], changed, reduction="none")
+        parts = {"change": _only(_by_sample(change), ~blind)}
+        named = F.binary_cross_entropy_with_logits(out[:, NAMED], truth.named, reduction="none")
+        # Half of the say to the few patches that are named, whatever their number.
+        inside = truth.named / truth.named.sum((1, 2), keepdim=True).clamp_min(1e-3)
+        outside = (1 - truth.named) / (1 - truth.named).sum((1, 2), keepdim=True).clamp_min(1e-3)
+        parts["named"] = _only((named * (inside + outside) / 2).sum((1, 2)), truth.asked)
+        parts |= label_losses(out[:, 2:], truth.labels, truth.known)
+        total = sum((WEIGHTS[name] * value.mean() for name, value in parts.items()), source.new_zeros(()))
+        counts = {"change": int((~blind).sum()), "named": int(truth.asked.sum())}
+        known = int(truth.known.sum())
+        logged = {f"teacher/{n}": (float(value.detach().sum()), counts.get(n, known)) for n, value in parts.items()}
+        return total, {name: found for name, found in logged.items() if found[1]}
+
+
+def label_losses(out: Tensor, labels: Tensor, known: Tensor) -> dict[str, Tensor]:
+    """Losses of patch labels [B] by part; out [B,c,g,g] holds logits and values, and what is not known [B] counts 0."""
+    label = {name: (out[:, part], labels[:, part]) for name, part in PARTS.items()}
+    found = {
+        "classes": F.cross_entropy(*label["classes"], reduction="none"),
+        "colors": F.binary_cross_entropy_with_logits(*label["colors"], reduction="none").sum(1),
+        **{name: (label[name][0] - label[name][1]).square().mean(1) for name in ("depth", "normal")},
+    }
+    return {name: _only(_by_sample(value), known) for name, value in found.items()}
+
+
+def _by_sample(losses: Tensor) -> Tensor:
+    return losses.mean((1, 2))
+
+
+def _only(losses: Tensor, of: Tensor) -> Tensor:
+    return torch.where(of, losses, losses.new_zeros(()))
