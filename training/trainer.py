@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ class TrainerConfig(OptimizerConfig):
         log_every: steps between lines of the log.
         accumulate: batches of every process in a step.
         validate_every: steps between validations, 0 for none.
+        ahead: steps whose batches are announced to a stage that draws ahead.
         wandb: project to log to at Weights & Biases, beside TensorBoard.
     """
 
@@ -48,6 +49,7 @@ class TrainerConfig(OptimizerConfig):
     log_every: int = 25
     accumulate: int = 1
     validate_every: int = 0
+    ahead: int = 24
     wandb: str | None = None
     seed: int = 0
 
@@ -92,6 +94,14 @@ class Scheduled(Protocol):
 
     def rate_is(self, left: float) -> None:
         """Told before each step: the rate as a share of its peak, without the warm-up."""
+
+
+@runtime_checkable
+class Foreseeing(Protocol):
+    """A stage that can draw batches before they are asked for."""
+
+    def expect(self, generators: Sequence[torch.Generator]) -> None:
+        """Told before each step which generators will be asked with next, the nearest first."""
 
 
 class TrainingError(ValueError):
@@ -174,8 +184,8 @@ class Trainer:
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
-    def _generator(self, part: int) -> torch.Generator:
-        return seeded("step", self.config.seed, self.step, part, self.world.rank)
+    def _generator(self, part: int, later: int = 0) -> torch.Generator:
+        return seeded("step", self.config.seed, self.step + later, part, self.world.rank)
 
     def _batches(self) -> tuple[list[tuple[Any, torch.Generator]], int]:
         """This process' batches of a step, and the number of samples of all processes.
@@ -183,6 +193,11 @@ class Trainer:
         A process whose data cannot be read says so to all others, which would wait for it otherwise.
         """
         drawn, failure = [], None
+        if isinstance(self.stage, Foreseeing):
+            parts = range(self.config.accumulate)
+            self.stage.expect(
+                [self._generator(part, later) for later in range(self.config.ahead + 1) for part in parts]
+            )
         try:
             for part in range(self.config.accumulate):
                 generator = self._generator(part)
@@ -282,6 +297,8 @@ class Trainer:
                     bar.set_postfix_str(f"step {self.step} loss {line['loss']:.4f}")
                 self._validate()
             stopped = bool(decided[0])
+            if isinstance(self.stage, Foreseeing):
+                self.stage.expect([])
             if self._saved != self.step:
                 self.save()
             self.checkpoints.finish()

@@ -16,8 +16,10 @@ from ...comfyui_pixwizard.tasks import TASKS
 from .builders import BUILDERS
 from .material import Material, Pairs
 from .patch_labels import Truth
+from .scene_pool import to_bytes
 
 GENERATION = "text_to_image"
+Stored = tuple[str, Tensor]  # see `Pairs`
 
 
 def common_count(tasks: Mapping[str, float] | None = None) -> dict[str, float]:
@@ -38,6 +40,26 @@ def with_generation(weights: Mapping[str, float], share: float) -> dict[str, flo
     if total <= 0 or min(others.values()) < 0:
         raise ValueError(f"task weights are not negative and not all zero, found {others}: raise some")
     return {task: (1 - share) * weight / total for task, weight in others.items()} | {GENERATION: share}
+
+
+@dataclass
+class Drawn:
+    """B samples before anything is encoded, on the CPU.
+
+    source, target: pictures as bytes [n,3,S,S], of the targets only those whose latents no pool keeps.
+    stored: for each task's samples their number and, for source and target, where their latents are kept or None.
+    """
+
+    tasks: list[str]
+    sentences: list[str]
+    source: Tensor
+    target: Tensor
+    stored: list[tuple[int, Stored | None, Stored | None]]
+    seeds: list[int]
+    truth: Truth
+
+    def __len__(self) -> int:
+        return len(self.tasks)
 
 
 @dataclass
@@ -83,23 +105,52 @@ class Mixture:
         self.autoencoder, self.material, self.bfloat16 = autoencoder, material, bfloat16
         self.weights = dict(weights)
 
-    @torch.no_grad()
     def batch(self, batch_size: int, generator: torch.Generator) -> Batch:
-        """Draw a batch; samples of one task lie together."""
+        """Draw and encode a batch; samples of one task lie together."""
+        return self.encode(self.draw(batch_size, generator))
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> Drawn:
+        """What a batch is made of; a function of the generator's state alone."""
         names = list(self.weights)
         shares = torch.tensor([self.weights[name] for name in names])
         chosen = torch.multinomial(shares, batch_size, replacement=True, generator=generator)
         counts = torch.bincount(chosen, minlength=len(names)).tolist()
         drawn = [(name, n) for name, n in zip(names, counts, strict=True) if n]
         parts = [BUILDERS[name](self.material, n, generator) for name, n in drawn]
-        return Batch(
+        fresh, size = [part.target for part in parts if part.stored[1] is None], self.material.size
+        return Drawn(
             tasks=[name for name, n in drawn for _ in range(n)],
             sentences=[sentence for part in parts for sentence in part.sentences],
-            picture=torch.cat([part.source for part in parts]) * 2 - 1,
-            source=self._latents(parts, 0),
-            target=self._latents(parts, 1),
+            source=to_bytes(torch.cat([part.source for part in parts])),
+            target=to_bytes(torch.cat(fresh)) if fresh else parts[0].source.new_empty(0, 3, size, size).byte(),
+            stored=[(len(part.sentences), *part.stored) for part in parts],
             seeds=torch.randint(2**62, (batch_size,), generator=generator).tolist(),
             truth=self._truth(parts),
+        )
+
+    @torch.no_grad()
+    def encode(self, drawn: Drawn) -> Batch:
+        """The batch of what was drawn, on the autoencoder's device."""
+        place = self.autoencoder.code.weight.device
+        counts = [n for n, _, _ in drawn.stored]
+        sources = [
+            part for part, (_, kept, _) in zip(drawn.source.split(counts), drawn.stored, strict=True) if kept is None
+        ]
+        sizes = [len(part) for part in sources] + [n for n, _, kept in drawn.stored if kept is None]
+        fresh = torch.cat([*sources, drawn.target]).to(place).float() / 255
+        encoded = iter(self._encode(fresh).split(sizes) if sizes else ())
+
+        def latents(kept: Stored | None) -> Tensor:
+            return next(encoded) if kept is None else self.material.scenes.latents(*kept, self._encode)
+
+        return Batch(
+            drawn.tasks,
+            drawn.sentences,
+            drawn.source.to(place).float() / 127.5 - 1,
+            torch.cat([latents(kept) for _, kept, _ in drawn.stored]),
+            torch.cat([latents(kept) for _, _, kept in drawn.stored]),
+            drawn.seeds,
+            truth=drawn.truth.to(place),
         )
 
     def _truth(self, parts: list[Pairs]) -> Truth:
@@ -111,17 +162,8 @@ class Mixture:
         shares = self.material.scenes.named(scene.clamp(min=0), named) * asked[:, None, None]
         return Truth(labels, known, shares, asked)
 
-    def _latents(self, parts: list[Pairs], side: int) -> Tensor:
-        """Latents of all sources (side 0) or targets (side 1): kept ones from the pool, the others encoded at once."""
-        pictures = [part.source if side == 0 else part.target for part in parts if part.stored[side] is None]
-        fresh = iter(self._encode(torch.cat(pictures)).split([len(p) for p in pictures]) if pictures else ())
-        found = []
-        for part in parts:
-            stored = part.stored[side]
-            found.append(next(fresh) if stored is None else self.material.scenes.latents(*stored, self._encode))
-        return torch.cat(found)
-
     def _encode(self, picture: Tensor) -> Tensor:
-        """Latents of pictures in [0,1]."""
+        """Latents of pictures in [0,1], on the autoencoder's device."""
+        picture = picture.to(self.autoencoder.code.weight.device)
         with torch.autocast(picture.device.type, torch.bfloat16, enabled=self.bfloat16):
             return self.autoencoder.encode(picture * 2 - 1).float()

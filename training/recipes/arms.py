@@ -100,7 +100,7 @@ class NanoArms:
         self.given = PixWizardPipeline.from_pretrained("nano")
         self.recipe = NanoRecipe(
             folder=self.folder, scenes=self.scenes, sheets=self.sheets, large_scenes=12, figures=40, faces=40,
-            towers_minutes=self.towers_minutes, seed=self.seed,
+            towers_minutes=self.towers_minutes, seed=self.seed, device="cpu",
         )  # fmt: skip
         self.recipe.prepare()
         until = 0.0

@@ -9,12 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
+from ..data.ahead import DrawsAhead
+from ..data.scene_pool import to_bytes
 from ..logs import Records
 
 Source = Callable[[int, int, torch.Generator], Tensor]
 
 
-class AutoencoderStage:
+class AutoencoderStage(DrawsAhead):
     """Reconstruct pictures from 16 numbers per 8x8 patch.
 
     The loss is the mean log of each picture's squared error, which is what PSNR averages, plus a gradient term that
@@ -40,6 +42,10 @@ class AutoencoderStage:
         self.bfloat16 = bfloat16
 
     def batch(self, generator: torch.Generator) -> Tensor:
+        return self.drawn(generator).to(self.model.code.weight.device).float() / 127.5 - 1
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """Pictures [B,3,S,S] as bytes."""
         shares = torch.tensor([share for share, _ in self.sources])
         counts = torch.bincount(
             torch.multinomial(shares, self.batch_size, replacement=True, generator=generator), minlength=len(shares)
@@ -49,15 +55,15 @@ class AutoencoderStage:
             for (_, draw), count in zip(self.sources, counts.tolist(), strict=True)
             if count
         ]
-        return torch.cat(parts) * 2 - 1
+        return to_bytes(torch.cat(parts))
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, Records]:
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.bfloat16):
             latents = self.model.encode(batch).float()
-            noise = torch.randn(latents.shape, generator=generator) * self.latent_noise
+            noise = torch.randn(latents.shape, generator=generator).to(latents.device) * self.latent_noise
             output = self.model.decode(latents + noise).float()
         error = (output - batch).square().mean((1, 2, 3))
-        edges = torch.zeros(len(batch))
+        edges = torch.zeros(len(batch), device=batch.device)
         for axis in (2, 3):
             wanted = batch.diff(dim=axis)
             wrong = (output.diff(dim=axis) - wanted).abs().mean((1, 2, 3))

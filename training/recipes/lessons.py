@@ -14,7 +14,8 @@ from einops import reduce
 from torch import Tensor
 
 from ...comfyui_pixwizard.flow import flow_loss
-from ..data.mixture import Batch
+from ..data.ahead import DrawsAhead
+from ..data.mixture import Batch, Drawn
 from ..logs import Records
 from ..velocity import Drawing, Draws, Dropout
 from .balance import Balance
@@ -50,7 +51,7 @@ class Aids:
 PLAIN = Aids((0.0, 0.0), (0.0, 0.0), (Dropout(), Dropout()), balance=False)
 
 
-class MixtureStage(FlowStage):
+class MixtureStage(DrawsAhead, FlowStage):
     """Transformer and towers on one or more mixtures (one a size).
 
     Args:
@@ -79,10 +80,16 @@ class MixtureStage(FlowStage):
         self.drawing = replace(self.drawing, dropout=self.aids.dropout[falling])
         self.teaching, self.emphasis = (b + (a - b) * left for a, b in (self.aids.teachers, self.aids.emphasis))
 
-    def batch(self, generator: torch.Generator) -> Batch:
+    def draw(self, generator: torch.Generator) -> tuple[int, Drawn]:
+        """The number of a mixture, and what a batch of it is made of."""
         shares = torch.tensor([share for share, _, _ in self.mixtures])
-        _, size, mixture = self.mixtures[int(torch.multinomial(shares, 1, generator=generator))]
-        return mixture.batch(size, generator)
+        number = int(torch.multinomial(shares, 1, generator=generator))
+        _, size, mixture = self.mixtures[number]
+        return number, mixture.draw(size, generator)
+
+    def batch(self, generator: torch.Generator) -> Batch:
+        number, drawn = self.drawn(generator)
+        return self.mixtures[number][2].encode(drawn)
 
     def inputs(self, batch: Batch, sentences: list[str], no_image: Tensor) -> Sequence[Any]:
         return batch.picture.to(no_image.device), sentences, no_image

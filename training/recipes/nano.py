@@ -7,6 +7,7 @@ it was.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -124,6 +125,10 @@ class NanoRecipe:
     """Share of text-to-image in stage 2, at 128 px."""
     times: Literal["uniform", "lognorm", "shift_0.2"] = "shift_0.2"
     """How the flow's t is drawn; sampling in few steps evaluates early times most, so they are drawn more often."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where training computes; auto takes a GPU if there is one."""
+    workers: int | None = None
+    """Processes that draw batches ahead; by default none on a CPU, and all cores but one beside a GPU."""
     compile: bool = True
     """Compile network and towers: half again as fast, after some minutes once; needs a C++ compiler."""
     seed: int = 0
@@ -145,17 +150,37 @@ class NanoRecipe:
                 f"--minutes cannot be negative and --plan is positive, found {self.minutes:g} and {self.plan:g}: "
                 "give the length of this call and of the whole training"
             )
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("--device cuda needs a GPU that this PyTorch can use, found none: leave --device out")
         torch.manual_seed(self.seed)
         given = self._given()
         self.prepare()
         if given is not None:
-            self.autoencoder = given.autoencoder.requires_grad_(False)
+            self.autoencoder = given.autoencoder.requires_grad_(False).to(self.place)
             parts = given.transformer, given.text_encoder, given.task_encoder, given.image_encoder
-            return self._transformer(NanoModel(*parts))
+            return self._transformer(NanoModel(*parts).to(self.place))
         if not self._autoencoder():
             return False
-        model = NanoModel.build(self.word_pieces(), PixWizardConfig.preset("nano"), self.seed)
+        model = NanoModel.build(self.word_pieces(), PixWizardConfig.preset("nano"), self.seed).to(self.place)
         return not self.towers(model, self.folder / "towers", self.towers_minutes).stopped and self._transformer(model)
+
+    @property
+    def place(self) -> torch.device:
+        """Where training computes."""
+        cuda = self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
+        return torch.device("cuda" if cuda else "cpu")
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether that place multiplies in bfloat16 fast."""
+        return fast_bfloat16(self.place)
+
+    @property
+    def processes(self) -> int:
+        """Processes that draw ahead."""
+        if self.workers is not None:
+            return self.workers
+        return 0 if self.place.type == "cpu" else max((os.cpu_count() or 1) - 1, 1)
 
     def _given(self) -> PixWizardPipeline | None:
         """The model that this run began with; a copy in the folder makes later calls independent of `start`."""
@@ -188,9 +213,9 @@ class NanoRecipe:
 
     def _autoencoder(self) -> bool:
         torch.manual_seed(self.seed)
-        self.autoencoder = NanoAutoencoder()
+        self.autoencoder = NanoAutoencoder().to(self.place)
         start = self.pictures(500, 128, torch.Generator().manual_seed(5))
-        self.autoencoder.start_from_components(start * 2 - 1)
+        self.autoencoder.start_from_components(start.to(self.place) * 2 - 1)
         sources: list[tuple[float, Draw]] = [
             (0.5, self.pictures),
             (0.15, self.small.scenes.draw),
@@ -199,7 +224,8 @@ class NanoRecipe:
             (0.05, self.large.scenes.draw_labels),
             (0.15, self._marked),
         ]
-        stage = AutoencoderStage(self.autoencoder, sources, bfloat16=fast_bfloat16(torch.device("cpu")))
+        stage = AutoencoderStage(self.autoencoder, sources, bfloat16=self.bfloat16)
+        stage.draw_ahead(self.processes)
         trainer = Trainer(
             stage, self.folder / "autoencoder", TrainerConfig(lr=2e-3, ema=0.998, cooldown=0.6, seed=self.seed)
         )
@@ -211,7 +237,8 @@ class NanoRecipe:
         # Always by what is rendered: a later call with photographs must find the same latents.
         generator = torch.Generator().manual_seed(6)
         rendered = self.leaves.draw, self.small.scenes.draw, self.small.scenes.draw_labels, self._marked
-        self.autoencoder.normalize_latents(torch.cat([draw(150, 128, generator) for draw in rendered]) * 2 - 1)
+        pictures = torch.cat([draw(150, 128, generator) for draw in rendered])
+        self.autoencoder.normalize_latents(pictures.to(self.place) * 2 - 1)
         return done
 
     def _marked(self, n: int, size: int, generator: torch.Generator) -> torch.Tensor:
@@ -234,7 +261,8 @@ class NanoRecipe:
     def towers(self, model: NanoModel, folder: Path, minutes: float) -> Trainer:
         """Train a model's towers alone until they have had so many minutes, and put their average into it."""
         model.use_plain_attention()
-        stage = TowerStage(model, self.small, bfloat16=fast_bfloat16(torch.device("cpu")))
+        stage = TowerStage(model, self.small, bfloat16=self.bfloat16)
+        stage.draw_ahead(self.processes)
         trainer = Trainer(stage, folder, TrainerConfig(cooldown=0.4, ema=0.998, seed=self.seed))
         trainer.resume()
         left = minutes - trainer.seconds / 60
@@ -273,20 +301,21 @@ class NanoRecipe:
         return with_generation(self.weights, self.generation), large
 
     def _stage(self, model: NanoModel, small_weights: dict[str, float], large_weights: dict[str, float]) -> FlowStage:
-        bfloat16 = fast_bfloat16(torch.device("cpu"))
-        small = Mixture(self.autoencoder, self.small, small_weights, bfloat16)
-        large = Mixture(self.autoencoder, self.large, large_weights, bfloat16)
-        return MixtureStage(
+        small = Mixture(self.autoencoder, self.small, small_weights, self.bfloat16)
+        large = Mixture(self.autoencoder, self.large, large_weights, self.bfloat16)
+        stage = MixtureStage(
             model,
             [
                 (1 - self.large_share, self.batch_size, small),
                 (self.large_share, max(self.batch_size // 4, 1), large),
             ],
             Drawing(times=self.times),
-            bfloat16,
+            self.bfloat16,
             self.aids,
             self.balance,
         )
+        stage.draw_ahead(self.processes)
+        return stage
 
     def export(self, model: NanoModel, trainer: Trainer) -> Path:
         """Write the averaged weights as a pipeline folder."""

@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...comfyui_pixwizard.tasks import TASKS
+from ..data.ahead import DrawsAhead
 from ..data.facts import FACTS, ONE_THING, UNKNOWN, sentences
 from ..data.material import Material, below
 from ..data.patch_labels import CHANNELS
@@ -78,7 +79,7 @@ class TowerHeads(nn.Module):
         return pair[0] @ pair[1].T * self.sharpness.exp(), patches
 
 
-class TowerStage:
+class TowerStage(DrawsAhead):
     """Facts of sentences, matches of captions and pictures, labels of patches.
 
     Args:
@@ -92,6 +93,10 @@ class TowerStage:
         self.material, self.each, self.bfloat16 = material, each, bfloat16
 
     def batch(self, generator: torch.Generator) -> Lesson:
+        return self.drawn(generator)
+
+    def draw(self, generator: torch.Generator) -> Lesson:
+        """A lesson; a function of the generator's state alone."""
         count, pairs = self.each
         usual, bound = list(TASKS), sorted(ONE_THING)
         tasks = [usual[i] for i in below(len(usual), count // 2, generator)]

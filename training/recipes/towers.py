@@ -96,9 +96,11 @@ class NanoModel(nn.Module):
         return self
 
     def use_plain_attention(self) -> None:
-        """Write attention out in the towers, for training: the fused kernel's backward is several times slower on a CPU
-        in bfloat16. The text body has a configuration of its own, from which its mask is made.
+        """Write attention out in the towers, for training on a CPU, where the fused kernel's backward is several times
+        slower in bfloat16. The text body has a configuration of its own, from which its mask is made.
         """
+        if self.transformer.pad_token.device.type != "cpu":
+            return
         for tower in (self.text.model, self.text.body, self.task.model, self.vision.model):
             tower.set_attn_implementation("eager")
 
