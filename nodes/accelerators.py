@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
-from ..export.onnx_folder import STAGES, export_onnx
 from ..runtime.eager_graph import eager_velocity
 from ..runtime.engine_cache import EngineCache
 from ..runtime.engine_profiles import Unsupported
@@ -214,6 +213,8 @@ def _exported(precision: str, network: PixWizardTransformer, cache: EngineCache,
             return folder / name
     if not build:
         raise Unsupported(f"no exported graph of this model in {cache.folder}")
+    from ..export.onnx_folder import STAGES, export_onnx
+
     done: list[str] = []
 
     def stage(words: str) -> None:

@@ -1,0 +1,56 @@
+"""A newcomer's ComfyUI: nothing but its own requirements and ours is installed, and the server does the work."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import EXTENSION, HOST
+from fresh import FreshHost
+from PIL import Image
+
+FOLDER = Path(__file__).parent
+LACKING = {"onnx", "onnx_ir", "onnxruntime", "onnxscript", "diffusers", "cv2", "skimage", "pytest", "pixwizard"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FreshHost]:
+    made = FreshHost(Path(HOST), EXTENSION, tmp_path_factory.mktemp("fresh"))
+    try:
+        made.wait()
+        yield made
+    finally:
+        made.close()
+
+
+def test_only_requirements_can_be_imported(server: FreshHost) -> None:
+    from importlib import metadata
+
+    installed = set(metadata.packages_distributions())
+    assert {"torch", "einops", "transformers", "open_clip", "tyro", "aiohttp"} <= installed - set(server.hidden)
+    assert installed & LACKING <= set(server.hidden) and "pytest" in server.hidden
+
+
+def test_the_extension_loads_and_lists_all_nodes(server: FreshHost) -> None:
+    assert "IMPORT FAILED" not in server.said() and "Cannot import" not in server.said(), server.said()
+    nodes = server.get("object_info")
+    assert set(json.loads((FOLDER / "schema.json").read_text())) <= set(nodes)
+    assert "ComfyUI-PixWizard" in server.get("workflow_templates")
+
+
+def test_the_restoration_workflow_runs(server: FreshHost) -> None:
+    graph = json.loads((FOLDER / "api" / "pixwizard_restore.json").read_text())
+    done = server.run(graph)
+    assert done["status"]["status_str"] == "success", done["status"]
+    shown = {
+        graph[number]["_meta"]["title"]: np.asarray(Image.open(io.BytesIO(server.picture(found["images"][0]))))
+        for number, found in done["outputs"].items()
+        if graph[number]["class_type"] == "PreviewImage"
+    }
+    before, after = (shown[name].astype(float) for name in ("before", "after"))
+    assert before.shape == after.shape == (128, 128, 3) and after.std() > 10
+    assert 1 < np.abs(after - before).mean() < 100
