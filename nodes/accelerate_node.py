@@ -26,8 +26,9 @@ from .host_model import PixWizardModel
 FOLDER, SHARED = "pixwizard_engines", "tensorrt"
 AUTO = "auto"
 BUILD, EAGER, ERROR = "build", "eager", "error"
-# By model, then by backend, precision and whether it may build: an engine outlives the prompt that opened it.
-HELD: weakref.WeakKeyDictionary[PixWizardModel, dict[tuple[str, str], acceleration.Held]] = weakref.WeakKeyDictionary()
+Engines = dict[tuple[str, str], acceleration.EnginePatcher]
+# By model, then by backend and precision: an engine outlives the prompt that opened it.
+HELD: weakref.WeakKeyDictionary[PixWizardModel, Engines] = weakref.WeakKeyDictionary()
 
 
 def engine_folders() -> list[Path]:
@@ -121,12 +122,12 @@ def accelerated(model: Any, backend: str, precision: str, on_missing: str, tell:
     for name in candidates(model, backend):
         try:
             build = on_missing == BUILD and backend != AUTO
-            held = held_by(model.model, name, accelerators.precision_of(name, precision), build)
-            words = held.open(model).words
+            engine = held_by(model, name, accelerators.precision_of(name, precision), build)
+            words = engine.model.open(model).words
         except (ValueError, RuntimeError) as error:
             reasons.append(f"{name}: {' '.join(str(error).split())[:400]}")
             continue
-        acceleration.attach(model, held, on_missing == ERROR, tell)
+        acceleration.attach(model, engine, on_missing == ERROR, tell)
         return words
     reason = "; ".join(reasons) or f"{default_device().type} runs the network fastest as it is"
     if on_missing == ERROR:
@@ -146,14 +147,15 @@ def candidates(model: Any, backend: str) -> list[str]:
     return [accelerators.BFLOAT16] if fast_bfloat16(default_device()) and not already else []
 
 
-def held_by(model: PixWizardModel, backend: str, precision: str, build: bool) -> acceleration.Held:
-    """The accelerator of a model, the same for every MODEL that shares its network."""
-    kept = HELD.setdefault(model, {})
+def held_by(model: Any, backend: str, precision: str, build: bool) -> acceleration.EnginePatcher:
+    """The accelerator of a MODEL, the same for all that share its network."""
+    kept = HELD.setdefault(model.model, {})
     folders = engine_folders()
     make = partial(made, backend, precision, EngineCache(folders[0], folders[1:]), build)
     if (backend, precision) not in kept:
-        kept[backend, precision] = acceleration.Held(model, make)
-    kept[backend, precision].make = make
+        held = acceleration.Held(model.model, make)
+        kept[backend, precision] = acceleration.EnginePatcher(held, model.load_device, model.offload_device)
+    kept[backend, precision].model.make = make
     return kept[backend, precision]
 
 
