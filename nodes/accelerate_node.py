@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -17,11 +16,12 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..runtime.engine_cache import EngineCache
-from ..runtime.engine_profiles import Unsupported
 from ..runtime.evaluators import default_device, fast_bfloat16
+from ..runtime.machine import gpu_architecture
 from . import acceleration, accelerators
-from .common import ADVANCED, schema
+from .common import ADVANCED, Node, schema
 from .host_model import PixWizardModel
+from .notices import warn
 
 FOLDER, SHARED = "pixwizard_engines", "tensorrt"
 AUTO = "auto"
@@ -40,7 +40,7 @@ def engine_folders() -> list[Path]:
     return [Path(path) for path in dict.fromkeys([*folder_paths.get_folder_paths(FOLDER), *others])]
 
 
-class Accelerate(io.ComfyNode):
+class Accelerate(Node):
     """Chooses an accelerator, and says which it is or why there is none."""
 
     @classmethod
@@ -101,12 +101,7 @@ class Accelerate(io.ComfyNode):
 
 def show(node: str | None, reason: str) -> None:
     """A reason that was found while sampling: into the log, and under the node where the page can."""
-    words = f"the network runs as it is: {reason}"
-    acceleration.log(words)
-    server = getattr(sys.modules.get("server"), "PromptServer", None)
-    instance: Any = getattr(server, "instance", None)
-    if node is not None and hasattr(instance, "send_progress_text"):
-        instance.send_progress_text(words, node)
+    warn(f"Accelerate PixWizard: the network runs as it is: {reason}", node)
 
 
 def accelerated(model: Any, backend: str, precision: str, on_missing: str, tell: Callable[[str], None]) -> str:
@@ -172,7 +167,6 @@ def made(backend: str, precision: str, cache: EngineCache, build: bool, network:
         bar.update_absolute(done, of)
 
     if backend == accelerators.TENSORRT and build:
-        if not torch.cuda.is_available():
-            raise Unsupported("TensorRT needs an NVIDIA GPU, found none")
+        gpu_architecture()
         mm.unload_all_models()  # the compiler measures kernels and wants the GPU for itself
     return accelerators.make(backend, precision, network, base, cache, build, tell)
