@@ -67,6 +67,19 @@ class NanoVAE(comfy.sd.VAE):
         self.size = None
         self.model_size()
 
+    def decode(self, samples_in: Tensor, *others: Any, **options: Any) -> Tensor:
+        """As the host's.
+
+        Raises:
+            ValueError: latents of another model.
+        """
+        if samples_in.ndim != 4 or samples_in.shape[1] != self.latent_channels:
+            raise ValueError(
+                f"this VAE decodes latents [B, {self.latent_channels}, h, w], found {list(samples_in.shape)}: use the "
+                "VAE that belongs to the model that made the latent"
+            )
+        return super().decode(samples_in, *others, **options)
+
 
 def preview_factors(autoencoder: NanoAutoencoder) -> tuple[list[list[float]], list[float]]:
     """Weights [C, 3] and bias [3] of a linear preview of latents, values in [-1, 1]: the mean colour of a patch."""
