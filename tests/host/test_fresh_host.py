@@ -54,3 +54,12 @@ def test_the_restoration_workflow_runs(server: FreshHost) -> None:
     before, after = (shown[name].astype(float) for name in ("before", "after"))
     assert before.shape == after.shape == (128, 128, 3) and after.std() > 10
     assert 1 < np.abs(after - before).mean() < 100
+
+
+def test_a_graph_may_end_in_a_decode_node(server: FreshHost) -> None:
+    graph = json.loads((FOLDER / "api" / "pixwizard_predict.json").read_text())
+    ends = {number: entry for number, entry in graph.items() if entry["class_type"] != "PreviewImage"}
+    done = server.run(ends)
+    assert done["status"]["status_str"] == "success", done["status"]
+    shown = {ends[number]["class_type"] for number, found in done["outputs"].items() if found.get("images")}
+    assert {"PixWizardDecodeDepth", "PixWizardDecodeNormals", "PixWizardDecodeSegmentation"} <= shown
