@@ -63,9 +63,9 @@ class ModelConfig(comfy.supported_models_base.BASE):
         lora_keys.install(PixWizardModel)
         return PixWizardModel(self, device=device)
 
-    def set_inference_dtype(self, dtype: Any, manual_cast_dtype: Any) -> None:
+    def set_inference_dtype(self, dtype: Any, manual_cast_dtype: Any, *others: Any, **options: Any) -> None:
         """As the host's; what belongs to no layer is kept in the type that it computes in."""
-        super().set_inference_dtype(dtype, manual_cast_dtype)
+        super().set_inference_dtype(dtype, manual_cast_dtype, *others, **options)
         self.unet_config["compute_dtype"] = manual_cast_dtype or dtype
 
     def clip_target(self, state_dict: Any = None) -> None:

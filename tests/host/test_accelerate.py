@@ -185,14 +185,14 @@ def test_an_int8_engine_leaves_loras_to_the_network(
     assert "cannot take a LoRA: take float32" in caplog.text
 
 
-PYTHON = f"needs onnxruntime, which is not installed: {re.escape(sys.executable)}"
+PYTHON = f"which is not installed: {re.escape(sys.executable)}"
 NO_CARD = "found no GPU: run this on a machine with one, or take onnxruntime, compiled or bfloat16$"
 
 
 @pytest.mark.parametrize(
     "inputs, blocked, words",
     [
-        ({"backend": "onnxruntime"}, "onnxruntime", PYTHON + " -m pip install onnxruntime$"),
+        ({"backend": "onnxruntime"}, "onnxruntime", PYTHON + " -m pip install (onnx onnxscript onnx-ir )?onnxruntime$"),
         ({"backend": "tensorrt"}, "tensorrt", NO_CARD),
         ({"backend": "tensorrt", "on_missing": "eager"}, "tensorrt", NO_CARD),
         ({"backend": "compiled", "precision": "int8"}, "", "compiled computes in bfloat16 or float32, not in int8"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,21 @@ def test_the_restoration_workflow_runs(server: FreshHost) -> None:
     before, after = (shown[name].astype(float) for name in ("before", "after"))
     assert before.shape == after.shape == (128, 128, 3) and after.std() > 10
     assert 1 < np.abs(after - before).mean() < 100
+
+
+def test_an_accelerator_that_is_not_installed_is_told_with_the_hosts_own_python(server: FreshHost) -> None:
+    graph = json.loads((FOLDER / "api" / "pixwizard_restore.json").read_text())
+    (load,) = (number for number, entry in graph.items() if entry["class_type"] == "PixWizardLoad")
+    (sampler,) = (number for number, entry in graph.items() if entry["class_type"] == "PixWizardSampler")
+    inputs = {"model": [load, 0], "backend": "onnxruntime", "precision": "auto", "on_missing": "build"}
+    graph["fast"] = {"class_type": "PixWizardAccelerate", "inputs": inputs}
+    graph[sampler]["inputs"] |= {"model": ["fast", 0], "seed": 2}
+    graph["end"] = {"class_type": "PreviewAny", "inputs": {"source": ["fast", 1]}}
+    done = server.run(graph)
+    assert done["status"]["status_str"] == "success", done["status"]
+    (status,) = done["outputs"]["fast"]["text"]
+    assert status.startswith("the network runs as it is: onnxruntime: ")
+    assert status.endswith(f": {sys.executable} -m pip install onnx onnxscript onnx-ir onnxruntime")
 
 
 def test_a_graph_may_end_in_a_decode_node(server: FreshHost) -> None:

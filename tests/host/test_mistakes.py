@@ -177,8 +177,10 @@ def test_latents_of_videos_and_of_other_models_are_named(
             node("KSampler", model=parts.model, seed=1, steps=2, cfg=1.0, sampler_name="euler", scheduler="simple",
                  positive=given[0], negative=given[2], latent_image=latent, denoise=1.0)  # fmt: skip
         assert one_line(caught)
-    with pytest.raises(ValueError, match=r"this VAE decodes latents \[B, 16, h, w\], found \[1, 4, 8, 8\]"):
-        node("VAEDecode", vae=parts.vae, samples=other)
+    tiles = dict(tile_size=512, overlap=64, temporal_size=64, temporal_overlap=8)
+    for decoder, more in (("VAEDecode", {}), ("VAEDecodeTiled", tiles)):
+        with pytest.raises(ValueError, match=r"this VAE decodes latents \[B, 16, h, w\], found \[1, 4, 8, 8\]"):
+            node(decoder, vae=parts.vae, samples=other, **more)
 
 
 def test_a_vae_of_another_kind_is_named(node: Any, conditioned: Any, example: Any, parts: SimpleNamespace) -> None:
