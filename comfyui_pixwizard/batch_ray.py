@@ -18,6 +18,7 @@ from typing import Any
 
 from .batch import FAILURES, Job, Outcome, Settings, answer, load, prepare, reason, write
 from .components import find_folder
+from .optional import pip_install
 from .resume import model_fingerprint
 
 REQUIREMENT = "ray[data]>=2.40"
@@ -42,7 +43,7 @@ def require_ray() -> Any:
         importlib.import_module("ray.data")
         return importlib.import_module("ray")
     except ImportError as error:
-        raise ValueError(f'--ray needs Ray Data, found: {error}; pip install "{REQUIREMENT}"') from error
+        raise ValueError(f"--ray needs Ray Data, found: {error}; {pip_install(REQUIREMENT)}") from error
 
 
 class Worker:

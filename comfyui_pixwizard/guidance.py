@@ -3,6 +3,7 @@
 Source: paper section 3.5, goldens NOTES section 5; the interval: Kynkäänniemi et al., arXiv 2404.07724.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -32,7 +33,7 @@ class DualGuidance:
         interval: flow times (low, high) in which the scales act; outside of it both are 1, which needs "full" alone.
 
     Raises:
-        ValueError: `guided_channels` below 1, an interval that is not 0 <= low < high <= 1.
+        ValueError: a scale that is not finite, `guided_channels` below 1, an interval that is not 0 <= low < high <= 1.
     """
 
     text: float = 4.0
@@ -41,6 +42,9 @@ class DualGuidance:
     interval: tuple[float, float] = ALWAYS
 
     def __post_init__(self) -> None:
+        for name, scale in (("text", self.text), ("image", self.image)):
+            if not math.isfinite(scale):
+                raise ValueError(f"guidance must be a finite number, found {name} {scale}: take 1 for none")
         if self.guided_channels is not None and self.guided_channels < 1:
             raise ValueError(
                 f"guided_channels must be None or at least 1, found {self.guided_channels}: take None or 3"

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..comfyui_pixwizard.optional import required
+from ..comfyui_pixwizard.optional import pip_install, required
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from .onnx_graph import VELOCITY_INPUTS, VELOCITY_OUTPUTS, VelocityGraph, exportable, velocity_axes, velocity_example
 from .onnx_model import OPSET
@@ -28,7 +28,8 @@ def require_modelopt() -> Any:
     Raises:
         ValueError: it is absent.
     """
-    return required("modelopt.torch.quantization", "fp8 engines need ModelOpt", "pip install 'nvidia-modelopt[hf]'")
+    install = pip_install("nvidia-modelopt[hf]")
+    return required("modelopt.torch.quantization", "fp8 engines need ModelOpt", install)
 
 
 def export_fp8(transformer: PixWizardTransformer, path: Path) -> Path:

@@ -25,7 +25,7 @@ def for_onnxruntime(block: TransformerBlock) -> None:
     """
     if not hasattr(torch.onnx, "ops"):
         raise ValueError(
-            f"int8 exports need torch 2.8 or newer, found {torch.__version__}: pip install 'torch>=2.8', or export fp32"
+            f"int8 exports need torch 2.8 or newer, found {torch.__version__}: take a newer PyTorch, or export fp32"
         )
     block.attention.attend = attend
     block.attention.rotate = rotate

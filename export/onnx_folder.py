@@ -19,7 +19,6 @@ from ..runtime.identity import config_text, weights_hash
 from .onnx_check import Difference, compare
 from .onnx_cpu import for_onnxruntime
 from .onnx_graph import exportable
-from .onnx_int8 import quantise
 from .onnx_model import OPSET, export_conditions, export_velocity, require_onnx
 
 Precision = Literal["fp32", "int8"]
@@ -55,6 +54,8 @@ def export_onnx(
         tell("exporting the velocity")
         if precision == "int8":
             export_velocity(plain, draft / "float32", adapt=for_onnxruntime)
+            from .onnx_int8 import quantise
+
             tell("quantising")
             quantise(draft / "float32" / VELOCITY_FILE, draft / VELOCITY_FILE)
             shutil.rmtree(draft / "float32")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..comfyui_pixwizard.optional import required
+from ..comfyui_pixwizard.optional import pip_install, required
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from ..comfyui_pixwizard.version import VERSION
 from ..runtime.exported import CONDITIONS_FILE, VELOCITY_FILE
@@ -36,6 +36,8 @@ from .onnx_graph import (
 )
 
 OPSET = 20
+# Modules and what brings them.
+PACKAGES = {"onnx": "onnx", "onnxscript": "onnxscript", "onnx_ir": "onnx-ir", "onnxruntime": "onnxruntime"}
 PREFIX = "transformer."
 
 
@@ -45,8 +47,8 @@ def require_onnx() -> None:
     Raises:
         ValueError: a package is missing.
     """
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        required(package, f"exporting to ONNX needs {package}", "pip install 'pixwizard[export]'")
+    for module, package in PACKAGES.items():
+        required(module, f"exporting to ONNX needs {package}", pip_install(*PACKAGES.values()))
 
 
 def metadata(transformer: PixWizardTransformer, precision: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = "onnxruntime_ep_nv_tensorrt_rtx"
+INSTALL = f'{sys.executable} -m pip install "onnxruntime-ep-nv-tensorrt-rtx-cu13>=0.5,<0.6"'
 # Positions below were checked against 1.7; the version is major * 10000 + minor * 100 + patch.
 KNOWN = range(10700, 10800)
 LAYOUT_BYTES = 64
@@ -108,13 +109,13 @@ class Library:
     def __init__(self) -> None:
         found = importlib.util.find_spec(PACKAGE)
         if found is None or found.origin is None:
-            raise Failed("TensorRT-RTX is not installed: pip install 'pixwizard[tensorrt-rtx]'")
+            raise Failed(f"TensorRT-RTX is not installed: {INSTALL}")
         folder = Path(found.origin).parent
         self.compiler, self.parser = (self._load(folder, name) for name in ("tensorrt_rtx", "tensorrt_onnxparser_rtx"))
         self.compiler.getInferLibVersion.restype = ctypes.c_int32
         self.version: int = self.compiler.getInferLibVersion()
         if self.version not in KNOWN:
-            raise Failed(f"TensorRT-RTX 1.7 is supported, found {self.name}: pip install 'pixwizard[tensorrt-rtx]'")
+            raise Failed(f"TensorRT-RTX 1.7 is supported, found {self.name}: {INSTALL}")
         for function, types in (
             (self.compiler.createInferBuilder_INTERNAL, [POINTER, ctypes.c_int32]),
             (self.compiler.createInferRuntime_INTERNAL, [POINTER, ctypes.c_int32]),
@@ -138,7 +139,7 @@ class Library:
         try:
             return ctypes.CDLL(str(files[-1]), mode=ctypes.RTLD_GLOBAL)
         except OSError as error:
-            raise Failed(f"cannot load {files[-1].name}: {error}; reinstall 'pixwizard[tensorrt-rtx]'") from error
+            raise Failed(f"cannot load {files[-1].name}: {error}; {INSTALL} --force-reinstall") from error
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..comfyui_pixwizard.optional import required
+from ..comfyui_pixwizard.optional import pip_install, required
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from ..comfyui_pixwizard.version import VERSION
 from ..runtime.engine_cache import EngineCache, EngineKey, Entry
@@ -102,8 +102,8 @@ def tensorrt_key(
         version=VERSION,
         precision=precision,
         profiles=list(profiles),
+        architecture=gpu_architecture(),  # first: without a card the package is of no use
         builder=f"TensorRT {tensorrt_version()}",
-        architecture=gpu_architecture(),
         system=system_name(),
         settings=asdict(settings),
     )
@@ -178,7 +178,7 @@ def require_polygraphy() -> Any:
         ValueError: it is absent.
     """
     told = "building TensorRT engines needs polygraphy"
-    return required("polygraphy.backend.trt", told, "pip install 'pixwizard[tensorrt]'")
+    return required("polygraphy.backend.trt", told, pip_install("polygraphy"))
 
 
 def monitor_class(base: type) -> type:

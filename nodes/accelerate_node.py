@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -17,17 +16,19 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..runtime.engine_cache import EngineCache
-from ..runtime.engine_profiles import Unsupported
 from ..runtime.evaluators import default_device, fast_bfloat16
+from ..runtime.machine import gpu_architecture
 from . import acceleration, accelerators
-from .common import ADVANCED, schema
+from .common import ADVANCED, Node, schema
 from .host_model import PixWizardModel
+from .notices import warn
 
 FOLDER, SHARED = "pixwizard_engines", "tensorrt"
 AUTO = "auto"
 BUILD, EAGER, ERROR = "build", "eager", "error"
-# By model, then by backend, precision and whether it may build: an engine outlives the prompt that opened it.
-HELD: weakref.WeakKeyDictionary[PixWizardModel, dict[tuple[str, str], acceleration.Held]] = weakref.WeakKeyDictionary()
+Engines = dict[tuple[str, str], acceleration.EnginePatcher]
+# By model, then by backend and precision: an engine outlives the prompt that opened it.
+HELD: weakref.WeakKeyDictionary[PixWizardModel, Engines] = weakref.WeakKeyDictionary()
 
 
 def engine_folders() -> list[Path]:
@@ -39,7 +40,7 @@ def engine_folders() -> list[Path]:
     return [Path(path) for path in dict.fromkeys([*folder_paths.get_folder_paths(FOLDER), *others])]
 
 
-class Accelerate(io.ComfyNode):
+class Accelerate(Node):
     """Chooses an accelerator, and says which it is or why there is none."""
 
     @classmethod
@@ -100,12 +101,7 @@ class Accelerate(io.ComfyNode):
 
 def show(node: str | None, reason: str) -> None:
     """A reason that was found while sampling: into the log, and under the node where the page can."""
-    words = f"the network runs as it is: {reason}"
-    acceleration.log(words)
-    server = getattr(sys.modules.get("server"), "PromptServer", None)
-    instance: Any = getattr(server, "instance", None)
-    if node is not None and hasattr(instance, "send_progress_text"):
-        instance.send_progress_text(words, node)
+    warn(f"Accelerate PixWizard: the network runs as it is: {reason}", node)
 
 
 def accelerated(model: Any, backend: str, precision: str, on_missing: str, tell: Callable[[str], None]) -> str:
@@ -121,12 +117,12 @@ def accelerated(model: Any, backend: str, precision: str, on_missing: str, tell:
     for name in candidates(model, backend):
         try:
             build = on_missing == BUILD and backend != AUTO
-            held = held_by(model.model, name, accelerators.precision_of(name, precision), build)
-            words = held.open(model).words
+            engine = held_by(model, name, accelerators.precision_of(name, precision), build)
+            words = engine.model.open(model).words
         except (ValueError, RuntimeError) as error:
             reasons.append(f"{name}: {' '.join(str(error).split())[:400]}")
             continue
-        acceleration.attach(model, held, on_missing == ERROR, tell)
+        acceleration.attach(model, engine, on_missing == ERROR, tell)
         return words
     reason = "; ".join(reasons) or f"{default_device().type} runs the network fastest as it is"
     if on_missing == ERROR:
@@ -146,14 +142,15 @@ def candidates(model: Any, backend: str) -> list[str]:
     return [accelerators.BFLOAT16] if fast_bfloat16(default_device()) and not already else []
 
 
-def held_by(model: PixWizardModel, backend: str, precision: str, build: bool) -> acceleration.Held:
-    """The accelerator of a model, the same for every MODEL that shares its network."""
-    kept = HELD.setdefault(model, {})
+def held_by(model: Any, backend: str, precision: str, build: bool) -> acceleration.EnginePatcher:
+    """The accelerator of a MODEL, the same for all that share its network."""
+    kept = HELD.setdefault(model.model, {})
     folders = engine_folders()
     make = partial(made, backend, precision, EngineCache(folders[0], folders[1:]), build)
     if (backend, precision) not in kept:
-        kept[backend, precision] = acceleration.Held(model, make)
-    kept[backend, precision].make = make
+        held = acceleration.Held(model.model, make)
+        kept[backend, precision] = acceleration.EnginePatcher(held, model.load_device, model.offload_device)
+    kept[backend, precision].model.make = make
     return kept[backend, precision]
 
 
@@ -170,7 +167,6 @@ def made(backend: str, precision: str, cache: EngineCache, build: bool, network:
         bar.update_absolute(done, of)
 
     if backend == accelerators.TENSORRT and build:
-        if not torch.cuda.is_available():
-            raise Unsupported("TensorRT needs an NVIDIA GPU, found none")
+        gpu_architecture()
         mm.unload_all_models()  # the compiler measures kernels and wants the GPU for itself
     return accelerators.make(backend, precision, network, base, cache, build, tell)

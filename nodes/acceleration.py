@@ -96,7 +96,12 @@ class Held(nn.Module):
 
 
 class EnginePatcher(comfy.model_patcher.ModelPatcher):
-    """What the host loads beside the MODEL: reports an accelerator's memory, frees it when it is unloaded."""
+    """What the host loads beside the MODEL: reports an accelerator's memory, frees it when it is unloaded.
+
+    There is one for each accelerator and it lives as long as that. The host's list of loaded models knows patchers
+    weakly and turns to the parent of a clone that died; an entry whose patchers are all dead while their model lives
+    stays in the list for ever, and costs every later prompt a full garbage collection.
+    """
 
     def model_size(self) -> int:
         return max(1, self.model.known_bytes)
@@ -254,13 +259,12 @@ def graph_inputs(network: Any, x: Tensor, timesteps: Tensor, given: Mapping[str,
 LAYERED = ("text_keys", "text_values", "image_keys", "image_values")
 
 
-def attach(patcher: Any, held: Held, strict: bool, tell: Callable[[str], None]) -> Accelerated:
+def attach(patcher: Any, engine: EnginePatcher, strict: bool, tell: Callable[[str], None]) -> Accelerated:
     """Make a MODEL use an accelerator; an earlier one of it is taken off."""
     kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
     patcher.remove_wrappers_with_key(kind, KEY)
-    wrapper = Accelerated(patcher.model, held, strict, tell)
+    wrapper = Accelerated(patcher.model, engine.model, strict, tell)
     patcher.add_wrapper_with_key(kind, KEY, wrapper)
-    engine = EnginePatcher(held, patcher.load_device, patcher.offload_device)
     patcher.set_additional_models(KEY, [engine])
     return wrapper
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
-from ..export.onnx_folder import STAGES, export_onnx
 from ..runtime.eager_graph import eager_velocity
 from ..runtime.engine_cache import EngineCache
 from ..runtime.engine_profiles import Unsupported
@@ -206,14 +205,16 @@ def _provider() -> str:
 
 
 def _exported(precision: str, network: PixWizardTransformer, cache: EngineCache, build: bool, tell: Tell) -> Path:
-    require_onnxruntime()
     name = f"onnx-{weights_hash(network)[:16]}-{precision}"
     for folder in cache.folders:
         if (folder / name / MANIFEST_FILE).is_file():
             Manifest.read(folder / name).check_model(network, folder / name)
             return folder / name
     if not build:
-        raise Unsupported(f"no exported graph of this model in {cache.folder}")
+        require_onnxruntime()
+        raise Unsupported(f"no exported graph of this model in {cache.folder}: set on_missing to build")
+    from ..export.onnx_folder import STAGES, export_onnx
+
     done: list[str] = []
 
     def stage(words: str) -> None:

@@ -5,10 +5,13 @@ The host's IMAGE is [B, H, W, 3] in [0, 1]; the core's pictures are [B, 3, H, W]
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import wraps
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from comfy_api.latest import io
 from einops import rearrange
 from torch import Tensor
@@ -26,6 +29,46 @@ def schema(*, aliases: list[str], category: str = CATEGORY, **values: Any) -> io
     known = {field.name for field in fields(io.Schema)}
     extra = {"search_aliases": aliases} if "search_aliases" in known else {}
     return io.Schema(category=category, **values, **extra)
+
+
+class Node(io.ComfyNode):
+    """A node that holds its numbers to the limits of their widgets, wherever they come from.
+
+    The host checks what stands in a widget; what arrives by a link it hands over as it is.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = cls.__dict__.get("execute")
+        # The host runs a node as a subclass with a copy of its attributes.
+        if own is not None and not hasattr(own.__func__, "__wrapped__"):
+            cls.execute = classmethod(_limited(own.__func__))  # type: ignore[method-assign, assignment]
+
+
+def _limited(execute: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(execute)
+    def checked(cls: type[Node], **given: Any) -> Any:
+        check_limits(cls.SCHEMA, given)
+        return execute(cls, **given)
+
+    return checked
+
+
+def check_limits(wanted: io.Schema, given: Mapping[str, Any]) -> None:
+    """Refuse numbers beyond the limits of their widgets, and what is no number.
+
+    Raises:
+        ValueError: the first of them.
+    """
+    for item in wanted.inputs:
+        value, low, high = given.get(item.id), getattr(item, "min", None), getattr(item, "max", None)
+        if low is None or high is None or not isinstance(value, int | float):
+            continue
+        if not low <= value <= high:
+            raise ValueError(
+                f"{wanted.display_name}: {item.id} lies in {low} to {high}, found {value}: change the widget or the "
+                "node that is linked to it"
+            )
 
 
 def to_core(image: Tensor) -> Tensor:
@@ -55,6 +98,15 @@ def at_size(image: Tensor, size: Size) -> Tensor:
         return image[..., :3]
     pictures = rearrange(image[..., :3], "b h w c -> b c h w")
     return from_pillow([resized(unit_to_image(picture), size) for picture in pictures])
+
+
+def resized_mask(mask: Tensor, height: int, width: int) -> Tensor:
+    """MASK [B, h, w] at another size; itself when it has that size."""
+    if mask.ndim == 2:
+        mask = mask[None]
+    if tuple(mask.shape[1:]) == (height, width):
+        return mask.float()
+    return F.interpolate(mask[:, None].float(), size=(height, width), mode="bilinear", antialias=True)[:, 0]
 
 
 def with_values(conditioning: list[Any], values: dict[str, Any]) -> list[Any]:

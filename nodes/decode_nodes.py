@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..comfyui_pixwizard.components import BUNDLED, Description, read_description
 from ..comfyui_pixwizard.tasks import get_task
-from .common import schema
+from .common import Node, schema
 from .decoding import CONFIDENCE, DATA, answer_input, decoded, pictures, preview_of, text_of
 
 
@@ -23,13 +23,14 @@ def nano() -> Description:
     return read_description(BUNDLED["nano"])
 
 
-class DecodeDepth(io.ComfyNode):
+class DecodeDepth(Node):
     """Depth in metres."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         near, far = nano().depth_range or (0.0, 10.0)
         return schema(
+            is_output_node=True,
             node_id="PixWizardDecodeDepth",
             display_name="Decode Depth",
             description="Reads metres out of a depth answer.",
@@ -86,12 +87,13 @@ class DecodeDepth(io.ComfyNode):
         return io.NodeOutput(preview, metres, nearness, min(sure), text_of(entries), ui=shown)
 
 
-class DecodeNormals(io.ComfyNode):
+class DecodeNormals(Node):
     """Unit normals."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            is_output_node=True,
             node_id="PixWizardDecodeNormals",
             display_name="Decode Normals",
             description="Reads unit normals out of a normal answer: X right, Y up, Z towards the viewer.",
@@ -115,12 +117,13 @@ class DecodeNormals(io.ComfyNode):
         return io.NodeOutput(preview, normals, min(sure), text_of(entries), ui=ui.PreviewImage(preview, cls=cls))
 
 
-class DecodeSegmentation(io.ComfyNode):
+class DecodeSegmentation(Node):
     """Classes."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            is_output_node=True,
             node_id="PixWizardDecodeSegmentation",
             display_name="Decode Segmentation",
             description="Reads a class for every pixel out of a segmentation answer, and a mask of one of them.",

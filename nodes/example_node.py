@@ -14,7 +14,7 @@ from ..training.degradations import DEGRADATIONS
 from ..training.faces import draw_faces
 from ..training.figures import render_figures
 from ..training.scenes import caption, referring, render, sample_scenes
-from .common import schema
+from .common import Node, schema
 
 SCENE, PEOPLE, FACE, SHAPES = "scene", "people", "face", "shapes"
 CLEAN = "nothing: the clean picture"
@@ -23,7 +23,7 @@ EDGES = {f"{name}_to_image": name for name in ANNOTATORS}
 SIDE = {"default": 128, "min": 64, "max": 512, "step": 16}
 
 
-class ExamplePicture(io.ComfyNode):
+class ExamplePicture(Node):
     """A rendered picture, prepared for a task."""
 
     @classmethod

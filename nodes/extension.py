@@ -8,6 +8,8 @@ from . import (
     accelerate_node,
     decode_nodes,
     example_node,
+    finish_nodes,
+    host_detection,
     image_nodes,
     instruction_nodes,
     load_nodes,
@@ -24,7 +26,8 @@ NODES: list[type[io.ComfyNode]] = [
     image_nodes.InpaintCanvas,
     image_nodes.OutpaintCanvas,
     image_nodes.BlankCanvas,
-    image_nodes.KeepUnchanged,
+    finish_nodes.KeepUnchanged,
+    finish_nodes.SourceSize,
     sampling_nodes.FlowSchedule,
     sampling_nodes.Guider,
     sampling_nodes.Sampler,
@@ -44,4 +47,5 @@ class PixWizardExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         loading.register_folder()
+        host_detection.install()
         return NODES

@@ -5,8 +5,10 @@ Shapes: B batch, T text tokens, N image tokens, C latent channels, h, w latent p
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, ClassVar
 
 import comfy.conds
@@ -23,12 +25,19 @@ from torch import Tensor
 from ..comfyui_pixwizard.config import PixWizardConfig
 from . import lora_keys
 from .host_network import HostTransformer
+from .notices import warn
 
 # Keys of a conditioning's dictionary: ours, and the host's own for a source latent.
 IMAGE_TOKENS = "pixwizard_image_tokens"
 SOURCE = "concat_latent_image"
 FLOAT8 = {"fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
 WEIGHT_TYPES = ("default", *FLOAT8)
+# Entry of a saved state dict: the configuration as JSON in bytes, because shapes do not show all of it.
+CONFIG = "pixwizard_config"
+# Branches that must have seen a picture, as guiders name them, and the inputs they come from.
+WITH_PICTURE = {"positive": "positive", "full": "positive", "middle": "cond2", "image": "image_only"}
+# Kinds of model patches that `HostTransformer` calls.
+PATCHES = {"double_block"}
 
 
 class NanoLatents(comfy.latent_formats.LatentFormat):
@@ -51,7 +60,27 @@ class ModelConfig(comfy.supported_models_base.BASE):
     supported_inference_dtypes: ClassVar[list[torch.dtype]] = [torch.bfloat16, torch.float32]
 
     def get_model(self, state_dict: Mapping[str, Tensor], prefix: str = "", device: Any = None) -> PixWizardModel:
+        lora_keys.install(PixWizardModel)
         return PixWizardModel(self, device=device)
+
+    def set_inference_dtype(self, dtype: Any, manual_cast_dtype: Any, *others: Any, **options: Any) -> None:
+        """As the host's; what belongs to no layer is kept in the type that it computes in."""
+        super().set_inference_dtype(dtype, manual_cast_dtype, *others, **options)
+        self.unet_config["compute_dtype"] = manual_cast_dtype or dtype
+
+    def clip_target(self, state_dict: Any = None) -> None:
+        """No text encoder lies in a checkpoint; Load PixWizard has it."""
+
+    def process_unet_state_dict(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the network loads."""
+        return {name: value for name, value in state_dict.items() if name != CONFIG}
+
+    def process_unet_state_dict_for_saving(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the host's ModelSave writes: with the configuration, so that any loader has it again."""
+        names = [field.name for field in fields(PixWizardConfig)]
+        text = json.dumps({name: self.unet_config[name] for name in names})
+        kept = torch.tensor(list(text.encode()), dtype=torch.uint8)
+        return super().process_unet_state_dict_for_saving(state_dict | {CONFIG: kept})
 
 
 class NanoModelConfig(ModelConfig):
@@ -128,9 +157,19 @@ class PixWizardModel(comfy.model_base.BaseModel):
         """Conditions of one branch, once per sampling: everything that depends neither on x nor on t.
 
         Raises:
-            ValueError: text features, task vector or image tokens of another model.
+            ValueError: text features, task vector, image tokens or a latent of another model; no picture where one
+                belongs.
         """
         config: PixWizardConfig = self.diffusion_model.config
+        branch = str(given.get("prompt_type"))
+        self._check_latent(given["noise"])
+        if given.get(SOURCE) is None and branch in WITH_PICTURE:
+            raise ValueError(
+                f"PixWizard works on a source picture, found none on {WITH_PICTURE[branch]}: put Image Conditioning "
+                "between the text and the sampler, with Blank Canvas as its picture to draw from words alone"
+            )
+        if branch in ("positive", "full"):
+            self._name_idle_patches()
         where = dict(device=given["device"], dtype=self._compute_dtype())
         features, mask, vector = self._text(given)
         tokens = given.get(IMAGE_TOKENS)
@@ -165,6 +204,23 @@ class PixWizardModel(comfy.model_base.BaseModel):
             "vector": regular(encoded.vector),
         }
 
+    def _check_latent(self, noise: Tensor) -> None:
+        channels = self.diffusion_model.config.in_channels
+        if noise.ndim != 4 or noise.shape[1] != channels:
+            raise ValueError(
+                f"this PixWizard model samples latents [B, {channels}, h, w], found {list(noise.shape)}: use the "
+                "latent that Image Conditioning gives, made by the VAE that belongs to the model"
+            )
+
+    def _name_idle_patches(self) -> None:
+        """Say which patches of the MODEL have no place in this network, such as FreeU's, which are for U-Nets."""
+        patcher = getattr(self, "current_patcher", None)
+        options = {} if patcher is None else patcher.model_options.get("transformer_options", {})
+        idle = sorted(name for name, found in options.get("patches", {}).items() if found and name not in PATCHES)
+        if idle:
+            warn(f"PixWizard has no place for the model patch {', '.join(idle)} (FreeU and others for U-Nets): it does "
+                 "nothing here, take that node out")  # fmt: skip
+
     def _compute_dtype(self) -> torch.dtype:
         return self.manual_cast_dtype or self.get_dtype()
 
@@ -198,6 +254,12 @@ class PixWizardModel(comfy.model_base.BaseModel):
         return super().memory_required(input_shape)
 
 
+def model_config(config: PixWizardConfig) -> ModelConfig:
+    """The host's configuration of a network; the host's nodes for U-Nets read its width as `model_channels`."""
+    kind = NanoModelConfig if config.in_channels == NanoLatents.latent_channels else ModelConfig
+    return kind({"image_model": "pixwizard", "model_channels": config.dim} | config.to_dict())
+
+
 def make_model(state: dict[str, Tensor], config: PixWizardConfig, weights: str = "default") -> Any:
     """A MODEL from the released or our own state dict.
 
@@ -208,16 +270,13 @@ def make_model(state: dict[str, Tensor], config: PixWizardConfig, weights: str =
     Returns:
         The host's ModelPatcher.
     """
-    lora_keys.install(PixWizardModel)
     device, count = mm.get_torch_device(), sum(value.numel() for value in state.values())
     stored = FLOAT8.get(weights) or comfy.utils.weight_dtype(state)
-    kind = NanoModelConfig if config.in_channels == NanoLatents.latent_channels else ModelConfig
-    host = kind({"image_model": "pixwizard"} | config.to_dict())
+    host = model_config(config)
     supported = host.supported_inference_dtypes
     dtype = FLOAT8.get(weights) or mm.unet_dtype(model_params=count, supported_dtypes=supported, weight_dtype=stored)
     cast = mm.unet_manual_cast(dtype, device, supported)
     host.set_inference_dtype(dtype, cast)
-    host.unet_config.update(compute_dtype=cast or dtype)
     model = host.get_model(state, "").to(mm.unet_offload_device())
     model.load_model_weights(state, "")
     logging.info("PixWizard: %.1f M parameters as %s, computed as %s", count / 1e6, dtype, cast or dtype)

@@ -25,6 +25,7 @@ class HostTransformer(PixWizardTransformer):
 
     Args:
         image_model: the host's name for the architecture, not used.
+        model_channels: the width, for the host's nodes alone.
         dtype: of the weights of layers, which the host casts as it runs them.
         device: where weights are made.
         operations: the host's namespace of layers.
@@ -35,6 +36,7 @@ class HostTransformer(PixWizardTransformer):
     def __init__(
         self,
         image_model: str | None = None,
+        model_channels: int | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | None = None,
         operations: Any = None,

@@ -21,6 +21,7 @@ from comfy.text_encoders.spiece_tokenizer import SPieceTokenizer
 from torch import Tensor, nn
 
 from ..comfyui_pixwizard.encoders.gemma import MAX_TOKENS
+from .notices import warn
 
 FEATURES, TASK = "gemma", "l"
 
@@ -191,10 +192,30 @@ class FastTokenizer:
 
 
 class OneChunk(comfy.sd1_clip.SDTokenizer):
-    """The host's tokenizer, which cuts a text that is too long instead of going on in a second chunk."""
+    """The host's tokenizer, which cuts a text that is too long instead of going on in a second chunk, and says so.
+
+    Args:
+        reader: whose tokens they are, for people.
+    """
+
+    def __init__(self, *arguments: Any, reader: str, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.reader = reader
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **options: Any) -> list[Any]:
-        return super().tokenize_with_weights(text, return_word_ids, **options)[:1]
+        chunks = super().tokenize_with_weights(text, return_word_ids, **options)
+        if len(chunks) > 1:
+            kept, found = self._count(chunks[:1]), self._count(chunks)
+            warn(
+                f"{self.reader} reads at most {kept} tokens, found {found} in this text: the last {found - kept} are "
+                "cut off, shorten the text"
+            )
+        return chunks[:1]
+
+    def _count(self, chunks: list[Any]) -> int:
+        """Tokens of words, without those that begin, end and fill a chunk."""
+        marks = {self.start_token, self.end_token, self.pad_token}
+        return sum(not isinstance(entry[0], int) or entry[0] not in marks for chunk in chunks for entry in chunk)
 
 
 class Tokenizers:
@@ -209,6 +230,7 @@ class Tokenizers:
         pieces = not hasattr(features, "get_vocab")
         self.features = OneChunk(
             features,
+            reader="Gemma",
             max_length=MAX_TOKENS,
             pad_with_end=False,
             has_end_token=False,
@@ -220,7 +242,9 @@ class Tokenizers:
             tokenizer_args={"add_bos": True, "add_eos": False} if pieces else {},
         )
         own = {} if task is None else dict(tokenizer_path=task, tokenizer_class=FastTokenizer, pad_with_end=False)
-        self.task = OneChunk(embedding_directory=embedding_directory, embedding_key="clip_l", **own)
+        self.task = OneChunk(
+            reader="CLIP's text encoder", embedding_directory=embedding_directory, embedding_key="clip_l", **own
+        )
         if task is not None:
             self.task.pad_token = task.pad_token_id
 

@@ -67,6 +67,31 @@ class NanoVAE(comfy.sd.VAE):
         self.size = None
         self.model_size()
 
+    def decode(self, samples_in: Tensor, *others: Any, **options: Any) -> Tensor:
+        """As the host's.
+
+        Raises:
+            ValueError: latents of another model.
+        """
+        self._check(samples_in)
+        return super().decode(samples_in, *others, **options)
+
+    def decode_tiled(self, samples: Tensor, *others: Any, **options: Any) -> Tensor:
+        """As the host's.
+
+        Raises:
+            ValueError: latents of another model.
+        """
+        self._check(samples)
+        return super().decode_tiled(samples, *others, **options)
+
+    def _check(self, latents: Tensor) -> None:
+        if latents.ndim != 4 or latents.shape[1] != self.latent_channels:
+            raise ValueError(
+                f"this VAE decodes latents [B, {self.latent_channels}, h, w], found {list(latents.shape)}: use the VAE "
+                "that belongs to the model that made the latent"
+            )
+
 
 def preview_factors(autoencoder: NanoAutoencoder) -> tuple[list[list[float]], list[float]]:
     """Weights [C, 3] and bias [3] of a linear preview of latents, values in [-1, 1]: the mean colour of a patch."""

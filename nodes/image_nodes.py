@@ -1,4 +1,4 @@
-"""Source pictures: what the model looks at, canvases with holes or margins, and what to paste back afterwards."""
+"""Source pictures: what the model looks at, canvases with holes or margins."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ from comfy_api.latest import io, ui
 from einops import rearrange
 from torch import Tensor
 
-from ..comfyui_pixwizard.preserve import keep_unchanged
-from ..comfyui_pixwizard.resolution import CELL
+from ..comfyui_pixwizard.resolution import CELL, Size
 from ..comfyui_pixwizard.sizing import model_size
-from .common import at_size, matching_source, one_for_each, schema, to_core, to_host, with_values
+from .common import Node, at_size, one_for_each, resized_mask, schema, to_core, with_values
 from .host_model import IMAGE_TOKENS, SOURCE
 from .host_vision import encode_tokens
+from .round_trip import remember
 
 LARGEST = 4096
 FILLS = {"black": 0.0, "white": 1.0, "grey": 0.5}
 # Where the picture alone decides, at the released model's largest size.
 LARGEST_OWN = 1024
+# Reach of the filter that resizes pictures, in pixels of the coarser side.
+LANCZOS = 3
+# Side in pixels of what one latent pixel holds.
+LATENT_PIXEL = 8
+# A batch of a thousand squares of 256 px, or of 64 of 1024 px.
+LARGEST_BATCH = 64 * 1024**2
 
 
-def resized_mask(mask: Tensor, height: int, width: int) -> Tensor:
-    """MASK [B, h, w] at another size."""
-    if mask.ndim == 2:
-        mask = mask[None]
-    return F.interpolate(mask[:, None].float(), size=(height, width), mode="bilinear", antialias=True)[:, 0]
-
-
-class ImageConditioning(io.ComfyNode):
+class ImageConditioning(Node):
     """A source picture for all branches of guidance."""
 
     @classmethod
@@ -61,8 +60,8 @@ class ImageConditioning(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where the answer may differ from the picture; the rest is kept while sampling. "
-                    "Without one everything may change.",
+                    tooltip="Where the answer may differ from the picture; the rest is kept while sampling, "
+                    "in squares of 8 px. Source Size pastes to the pixel. Without one everything may change.",
                 ),
             ],
             outputs=[
@@ -99,15 +98,49 @@ class ImageConditioning(io.ComfyNode):
         size = model_size((image.shape[2], image.shape[1]), side, LARGEST_OWN)
         source = at_size(image, size)
         encoded = vae.encode(source)
+        check_latents(encoded, size)
+        remember(source, encoded)
         seen = {SOURCE: encoded, IMAGE_TOKENS: encode_tokens(clip_vision, to_core(source))}
         latent: dict[str, Any] = {"samples": torch.zeros_like(encoded)}
         if mask is not None:
             mask = one_for_each(resized_mask(mask, size[1], size[0]), len(source), "a mask", "pictures")
-            latent = {"samples": encoded, "noise_mask": rearrange(mask, "b h w -> b 1 h w")}
+            latent = {"samples": encoded, "noise_mask": latent_mask(mask, blur_of(image, size))}
         return io.NodeOutput(with_values(positive, seen), with_values(empty, seen), empty, latent, source)
 
 
-class InpaintCanvas(io.ComfyNode):
+def check_latents(latents: Tensor, size: Size) -> None:
+    """Whether a VAE's latents of pictures of a size (width, height) are of the kind that PixWizard works on.
+
+    Raises:
+        ValueError: a VAE of another kind.
+    """
+    wanted = (size[1] // LATENT_PIXEL, size[0] // LATENT_PIXEL)
+    if latents.ndim != 4 or tuple(latents.shape[2:]) != wanted:
+        raise ValueError(
+            f"PixWizard works on latents [B, C, {wanted[0]}, {wanted[1]}] of pictures of {size[0]} x {size[1]} px, "
+            f"found {list(latents.shape)}: connect the VAE of Load PixWizard, or the SDXL VAE for the released weights"
+        )
+
+
+def blur_of(image: Tensor, size: Size) -> int:
+    """How many pixels beyond a hole its fill reaches when a picture is resized to (width, height) by Lanczos."""
+    scale = max(size[0] / image.shape[2], size[1] / image.shape[1])
+    return 0 if (image.shape[2], image.shape[1]) == size else math.ceil(LANCZOS * max(1.0, scale))
+
+
+def latent_mask(mask: Tensor, margin: int) -> Tensor:
+    """A mask [B, H, W] for sampling, [B, 1, H/8, W/8] of 0 and 1: every latent pixel that it touches is sampled.
+
+    A latent pixel that was sampled in part would keep a part of what stands in the hole.
+
+    Args:
+        margin: pixels around the mask that count as touched too.
+    """
+    reached = grown((mask > 0).float(), margin)
+    return F.max_pool2d(rearrange(reached, "b h w -> b 1 h w"), LATENT_PIXEL)
+
+
+class InpaintCanvas(Node):
     """A picture with holes to fill."""
 
     @classmethod
@@ -156,7 +189,7 @@ def grown(mask: Tensor, pixels: int) -> Tensor:
     return (near if pixels > 0 else ~near).to(mask.dtype)
 
 
-class OutpaintCanvas(io.ComfyNode):
+class OutpaintCanvas(Node):
     """A picture with a blank margin to fill."""
 
     @classmethod
@@ -190,7 +223,7 @@ class OutpaintCanvas(io.ComfyNode):
         return io.NodeOutput(canvas, mask, ui=ui.PreviewImage(canvas, cls=cls))
 
 
-class BlankCanvas(io.ComfyNode):
+class BlankCanvas(Node):
     """White pictures, from which text-to-image draws."""
 
     @classmethod
@@ -213,40 +246,9 @@ class BlankCanvas(io.ComfyNode):
 
     @classmethod
     def execute(cls, width: int, height: int, batch_size: int) -> io.NodeOutput:
+        if width * height * batch_size > LARGEST_BATCH:
+            raise ValueError(
+                f"Blank Canvas: all pictures together have at most {LARGEST_BATCH} pixels, found {batch_size} of "
+                f"{width} x {height}: take at most {max(1, LARGEST_BATCH // (width * height))} of this size at a time"
+            )
         return io.NodeOutput(torch.ones(batch_size, height, width, 3))
-
-
-class KeepUnchanged(io.ComfyNode):
-    """The source wherever the answer changed nothing."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return schema(
-            node_id="PixWizardKeepUnchanged",
-            display_name="Keep Unchanged",
-            description="Pastes the source back wherever the answer differs from it by no more than the autoencoder's "
-            "own error, so that an edit leaves the rest of the picture sharp.",
-            aliases=["paste back", "composite", "preserve", "stitch"],
-            inputs=[
-                io.Image.Input("image", tooltip="The answer."),
-                io.Image.Input("source", tooltip="The source that Image Conditioning gives."),
-                io.Vae.Input("vae", tooltip="The VAE that made the answer."),
-                io.Float.Input(
-                    "threshold",
-                    default=0.1,
-                    min=0.005,
-                    max=1.0,
-                    step=0.005,
-                    tooltip="Mean difference, as a share of full scale, up to which nothing changed; from twice this "
-                    "on everything did.",
-                ),
-            ],
-            outputs=[io.Image.Output(display_name="image", tooltip="The answer with the source pasted back.")],
-        )
-
-    @classmethod
-    def execute(cls, image: Tensor, source: Tensor, vae: Any, threshold: float) -> io.NodeOutput:
-        source = matching_source(image, source)
-        reference = vae.decode(vae.encode(source))
-        kept = keep_unchanged(to_core(source), to_core(image), to_core(reference), threshold)
-        return io.NodeOutput(to_host(kept))

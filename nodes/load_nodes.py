@@ -6,11 +6,11 @@ import folder_paths
 from comfy_api.latest import io
 
 from . import loading
-from .common import ADVANCED, schema
+from .common import ADVANCED, Node, schema
 from .host_model import WEIGHT_TYPES
 
 
-class LoadPixWizard(io.ComfyNode):
+class LoadPixWizard(Node):
     """The bundled model, or one of models/pixwizard."""
 
     @classmethod
@@ -56,7 +56,7 @@ class LoadPixWizard(io.ComfyNode):
         return io.NodeOutput(*loading.load(model, weight_dtype))
 
 
-class LoadTextEncoders(io.ComfyNode):
+class LoadTextEncoders(Node):
     """Gemma-2B and CLIP-L as one CLIP, for the released weights."""
 
     @classmethod

@@ -19,7 +19,7 @@ from ..comfyui_pixwizard.encoders.folder import load_tokenizer
 from ..comfyui_pixwizard.encoders.transformers_models import PreTrainedTokenizerFast
 from ..comfyui_pixwizard.released import ARGS_FILE, infer_config, read_args
 from ..comfyui_pixwizard.safe_files import TensorFile, read_tensors
-from . import host_model, host_text, host_vision
+from . import host_detection, host_model, host_text, host_vision
 
 FOLDER = "pixwizard"
 NANO = "nano (bundled)"
@@ -102,13 +102,16 @@ def clip_of(folder: Path) -> Any:
 
 
 def load_file(path: Path, weights: str) -> Parts:
-    """The MODEL of one file: ours, whose metadata hold its configuration, or one with the released names.
+    """The MODEL of one file: one that the host saved, ours with its configuration in the metadata, or the released.
 
     Raises:
         ValueError: damaged, or no PixWizard.
     """
     file = TensorFile(path)
-    if "config" in file.metadata:
+    saved = host_detection.read_saved(file)
+    if saved is not None:
+        state, config = saved
+    elif "config" in file.metadata:
         files = ModelFiles(path)
         state, config = files.read(), files.config
     else:

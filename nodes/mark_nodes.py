@@ -13,8 +13,9 @@ from ..comfyui_pixwizard.tasks import get_task
 from ..comfyui_pixwizard.tasks.codec_mask import COLORS as OVERLAY
 from ..comfyui_pixwizard.tasks.codec_mask import DEFAULT_COLOR
 from ..comfyui_pixwizard.tasks.codec_shapes import MARK_COLORS
-from .common import matching_source, one_for_each, schema
+from .common import Node, matching_source, one_for_each, schema
 from .decoding import CONFIDENCE, DATA, answer_input, decoded, pictures, preview_of, text_of
+from .round_trip import round_trip
 
 # Both kinds of one node, by the words that its choice shows.
 MASKS = {"overlay (referring segmentation)": "referring_segmentation", "black and white (mask)": "referring_mask"}
@@ -28,12 +29,13 @@ def references(image: Tensor, source: Tensor | None, vae: Any) -> Tensor | None:
     """What marks are told apart from: the source [B, 3, H, W], after the autoencoder where there is one.
 
     Raises:
-        ValueError: another size or number of pictures.
+        ValueError: another size or number of pictures, another model's VAE.
     """
     if source is None:
         return None
-    source = matching_source(image, source)
-    return pictures(source if vae is None else vae.decode(vae.encode(source)))
+    matching_source(image, source)
+    reference = source if vae is None else round_trip(vae, source)
+    return shown_source(image, reference)
 
 
 def shown_source(image: Tensor, source: Tensor) -> Tensor:
@@ -58,12 +60,13 @@ def source_inputs() -> list[Any]:
     ]
 
 
-class DecodeMask(io.ComfyNode):
+class DecodeMask(Node):
     """A mask of what was asked for."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            is_output_node=True,
             node_id="PixWizardDecodeMask",
             display_name="Decode Mask",
             description="Reads the mask out of a referring answer, an overlay or a black-and-white mask.",
@@ -104,12 +107,13 @@ class DecodeMask(io.ComfyNode):
         return io.NodeOutput(mask, preview, all(share > 0 for share in shares), min(sure), text_of(entries), ui=shown)
 
 
-class DecodeBoxes(io.ComfyNode):
+class DecodeBoxes(Node):
     """Boxes round what was asked for."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            is_output_node=True,
             node_id="PixWizardDecodeBoxes",
             display_name="Decode Boxes",
             description="Reads the boxes that an answer draws.",
@@ -153,12 +157,13 @@ class DecodeBoxes(io.ComfyNode):
         return io.NodeOutput(preview, boxes, mask, sum(map(len, boxes)), min(sure), text_of(entries), ui=shown)
 
 
-class DecodeKeypoints(io.ComfyNode):
+class DecodeKeypoints(Node):
     """Joints."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            is_output_node=True,
             node_id="PixWizardDecodeKeypoints",
             display_name="Decode Keypoints",
             description="Reads points out of an answer: coloured dots on the source, or a skeleton.",

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..comfyui_pixwizard.flow import time_grid
 from ..comfyui_pixwizard.guidance import BRANCHES, DualGuidance
 from ..comfyui_pixwizard.noise import LARGEST_SEED, draw_noise, noise_generators
-from .common import ADVANCED, schema
+from .common import ADVANCED, Node, schema
 from .host_model import PixWizardModel
 
 ALL_CHANNELS, RELEASED = "all", "first 3 (released code)"
@@ -85,7 +85,7 @@ def guidance_inputs() -> list[Any]:
     ]
 
 
-class FlowSchedule(io.ComfyNode):
+class FlowSchedule(Node):
     """The exact grid of the released sampler."""
 
     @classmethod
@@ -183,7 +183,7 @@ def channels_input() -> Any:
     )
 
 
-class Guider(io.ComfyNode):
+class Guider(Node):
     """Dual guidance for SamplerCustomAdvanced."""
 
     @classmethod
@@ -219,7 +219,7 @@ class Guider(io.ComfyNode):
         )
 
 
-class Sampler(io.ComfyNode):
+class Sampler(Node):
     """Schedule, guider and sampler in one."""
 
     @classmethod
@@ -274,6 +274,12 @@ class Sampler(io.ComfyNode):
         guided_channels: str,
     ) -> io.NodeOutput:
         guider = guider_of(model, positive, image_only, negative, text_guidance, image_guidance, guided_channels)
+        if latent["samples"].is_nested or latent["samples"].ndim != 4:
+            raise ValueError(
+                "PixWizard Sampler samples latents of pictures [B, C, h, w], found one of "
+                f"{'several parts' if latent['samples'].is_nested else list(latent['samples'].shape)}: use the latent "
+                "that Image Conditioning gives"
+            )
         samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
         sigmas = sigmas_of(points, shift, denoise)
         callback = latent_preview.prepare_callback(model, len(sigmas) - 1)

@@ -23,7 +23,10 @@ def gpu_architecture(device: int = 0) -> str:
         ValueError: there is none.
     """
     if not torch.cuda.is_available():
-        raise ValueError("TensorRT engines are built on the NVIDIA GPU that runs them, found none: run this there")
+        raise ValueError(
+            "TensorRT engines are built on the NVIDIA GPU that runs them, found no GPU: run this on a machine with "
+            "one, or take onnxruntime, compiled or bfloat16"
+        )
     major, minor = torch.cuda.get_device_capability(device)
     return f"sm{major}{minor}"
 

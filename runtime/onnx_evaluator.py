@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..comfyui_pixwizard.evaluation import Branch, EagerStep, Step
-from ..comfyui_pixwizard.optional import required
+from ..comfyui_pixwizard.optional import pip_install, required
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from .exported import VELOCITY_FILE, Manifest
 from .graph_inputs import constant_inputs
@@ -29,10 +29,12 @@ class Provider(NamedTuple):
 
 
 PROVIDERS = {
-    "cpu": Provider("CPUExecutionProvider", "pip install 'pixwizard[export]'", on_gpu=False),
-    "cuda": Provider("CUDAExecutionProvider", "pip install onnxruntime-gpu"),
-    "tensorrt": Provider("TensorrtExecutionProvider", "pip install onnxruntime-gpu tensorrt"),
-    "tensorrt-rtx": Provider("NvTensorRTRTXExecutionProvider", "pip install 'pixwizard[tensorrt-rtx]'"),
+    "cpu": Provider("CPUExecutionProvider", pip_install("onnxruntime"), on_gpu=False),
+    "cuda": Provider("CUDAExecutionProvider", pip_install("onnxruntime-gpu")),
+    "tensorrt": Provider("TensorrtExecutionProvider", pip_install("onnxruntime-gpu", "tensorrt")),
+    "tensorrt-rtx": Provider(
+        "NvTensorRTRTXExecutionProvider", pip_install("onnxruntime", "onnxruntime-ep-nv-tensorrt-rtx-cu13>=0.5,<0.6")
+    ),
 }
 # Graph types, as a session names them, to what torch and a binding call them; 16 is ONNX's number of bfloat16.
 TYPES: dict[str, tuple[torch.dtype, Any]] = {

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..comfyui_pixwizard.optional import pip_install
 from .engine_profiles import Profile
 
 
@@ -25,8 +26,8 @@ def require_tensorrt() -> Any:
     except ImportError as error:
         cuda = (torch.version.cuda or "13").split(".")[0]
         raise ValueError(
-            f"TensorRT cannot be imported ({' '.join(str(error).split())}): pip install 'pixwizard[tensorrt]', for "
-            f"this PyTorch's CUDA that is tensorrt-cu{cuda}"
+            f"TensorRT cannot be imported ({' '.join(str(error).split())}): "
+            f"{pip_install(f'tensorrt-cu{cuda}', 'polygraphy')}"
         ) from error
     return tensorrt
 

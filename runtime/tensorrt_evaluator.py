@@ -44,13 +44,15 @@ def wanted_here(weights: str) -> dict[str, object]:
     Raises:
         ValueError: no TensorRT, or no GPU.
     """
+    # Without a card the package is of no use, so that is said first.
+    architecture = gpu_architecture()
     return {
         "kind": KIND,
         "weights": weights,
         "graph": GRAPH_VERSION,
         "version": VERSION,
         "builder": f"TensorRT {tensorrt_version()}",
-        "architecture": gpu_architecture(),
+        "architecture": architecture,
         "system": system_name(),
     }
 

@@ -22,7 +22,7 @@ PRESENT = sys.platform == "linux" and all(
     importlib.util.find_spec(name) for name in ("onnxruntime_ep_nv_tensorrt_rtx", "onnx", "onnxscript")
 )
 needs_rtx = pytest.mark.skipif(
-    not PRESENT, reason="needs pip install 'pixwizard[tensorrt-rtx]', on Linux: 150 MB that no other test uses"
+    not PRESENT, reason="the extra 'tensorrt-rtx' is not installed; on Linux: 150 MB that no other test uses"
 )
 KEY = EngineKey("tensorrt-rtx", "a" * 64, 1, "0.1.0", "float32", [], "TensorRT-RTX 1.7.1", "sm89", "linux-x86_64")
 
@@ -180,7 +180,9 @@ def test_unknown_targets_and_a_missing_wheel_are_named(tmp_path: Path, monkeypat
     text = rtx_build.WORKER.read_text().replace("onnxruntime_ep_nv_tensorrt_rtx", "no_such_wheel")
     stand_in.write_text(text)
     monkeypatch.setattr(rtx_build, "WORKER", stand_in)
-    with pytest.raises(ValueError, match=r"not installed: pip install 'pixwizard\[tensorrt-rtx\]'"):
+    with pytest.raises(
+        ValueError, match=r"not installed: .* -m pip install \"onnxruntime-ep-nv-tensorrt-rtx-cu13>=0.5,<0.6\""
+    ):
         rtx_build.rtx_version()
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.comfyui_pixwizard.guidance import BRANCHES
 from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
+from pixwizard.export import tensorrt_build
 from pixwizard.export.fp8 import export_fp8
 from pixwizard.export.onnx_graph import VelocityGraph, exportable, velocity_example
 from pixwizard.export.tensorrt_build import (
@@ -332,9 +333,14 @@ def test_missing_packages_are_named(
 ) -> None:
     for name in ("tensorrt", "modelopt"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ValueError, match=r"TensorRT cannot be imported .*pip install 'pixwizard\[tensorrt\]'"):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="found no GPU: run this on a machine with one") as caught:
         tensorrt_key(transformer, "bfloat16", [], Settings())
-    with pytest.raises(ValueError, match=r"pip install 'nvidia-modelopt\[hf\]'"):
+    assert "pip" not in str(caught.value), "nothing that can be installed helps"
+    monkeypatch.setattr(tensorrt_build, "gpu_architecture", lambda: "sm90")
+    with pytest.raises(ValueError, match=r"TensorRT cannot be imported .* -m pip install tensorrt-cu\d+ polygraphy$"):
+        tensorrt_key(transformer, "bfloat16", [], Settings())
+    with pytest.raises(ValueError, match=r'-m pip install "nvidia-modelopt\[hf\]"$'):
         export_fp8(transformer, tmp_path / "velocity.onnx")
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..optional import pip_install
 from ..safe_files import read_tensors
 from .transformers_models import broken_torchvision_hidden
 
@@ -98,7 +99,7 @@ def autoencoder_class() -> Any:
             return importlib.import_module("diffusers").AutoencoderKL
     except (ImportError, RuntimeError) as error:
         raise ValueError(
-            f"the SDXL autoencoder needs diffusers, found: {error}; pip install 'diffusers>=0.31'"
+            f"the SDXL autoencoder needs diffusers, found: {error}; {pip_install('diffusers>=0.31')}"
         ) from error
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..optional import pip_install
 from ..safe_files import read_tensors
 from .clip import preprocess
 from .folder import device_of
@@ -28,7 +29,7 @@ def _open_clip() -> ModuleType:
     except (ImportError, RuntimeError, OSError) as error:
         raise ValueError(
             f"open_clip checkpoints need open_clip_torch and a torchvision that fits torch, found: {error}; "
-            "pip install open_clip_torch torchvision, or use the model's Hugging Face folder"
+            f"{pip_install('open_clip_torch', 'torchvision')}, or use the model's Hugging Face folder"
         ) from error
 
 

@@ -163,7 +163,7 @@ def run_graph(host: SimpleNamespace) -> Any:
         caches = {"lru": 0, "ram": 0}
         executor = execution.PromptExecutor(FakeServer(), cache_type=execution.CacheType.CLASSIC, cache_args=caches)
         executor.execute(graph, "test", {}, valid[2])
-        assert executor.success, executor.status_messages
+        assert executor.success, str(executor.status_messages)
         return executor
 
     return run

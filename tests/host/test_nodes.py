@@ -209,6 +209,25 @@ def test_an_example_without_the_map_is_refused(node: Any) -> None:
         node("PixWizardExample", kind="face", prepared_for="depth_to_image")
 
 
+DECODERS = {
+    "Depth": dict(code="walk", near=1.0, far=13.0),
+    "Normals": {},
+    "Segmentation": dict(code="palette", class_names="", pick=""),
+    "Mask": dict(kind="black and white (mask)", color="magenta"),
+    "Boxes": dict(color="red"),
+    "Keypoints": dict(kind="skeleton (pose)", colors="red"),
+}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_graph_may_end_in_a_decoder(run_graph: Any, name: str) -> None:
+    graph = {
+        "1": {"class_type": "PixWizardBlankCanvas", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "2": {"class_type": f"PixWizardDecode{name}", "inputs": {"image": ["1", 0]} | DECODERS[name]},
+    }
+    assert run_graph(graph).history_result["outputs"]["2"]["images"]
+
+
 # -- loading ----------------------------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,8 @@ def described(node_class: Any) -> dict[str, Any]:
         {"name": item.display_name, "type": item.get_io_type(), "tooltip": item.tooltip} for item in schema.outputs
     ]
     about = {"display_name": schema.display_name, "category": schema.category, "description": schema.description}
+    if schema.is_output_node:
+        about["output_node"] = True
     return about | {"inputs": inputs, "outputs": outputs}
 
 

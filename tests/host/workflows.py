@@ -66,10 +66,9 @@ class Graph:
         self.add(name, "PreviewImage", images=image)
         self.shown.append(name)
 
-    def paste(self, answer: Link, onto: Link, mask: Link) -> Link:
-        """The answer where the mask is, the picture elsewhere."""
-        return self.add("paste", "ImageCompositeMasked", destination=onto, source=answer, x=0, y=0, resize_source=False,
-                        mask=mask)  # fmt: skip
+    def finish(self, answer: Link, original: Link, **mask: Link) -> Link:
+        """The answer at the picture's size, with `mask` in the picture itself."""
+        return self.add("size", "PixWizardSourceSize", image=answer, original=original, **mask)
 
     # -- forms -----------------------------------------------------------------------------------------------------
 
@@ -210,12 +209,12 @@ def restore() -> Graph:
     graph = Graph(
         "Restore a picture",
         "Choose another task in **Instruction**, and a picture of your own with Load Image in place of **Example "
-        "Picture**. nano works on any photograph, at up to 256 px.",
+        "Picture**. nano works on any photograph, at up to 256 px; **Source Size** gives the answer its size back.",
     )
     graph.load()
     image = graph.example("shapes", "derain", seed=3)
     graph.show("before", image)
-    graph.show("after", graph.ask("derain", image))
+    graph.show("after", graph.finish(graph.ask("derain", image), image))
     return graph
 
 
@@ -243,7 +242,8 @@ def control() -> Graph:
     graph.load()
     image = graph.example(prepared_for="line_art_to_image", seed=9)
     graph.show("before", image)
-    graph.show("after", graph.ask("line_art_to_image", image, caption=Link("example", 2)))
+    answer = graph.ask("line_art_to_image", image, caption=Link("example", 2))
+    graph.show("after", graph.finish(answer, image))
     return graph
 
 
@@ -271,24 +271,25 @@ def edit() -> Graph:
     graph = Graph(
         "Change the light",
         "An edit of the whole picture. For local edits (edit_remove, edit_recolor, …) fill in *caption* with the "
-        "thing, and put **Keep Unchanged** behind VAE Decode.",
+        "thing, and put **Keep Unchanged** between VAE Decode and **Source Size**.",
     )
     graph.load()
     image = graph.example(seed=5)
     graph.show("before", image)
-    graph.show("after", graph.ask("edit_global", image, caption="at night"))
+    graph.show("after", graph.finish(graph.ask("edit_global", image, caption="at night"), image))
     return graph
 
 
 def inpaint() -> Graph:
     graph = Graph(
         "Fill holes",
-        "Holes are black, white or grey areas of the picture; **Inpaint Canvas** cuts them with a mask of your own.",
+        "Holes are black, white or grey areas of the picture. In a picture of your own cut them with **Inpaint "
+        "Canvas**, and link its *mask* to **Source Size**, so that the rest stays as it is.",
     )
     graph.load()
     image = graph.example("shapes", "inpaint", seed=6)
     graph.show("before", image)
-    graph.show("after", graph.ask("inpaint", image))
+    graph.show("after", graph.finish(graph.ask("inpaint", image), image))
     return graph
 
 
@@ -299,7 +300,7 @@ def outpaint() -> Graph:
     margin = dict(left=32, top=0, right=32, bottom=0, fill="black")
     canvas = graph.add("canvas", "PixWizardOutpaintCanvas", image=Link("example", 1), **margin)
     graph.show("before", canvas)
-    graph.show("after", graph.paste(graph.ask("outpaint", canvas), canvas, Link("canvas", 1)))
+    graph.show("after", graph.finish(graph.ask("outpaint", canvas), canvas, mask=Link("canvas", 1)))
     return graph
 
 
@@ -318,7 +319,7 @@ def remove_anything() -> Graph:
     hole = _cut(graph, image)
     graph.show("before", image)
     graph.show("show_hole", hole)
-    graph.show("after", graph.paste(graph.ask("inpaint", hole, "_fill"), image, Link("hole", 1)))
+    graph.show("after", graph.finish(graph.ask("inpaint", hole, "_fill"), image, mask=Link("hole", 1)))
     return graph
 
 
@@ -334,7 +335,7 @@ def replace_anything() -> Graph:
     graph.show("before", image)
     graph.show("show_hole", hole)
     text = "Fill in the missing parts of this picture with a green ball."
-    graph.show("after", graph.paste(graph.ask("inpaint", hole, "_fill", text=text), image, Link("hole", 1)))
+    graph.show("after", graph.finish(graph.ask("inpaint", hole, "_fill", text=text), image, mask=Link("hole", 1)))
     return graph
 
 
@@ -367,7 +368,8 @@ def stock_sampler() -> Graph:
     latent = graph.add("sampler", "SamplerCustomAdvanced", noise=noise, guider=guider, sampler=sampler, sigmas=sigmas,
                        latent_image=Link("conditioning", 3))  # fmt: skip
     graph.show("before", image)
-    graph.show("after", graph.add("decode", "VAEDecode", samples=latent, vae=Link("load", 3)))
+    answer = graph.add("decode", "VAEDecode", samples=latent, vae=Link("load", 3))
+    graph.show("after", graph.finish(answer, image))
     return graph
 
 

@@ -1,0 +1,85 @@
+"""From an answer to the picture that was asked about: what did not change is pasted back, and its size returns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..comfyui_pixwizard.preserve import keep_unchanged
+from .common import Node, at_size, matching_source, one_for_each, resized_mask, schema, to_core, to_host
+from .round_trip import round_trip
+
+
+class KeepUnchanged(Node):
+    """The source wherever the answer changed nothing."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="PixWizardKeepUnchanged",
+            display_name="Keep Unchanged",
+            description="Pastes the source back wherever the answer differs from it by no more than the autoencoder's "
+            "own error, so that an edit leaves the rest of the picture sharp.",
+            aliases=["paste back", "composite", "preserve", "stitch"],
+            inputs=[
+                io.Image.Input("image", tooltip="The answer."),
+                io.Image.Input("source", tooltip="The source that Image Conditioning gives."),
+                io.Vae.Input("vae", tooltip="The VAE that made the answer."),
+                io.Float.Input(
+                    "threshold",
+                    default=0.1,
+                    min=0.005,
+                    max=1.0,
+                    step=0.005,
+                    tooltip="Mean difference, as a share of full scale, up to which nothing changed; from twice this "
+                    "on everything did.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="The answer with the source pasted back.")],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, source: Tensor, vae: Any, threshold: float) -> io.NodeOutput:
+        originals = matching_source(image, source)
+        reference = one_for_each(round_trip(vae, source), len(image), "a source", "answers")
+        kept = keep_unchanged(to_core(originals), to_core(image), to_core(reference), threshold)
+        return io.NodeOutput(to_host(kept))
+
+
+class SourceSize(Node):
+    """The answer as large as the picture that was asked about."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="PixWizardSourceSize",
+            display_name="Source Size",
+            description="Brings an answer back to the size and shape of the picture that was asked about, and with a "
+            "mask pastes it into that picture.",
+            aliases=["original size", "resize back", "paste by mask", "composite", "uncrop", "stitch"],
+            inputs=[
+                io.Image.Input("image", tooltip="The answer, decoded by VAE Decode, at the size that the model saw."),
+                io.Image.Input("original", tooltip="The picture that went into Image Conditioning."),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the answer stands, to the pixel; elsewhere the original is left as it is. The mask "
+                    "of Inpaint Canvas or Outpaint Canvas. Without one the whole answer stands.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="The answer at the original's size.")],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, original: Tensor, mask: Tensor | None = None) -> io.NodeOutput:
+        height, width = original.shape[1:3]
+        answer = at_size(image, (width, height))
+        if mask is None:
+            return io.NodeOutput(answer)
+        count = max(len(answer), len(original))
+        answer = one_for_each(answer, count, "an answer", "pictures")
+        original = one_for_each(original[..., :3], count, "a picture", "answers")
+        share = one_for_each(resized_mask(mask, height, width), count, "a mask", "pictures")[..., None]
+        return io.NodeOutput(original + (answer - original) * share.clamp(0, 1).to(original))
