@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from .export import Export
+from .packing import Pack, Unpack
 from .recipes.arms import NanoArms
 from .recipes.nano import NanoRecipe
 from .recipes.stages import Lora, Stage1, Stage2
@@ -22,12 +23,14 @@ Recipe = (
     | Annotated[Lora, tyro.conf.subcommand("lora")]
     | Annotated[TwoStageRecipe, tyro.conf.subcommand("two-stage")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Pack, tyro.conf.subcommand("pack")]
+    | Annotated[Unpack, tyro.conf.subcommand("unpack")]
 )
 
 
 @dataclass
 class Train:
-    """Train a model, go on with a run, or export one."""
+    """Train a model, go on with a run, export one, or carry it to another machine."""
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=NanoRecipe)
 
@@ -37,6 +40,6 @@ class Train:
         # Numbers below 1e-38 cost a CPU a hundred cycles each; set before worker threads start, which inherit it.
         torch.set_flush_denormal(True)
         done = self.recipe.run()
-        if os.environ.get("RANK", "0") == "0":
+        if os.environ.get("RANK", "0") == "0" and not isinstance(self.recipe, (Export, Pack, Unpack)):
             print("finished" if done else "stopped early: run the same command again to go on")
         return 0
