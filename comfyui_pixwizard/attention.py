@@ -47,9 +47,9 @@ def _explicit(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) ->
     rows = rearrange(query, "b (g n) l e -> b g (n l) e", g=groups)
     scores = rows @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
     if mask is not None:
-        heads = query.shape[1] // groups
-        allowed = mask.expand(len(query), 1, query.shape[2], key.shape[2]).repeat(1, 1, heads, 1)
-        scores = scores.masked_fill(~allowed, float("-inf"))
+        # Added, and broadcast over queries where all read the same keys, which spares a mask of the scores' size.
+        bias = torch.zeros(mask.shape, dtype=scores.dtype, device=mask.device).masked_fill(~mask, float("-inf"))
+        scores = scores + (bias if mask.shape[-2] == 1 else bias.repeat(1, 1, query.shape[1] // groups, 1))
     out = scores.softmax(dim=-1).to(value.dtype) @ value
     return rearrange(out, "b g (n l) e -> b (g n) l e", l=query.shape[2])
 

@@ -168,7 +168,7 @@ class PixWizardTransformer(nn.Module):
         return Conditions(
             text_keys=torch.stack([keys for keys, _ in text]),
             text_values=torch.stack([values for _, values in text]),
-            text_mask=None if bool(text_mask.all()) else text_mask,
+            text_mask=None if not _static() and bool(text_mask.all()) else text_mask,
             task_embedding=task_embedding,
             global_embedding=self.global_semantic_embedder(image_tokens.mean(dim=1)),
             is_null=is_null,
@@ -178,9 +178,17 @@ class PixWizardTransformer(nn.Module):
     def _encode_images(
         self, image_tokens: Tensor, task_embedding: Tensor, is_null: Tensor, gumbel: torch.Generator | Tensor | None
     ) -> dict[str, Tensor]:
-        batch, tokens = image_tokens.shape[:2]
+        tokens = image_tokens.shape[1]
         layers, count = len(self.layers), self.config.sample_tokens
-        rows = (~is_null).nonzero().flatten()
+        draws = None if gumbel is None else exponential_draws(gumbel, layers, ~is_null, tokens)
+        keep_all = gumbel is not None and not torch.is_grad_enabled()
+        if _static():
+            members = self._encode_rows(image_tokens, task_embedding, draws, count, keep_all)
+            return {
+                name: torch.where(is_null.view(1, -1, *[1] * (value.ndim - 2)), -1 if name == "selected" else 0, value)
+                for name, value in members.items()
+            }
+        batch, rows = len(image_tokens), (~is_null).nonzero().flatten()
         if not len(rows):
             heads, channels = self.config.kv_heads, self.config.head_dim
             nothing = image_tokens.new_zeros(layers, batch, heads, 0, channels)
@@ -189,22 +197,22 @@ class PixWizardTransformer(nn.Module):
                 members |= dict(all_keys=nothing, all_values=nothing)
             selected = torch.full((layers, batch, count), -1, device=image_tokens.device)
             return members | dict(selected=selected, scores=image_tokens.new_zeros(layers, batch, tokens))
-        draws = None if gumbel is None else exponential_draws(gumbel, layers, ~is_null, tokens)
-        keep_all = gumbel is not None and not torch.is_grad_enabled()
-        some = len(rows) < batch
-        if some:
-            image_tokens, task_embedding = image_tokens[rows], task_embedding[rows]
-            draws = None if draws is None else draws[:, rows]
+        if len(rows) == batch:
+            return self._encode_rows(image_tokens, task_embedding, draws, count, keep_all)
+        draws = None if draws is None else draws[:, rows]
+        members = self._encode_rows(image_tokens[rows], task_embedding[rows], draws, count, keep_all)
+        return {
+            name: _scattered(value, rows, batch, -1 if name == "selected" else 0) for name, value in members.items()
+        }
+
+    def _encode_rows(
+        self, image_tokens: Tensor, task_embedding: Tensor, draws: Tensor | None, count: int, keep_all: bool
+    ) -> dict[str, Tensor]:
         per_layer = [
             block.encode_image(image_tokens, task_embedding, None if draws is None else draws[i], count, keep_all)
             for i, block in enumerate(self.blocks)
         ]
-        members = {name: torch.stack([layer[name] for layer in per_layer]) for name in per_layer[0]}
-        if not some:
-            return members
-        return {
-            name: _scattered(value, rows, batch, -1 if name == "selected" else 0) for name, value in members.items()
-        }
+        return {name: torch.stack([layer[name] for layer in per_layer]) for name in per_layer[0]}
 
     def velocity(
         self,
@@ -340,7 +348,7 @@ class PixWizardTransformer(nn.Module):
                 f"image_tokens must hold at least sample_tokens={config.sample_tokens} tokens, found "
                 f"{image.shape[1]}: use a larger image or a smaller sample_tokens"
             )
-        if not bool(mask.any(dim=1).all()):
+        if not torch.compiler.is_compiling() and not bool(mask.any(dim=1).all()):
             raise ValueError("text_mask must have a true entry in every row, found an empty row: keep at least BOS")
 
     def _check_latents(self, x: Latents, t: Tensor, source: Latents, conditions: Conditions) -> None:
@@ -364,6 +372,13 @@ class PixWizardTransformer(nn.Module):
                     f"x and source must both be [{channels}, h, w] per sample with h and w divisible by {p}, found "
                     f"{list(a.shape)} and {list(b.shape)}: encode both at one size"
                 )
+
+
+def _static() -> bool:
+    """Whether shapes may depend on no values: in training, where null images are computed and set to zero instead of
+    left out, so that the graph can be compiled and all processes of a group form the same gradients.
+    """
+    return torch.is_grad_enabled() or torch.compiler.is_compiling()
 
 
 def _scattered(part: Tensor, rows: Tensor, batch: int, fill: int) -> Tensor:

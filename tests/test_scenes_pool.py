@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pixwizard.comfyui_pixwizard.tasks import TASKS
+from pixwizard.training.data import scene_pool
 from pixwizard.training.data.scene_pool import DENSE, EDITS, ScenePool
 
 SIDE = 64
@@ -83,10 +84,10 @@ def test_latents_of_edits_follow_their_pictures_and_are_made_once(pool):
 
 
 def test_a_pool_is_read_again_and_its_name_tells_what_is_in_it(folder, pool, monkeypatch):
-    monkeypatch.setattr(ScenePool, "_build", staticmethod(lambda *_: pytest.fail("rendered again")))
+    monkeypatch.setattr(scene_pool, "_build", lambda *_: pytest.fail("rendered again"))
     again = ScenePool(folder, 14, SIDE)
     assert again.by_edit == pool.by_edit and torch.equal(again.edited, pool.edited)
-    assert [path.name for path in folder.iterdir()] == ["scenes-v2-train-14-64-2-2.safetensors"]
+    assert [path.name for path in folder.iterdir()] == ["scenes-v3-train-0-14-64-2-2.safetensors"]
 
 
 def test_a_pool_is_a_function_of_its_seed(pool, tmp_path):
@@ -99,3 +100,24 @@ def test_a_pool_is_a_function_of_its_seed(pool, tmp_path):
 def test_a_pool_refuses_more_edits_than_there_are_kinds(tmp_path):
     with pytest.raises(ValueError, match=r"edits_per_scene must be 1 to 7 .*, found 8"):
         ScenePool(tmp_path, 2, SIDE, edits_per_scene=8)
+
+
+def test_a_pool_in_parts_holds_what_its_parts_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr(scene_pool, "PART", 5)
+    whole = ScenePool(tmp_path, 12, SIDE)  # rendered by as many processes as there are cores
+    assert len(whole) == len(whole.captions) == len(whole.referrals) == 12 and len(whole.edited) == 24
+    assert sorted(p.name.split("-")[3:5] for p in tmp_path.iterdir()) == [["0", "5"], ["10", "2"], ["5", "5"]]
+    begun = ScenePool(tmp_path, 10, SIDE)  # a beginning of the same parts
+    assert torch.equal(begun.image, whole.image[:10]) and begun.referrals == whole.referrals[:10]
+    for task, records in whole.by_edit.items():
+        source, result = whole.edit_pairs(records)
+        given = whole.picture(torch.tensor([record.scene for record in records]))
+        assert torch.equal(result if task == "edit_add" else source, given)
+        assert {record.scene for record in records} <= set(range(12))
+    # Numbers of scenes and edits go on from part to part: a solid that changed is where the picture changed.
+    records = [r for r in whole.by_edit["edit_recolor"] if r.scene >= 5]
+    source, result = whole.edit_pairs(records)
+    for record, before, after in zip(records, source, result, strict=True):
+        changed = (before - after).abs().amax(0) > 0.1
+        named = whole.instance[record.scene] == record.instance
+        assert (changed & named).sum() > 0.5 * changed.sum()

@@ -12,7 +12,16 @@ from pixwizard.training.recipes.nano import NanoRecipe
 from pixwizard.training.recipes.towers import NanoModel, train_bpe
 
 SMALL = dict(
-    sheets=1, scenes=24, large_scenes=12, figures=20, faces=20, batch_size=4, autoencoder_minutes=0.15, plan=0.3
+    sheets=1,
+    scenes=24,
+    large_scenes=12,
+    figures=20,
+    faces=20,
+    batch_size=4,
+    autoencoder_minutes=0.15,
+    towers_minutes=0.1,
+    plan=0.3,
+    compile=False,
 )
 
 

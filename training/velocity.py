@@ -8,7 +8,7 @@ Shapes: B batch, C latent channels, R layers, N image tokens, T text tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -113,26 +113,13 @@ def predict(
 ) -> Tensor:
     """Velocity [B,C,h,w] with gradients everywhere, and the same operations whatever the samples are.
 
-    Where no sample of the batch has an image, the token sampler still runs, without effect: a process that left it out
-    would wait for gradients' sums that the others form, with FSDP for ever.
-
     Args:
         text: features [B,T,F] and mask [B,T].   task: [B,P].   tokens: [B,N,W], zeros for samples without image.
     """
     # Weights that FSDP gathers are in bfloat16, and a LayerNorm takes no other input than its weights' on a CPU.
     dtype = transformer.pad_token.dtype
     text, task, tokens = (text[0].to(dtype), text[1]), task.to(dtype), tokens.to(dtype)
-    alone = torch.is_grad_enabled() and not bool((tokens != 0).any())
-    seen = torch.ones_like(tokens) if alone else tokens
-    conditions = transformer.encode_conditions(*text, task, seen, gumbel=exponential)
-    if alone:
-        conditions = replace(
-            conditions,
-            image_keys=conditions.image_keys * 0,
-            image_values=conditions.image_values * 0,
-            global_embedding=transformer.global_semantic_embedder(tokens.mean(dim=1)),
-            is_null=torch.ones_like(conditions.is_null),
-        )
+    conditions = transformer.encode_conditions(*text, task, tokens, gumbel=exponential)
     velocity = transformer.velocity(x, t, source, conditions)
     assert isinstance(velocity, Tensor), "a tensor goes in"
     return velocity

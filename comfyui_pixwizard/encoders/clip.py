@@ -91,10 +91,13 @@ class ClipTextEncoder(nn.Module):
         text gives the same vector as padding to 77. The EOS is found by the tokenizer's id, not by the config's, which
         is wrong in OpenAI's folders. Source: NOTES section 7.
         """
-        ids = self.tokenize(texts)
+        return self.run(self.tokenize(texts))
+
+    def run(self, ids: Tensor) -> Tensor:
+        """Task vectors [B, P] of what `tokenize` gave."""
         hidden = self.model.text_model(input_ids=ids).last_hidden_state
         first_eos = (ids == self.tokenizer.eos_token_id).int().argmax(dim=1)
-        rows = torch.arange(len(texts), device=hidden.device)
+        rows = torch.arange(len(ids), device=hidden.device)
         return self.model.text_projection(hidden[rows, first_eos])
 
     def forward(self, texts: list[str]) -> Tensor:

@@ -93,8 +93,11 @@ class GemmaTextEncoder(nn.Module):
         The empty text has exactly one true mask entry, its BOS. Source: NOTES section 7, `hidden_states[-2]`.
         """
         ids, mask = self.tokenize(texts)
-        output = self._body[0](input_ids=ids, attention_mask=mask.long(), use_cache=False)
-        return output.last_hidden_state, mask
+        return self.run(ids, mask), mask
+
+    def run(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Features [B, T, F] of what `tokenize` gave."""
+        return self._body[0](input_ids=ids, attention_mask=mask.long(), use_cache=False).last_hidden_state
 
     def forward(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Same as `encode`."""

@@ -96,16 +96,20 @@ class NanoAutoencoder(nn.Module):
 
     @torch.no_grad()
     def normalize_latents(self, pictures: Tensor) -> None:
-        """Fold a shift per channel and one scale into the weights, so that latents of pictures have mean 0, rms 1."""
-        latents = rearrange(self.encode(pictures), "b c h w -> (b h w) c")
+        """Fold a shift and a scale per channel into the weights, so that latents of pictures have mean 0 and rms 1 over
+        all channels, and standard deviations that are half as far apart as before, in logarithms: coarse channels, on
+        which more of a picture hangs, stay the larger ones.
+        """
+        latents = rearrange(torch.cat([self.encode(part) for part in pictures.split(100)]), "b c h w -> (b h w) c")
         mean = latents.mean(0)
-        scale = (latents - mean).square().mean().sqrt()
+        spread = (latents - mean).std(0).clamp_min(1e-3)
+        scale = spread.sqrt() * spread.mean().sqrt()
         for layer in (self.picture, self.decoder_in):
             layer.bias.add_(layer.weight @ mean)
             layer.weight.mul_(scale)
         self.code.bias.sub_(mean)
         for parameter in (*self.code.parameters(), *self.encoder_out.parameters()):
-            parameter.div_(scale)
+            parameter.div_(scale[:, None] if parameter.ndim == 2 else scale)
 
     def _patches(self, image: Tensor) -> Tensor:
         p = self.config.patch

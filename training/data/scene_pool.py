@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
-from tqdm import tqdm
 
 from ...comfyui_pixwizard.tasks import TASKS
 from .. import scenes as S
 from .patch_labels import patch_labels, pooled
-from .pools import cached
+from .pools import cached, missing
+from .workers import in_processes
 
 Encode = Callable[[Tensor], Tensor]
 
+PART = 500  # scenes of a file
 FORMAT = 3  # part of the file's name: raised whenever what is stored, or how it is rendered, changes
 EDITS = S.EDIT_TASKS
 DENSE = {"depth": "depth", "normal": "normal", "segmentation": "classes"}
@@ -50,10 +52,8 @@ def _text(value: Any) -> Tensor:
     return torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
 
 
-def _render_all(scenes: S.Scenes, size: int, label: str) -> S.Render:
-    parts = [
-        S.render(scenes[i : i + CHUNK], size) for i in tqdm(range(0, len(scenes), CHUNK), desc=label, unit="chunk")
-    ]
+def _render_all(scenes: S.Scenes, size: int) -> S.Render:
+    parts = [S.render(scenes[i : i + CHUNK], size) for i in range(0, len(scenes), CHUNK)]
     return S.Render(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(S.Render)})
 
 
@@ -71,7 +71,7 @@ def _choose_edits(
     counts = dict.fromkeys(RENDERED, 0)
     changed: list[S.Scenes] = []
     records: dict[str, list[EditRecord]] = {task: [] for task in EDITS}
-    for i in tqdm(range(len(scenes)), desc="choosing edits", unit="scene"):
+    for i in range(len(scenes)):
         done = 0
         for kind in sorted(counts, key=lambda name: counts[name]):
             if done == each:
@@ -88,6 +88,47 @@ def _choose_edits(
             counts[kind] += 1
             done += 1
     return S.Scenes.cat(changed), records
+
+
+class Part(NamedTuple):
+    """A file of a pool, and what it holds."""
+
+    path: Path
+    number: int
+    scenes: int
+    size: int
+    seed: int
+    split: str
+    edits_per_scene: int
+
+
+def _render_part(part: Part) -> None:
+    cached(part.path, lambda: _build(part))
+
+
+def _build(part: Part) -> dict[str, Tensor]:
+    count, size = part.scenes, part.size
+    generator = torch.Generator().manual_seed(part.seed * 1_000_003 + size + part.number * 7_919)
+    scenes = S.sample_scenes(count, generator, split=part.split)
+    rendered = _render_all(scenes, size)
+    coded = {
+        f"coded.{task}": torch.stack([to_bytes(TASKS[task].encode(label)) for label in getattr(rendered, field)])
+        for task, field in DENSE.items()
+    }
+    changed, records = _choose_edits(scenes, rendered, part.edits_per_scene, generator)
+    chunks = range(0, count, CHUNK)
+    texts = {
+        "captions": [[S.caption(scenes, i, generator) for _ in range(4)] for i in range(count)],
+        "referrals": [S.referring(scenes, rendered, i, generator) for i in range(count)],
+        "edits": records,
+    }
+    return coded | {
+        "image": to_bytes(rendered.image),
+        "instance": rendered.instance.to(torch.uint8),
+        "patches": torch.cat([patch_labels(scenes[i : i + CHUNK], _part(rendered, i)) for i in chunks]),
+        "edited": to_bytes(_render_all(changed, size).image),
+        "texts": _text(texts),
+    }
 
 
 class ScenePool:
@@ -111,42 +152,39 @@ class ScenePool:
                 f"edits_per_scene must be 1 to {len(RENDERED)} (one of each kind), found {edits_per_scene}: use 2"
             )
         self.size, self.split = size, split
-        path = folder / f"scenes-v{FORMAT}-{split}-{count}-{size}-{seed}-{edits_per_scene}.safetensors"
-        data = cached(path, lambda: self._build(count, size, seed, split, edits_per_scene))
-        self.image, self.instance, self.edited = data["image"], data["instance"], data["edited"]
-        self.patches = data["patches"]
-        self.coded = {task: data[f"coded.{task}"] for task in DENSE}
-        texts = json.loads(bytes(data["texts"].numpy()))
-        self.captions: list[list[str]] = texts["captions"]
-        self.referrals: list[list[tuple[str, int]]] = texts["referrals"]
-        self.by_edit = {task: [EditRecord(*record) for record in found] for task, found in texts["edits"].items()}
+        parts = [
+            Part(
+                folder / f"scenes-v{FORMAT}-{split}-{first}-{n}-{size}-{seed}-{edits_per_scene}.safetensors",
+                number, n, size, seed, split, edits_per_scene,
+            )
+            for number, (first, n) in enumerate((at, min(PART, count - at)) for at in range(0, count, PART))
+        ]  # fmt: skip
+        in_processes(_render_part, [parts[i] for i in missing([part.path for part in parts])], f"scenes {size}px")
+        self._join([load_file(part.path) for part in parts])
         self.referable = [i for i, found in enumerate(self.referrals) if found]
         self._latents: dict[str, Tensor] = {}
         self._encoded: dict[str, Tensor] = {}
 
-    @staticmethod
-    def _build(count: int, size: int, seed: int, split: str, edits_per_scene: int) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + size)
-        scenes = S.sample_scenes(count, generator, split=split)
-        rendered = _render_all(scenes, size, f"scenes {size}px")
-        coded = {
-            f"coded.{task}": torch.stack([to_bytes(TASKS[task].encode(label)) for label in getattr(rendered, field)])
-            for task, field in DENSE.items()
-        }
-        changed, records = _choose_edits(scenes, rendered, edits_per_scene, generator)
-        chunks = range(0, count, CHUNK)
-        texts = {
-            "captions": [[S.caption(scenes, i, generator) for _ in range(4)] for i in range(count)],
-            "referrals": [S.referring(scenes, rendered, i, generator) for i in range(count)],
-            "edits": records,
-        }
-        return coded | {
-            "image": to_bytes(rendered.image),
-            "instance": rendered.instance.to(torch.uint8),
-            "patches": torch.cat([patch_labels(scenes[i : i + CHUNK], _part(rendered, i)) for i in chunks]),
-            "edited": to_bytes(_render_all(changed, size, f"edits {size}px").image),
-            "texts": _text(texts),
-        }
+    def _join(self, parts: list[dict[str, Tensor]]) -> None:
+        """Put the parts together; their scenes and edits are numbered from 0 in each."""
+
+        def whole(name: str) -> Tensor:
+            return torch.cat([part.pop(name) for part in parts])
+
+        scenes, edits = [len(part["image"]) for part in parts], [len(part["edited"]) for part in parts]
+        self.image, self.instance, self.edited = whole("image"), whole("instance"), whole("edited")
+        self.patches = whole("patches")
+        self.coded = {task: whole(f"coded.{task}") for task in DENSE}
+        self.captions: list[list[str]] = []
+        self.referrals: list[list[tuple[str, int]]] = []
+        self.by_edit: dict[str, list[EditRecord]] = {task: [] for task in EDITS}
+        for number, part in enumerate(parts):
+            texts, scene, row = json.loads(bytes(part["texts"].numpy())), sum(scenes[:number]), sum(edits[:number])
+            self.captions += texts["captions"]
+            self.referrals += texts["referrals"]
+            for task, found in texts["edits"].items():
+                records = (EditRecord(*record) for record in found)
+                self.by_edit[task] += [r._replace(scene=r.scene + scene, row=r.row + row) for r in records]
 
     def __len__(self) -> int:
         return len(self.image)

@@ -103,7 +103,7 @@ MEASURES: dict[str, Measure] = {
     "edit_remove": _edit(),
     "edit_recolor": _edit(),
     "edit_replace": _edit(),
-    "edit_add": _edit(),
+    "edit_add": Measure("added where asked, judged", scores.object_added, 0.6, 0.8),
     "edit_background": _edit(),
     "edit_style": _edit(),
     "edit_texture": _edit(),

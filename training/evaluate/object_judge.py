@@ -67,10 +67,13 @@ class ObjectJudge(nn.Module):
         An even canvas, of which scenes teach nothing, shows none.
         """
         pictures = _fitted(pictures)
-        shape, color = self(pictures)
         uneven = pictures.flatten(2).std(-1).amax(1) > EVEN
-        joint = color.softmax(1)[:, :, None] * shape.softmax(1)[:, None, 1:]
-        return joint.flatten(3).topk(TOP_CELLS, dim=-1).values.mean(-1).flatten(1) * uneven[:, None]
+        return self.cells(pictures).flatten(2).topk(TOP_CELLS, dim=-1).values.mean(-1) * uneven[:, None]
+
+    def cells(self, pictures: Tensor) -> Tensor:
+        """How much each cell looks like each pair: pictures [N,3,H,W] in [0,1] of any size -> [N,P,G,G] in [0,1]."""
+        shape, color = self(_fitted(pictures))
+        return (color.softmax(1)[:, :, None] * shape.softmax(1)[:, None, 1:]).flatten(1, 2)
 
 
 def _conv(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
@@ -120,6 +123,28 @@ def judged(pictures: Tensor) -> Tensor:
     model = judge()
     parts = [model.presence(part.float()) for part in pictures.split(CHUNK)]
     return torch.cat(parts) > model.threshold
+
+
+@torch.no_grad()
+def appeared(before: Tensor, after: Tensor, pairs: Tensor, columns: Tensor) -> Tensor:
+    """Whether a pair came into pictures where it was asked for: [N,3,H,W] in [0,1] twice -> [N] bool.
+
+    The cells that look like the pair more than before, by half of what the judge calls present, have their middle in
+    the columns and are as many as the smallest solid has.
+
+    Args:
+        pairs: [N] numbers in PAIRS.   columns: [N,2], from 0 left to 1 right.
+    """
+    model, rows = judge(), torch.arange(len(pairs))
+    was, now = (
+        torch.cat([model.cells(part.float()) for part in pictures.split(CHUNK)])[rows, pairs]
+        for pictures in (before, after)
+    )
+    gain = (now - was).clamp_min(0) * (now > model.threshold)
+    strong = gain * (gain > model.threshold / 2)
+    place = (torch.arange(strong.shape[-1]) + 0.5) / strong.shape[-1]
+    middle = (strong.sum(1) * place).sum(1) / strong.sum((1, 2)).clamp_min(1e-6)
+    return ((strong > 0).sum((1, 2)) >= TOP_CELLS) & (middle > columns[:, 0]) & (middle < columns[:, 1])
 
 
 def asked_pairs(scenes: Scenes) -> Tensor:

@@ -36,7 +36,8 @@ class Samples:
         truth: [N,3,H,W] in [0,1], the picture that a perfect answer is (the label's code).
         label: [N,...] what that picture means: clean pictures, metres, normals, class ids, masks, boxes [N,1,4],
             joints [N,1,3], poses [N,P,18,3], edges; of control tasks the map that is given; of text_to_image which
-            (colour, shape) pairs were asked for [N,44].
+            (colour, shape) pairs were asked for [N,44]; of edit_add the number of its pair and the columns, from 0 to
+            1, of its side [N,3].
         words: what the placeholders of each instruction were filled with.
         index: which scene, figure or photograph each sample is about.
         reference: [N,3,H,W] in [0,1], what marks on the source are found against where that is not the source itself.

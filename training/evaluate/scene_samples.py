@@ -23,12 +23,13 @@ from ..scenes import (
     referring,
     render,
     sample_scenes,
+    side,
     style_edit,
     task_words,
     text_edit,
 )
 from ..seeding import seeded
-from .object_judge import asked_pairs
+from .object_judge import PAIRS, asked_pairs
 from .samples import Samples, sentences
 
 EDGES = ("canny", "hed", "sketch", "line_art")
@@ -132,7 +133,7 @@ class SceneSet:
 
     def _edits(self, task: Task) -> Samples:
         """One edit a scene, of those scenes that have room for it."""
-        kind, words, generators, rows, changed = EDIT_TASKS[task.name], [], [], [], []
+        kind, words, generators, rows, changed, added = EDIT_TASKS[task.name], [], [], [], [], []
         for i in range(len(self)):
             generator = self._generator(task, i)
             try:
@@ -143,12 +144,15 @@ class SceneSet:
             generators.append(generator)
             rows.append(i)
             changed.append(after)
+            if kind == "add":
+                added.append([PAIRS.index((said["color"], said["shape"])), *side(said["new"])])
         if not rows:
             raise ValueError(f"{task.name} needs a scene with room for it, found none of {len(self)}: raise --n")
         source, truth = self.rendered.image[rows], render(Scenes.cat(changed), self.size).image
         if kind in SWAPPED:
             source, truth = truth, source
-        return Samples(task, sentences(task, words, generators), source, truth, truth, words, rows)
+        label = torch.tensor(added) if added else truth
+        return Samples(task, sentences(task, words, generators), source, truth, label, words, rows)
 
     def _picture_edits(self, task: Task) -> Samples:
         """Edits that know nothing of the scene: styles and written words."""

@@ -18,7 +18,7 @@ from ..annotators import ANNOTATORS
 from ..scenes import CLASS_NAMES, DEPTH_RANGE
 from . import metrics
 from . import metrics_sparse as sparse
-from .object_judge import judged
+from .object_judge import appeared, judged
 from .samples import Samples
 
 CHUNK = 25
@@ -147,8 +147,8 @@ def edit_error(samples: Samples, pictures: Tensor) -> Score:
 
     Beside it the same share inside the part that the edit changes, and the mean L1 outside of it (copying leaves 0).
     """
-    left = (pictures.clamp(0, 1) - samples.label).abs().double()
-    copied = (samples.source - samples.label).abs().double()
+    left = (pictures.clamp(0, 1) - samples.truth).abs().double()
+    copied = (samples.source - samples.truth).abs().double()
     inside = (copied.amax(1, keepdim=True) > CHANGED).expand_as(copied)
     outside = left[~inside]
     figures = {
@@ -157,6 +157,16 @@ def edit_error(samples: Samples, pictures: Tensor) -> Score:
     }
     each = left.sum((1, 2, 3)) / copied.sum((1, 2, 3)).clamp_min(1e-6)
     return Score(float(left.sum() / copied.sum()), each, figures)
+
+
+def object_added(samples: Samples, pictures: Tensor) -> Score:
+    """Share of the additions that the judge sees come into the picture, on the side that was asked for.
+
+    The words leave more places open than the one truth shows, so L1 to it, told beside, is no measure of an addition.
+    """
+    hits = appeared(samples.source, pictures, samples.label[:, 0].long(), samples.label[:, 1:])
+    each = hits.double()
+    return Score(float(each.mean()), each, {"l1_share": edit_error(samples, pictures).value})
 
 
 def objects_present(samples: Samples, pictures: Tensor) -> Score:

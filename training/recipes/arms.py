@@ -79,12 +79,14 @@ class NanoArms:
     """Minutes of each arm's turn."""
     towers_minutes: float = 4.0
     """Minutes of an arm in which its towers learn alone."""
-    scenes: int = 9000
+    scenes: int = 12000
     """Rendered scenes at 128 px."""
     sheets: int = 160
     """Dead-leaves sheets."""
     batch_size: int = 48
     """Samples of a step."""
+    compile: bool = True
+    """Compile network and towers, as `train nano` does; the arm "old" too."""
     asked: int = 150
     """Held-out questions of each task."""
     seed: int = 0
@@ -134,6 +136,8 @@ class NanoArms:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.seed)
                 model.with_teachers()
+        if self.compile:
+            model.compile()
         mixture = Mixture(self.given.autoencoder, self.recipe.small, dict.fromkeys(TASKS, 1.0), self.bfloat16)
         drawing = Drawing(times=self.recipe.times)
         stage = MixtureStage(model, [(1.0, self.batch_size, mixture)], drawing, self.bfloat16, arm.aids)

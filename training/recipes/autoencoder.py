@@ -33,9 +33,11 @@ class AutoencoderStage:
         batch_size: int = 16,
         size: int = 128,
         latent_noise: float = 0.04,
+        bfloat16: bool = False,
     ):
         self.model, self.sources = model, sources
         self.batch_size, self.size, self.latent_noise = batch_size, size, latent_noise
+        self.bfloat16 = bfloat16
 
     def batch(self, generator: torch.Generator) -> Tensor:
         shares = torch.tensor([share for share, _ in self.sources])
@@ -50,9 +52,10 @@ class AutoencoderStage:
         return torch.cat(parts) * 2 - 1
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, Records]:
-        latents = self.model.encode(batch)
-        noise = torch.randn(latents.shape, generator=generator) * self.latent_noise
-        output = self.model.decode(latents + noise)
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.bfloat16):
+            latents = self.model.encode(batch).float()
+            noise = torch.randn(latents.shape, generator=generator) * self.latent_noise
+            output = self.model.decode(latents + noise).float()
         error = (output - batch).square().mean((1, 2, 3))
         edges = torch.zeros(len(batch))
         for axis in (2, 3):

@@ -22,6 +22,7 @@ from ...comfyui_pixwizard.pipeline import PixWizardPipeline
 from ...comfyui_pixwizard.safe_files import replaced
 from ...comfyui_pixwizard.tasks import TASKS
 from ...runtime.evaluators import fast_bfloat16
+from ..data.builders import BUILDERS
 from ..data.facts import sentences
 from ..data.figure_pool import FacePool, FigurePool
 from ..data.material import Draw, Material
@@ -48,6 +49,9 @@ WEIGHTS = dict.fromkeys(TASKS, 1.0) | dict.fromkeys(READ, 4.0) | dict.fromkeys(D
 LARGE_WEIGHTS = dict.fromkeys(TASKS, 0.12) | dict.fromkeys(DEGRADATIONS, 1.0) | {"inpaint": 2.0}
 # The paper's share of text-to-image in stage 2 is 0.5; a model of this size forgets how to read with it.
 GENERATION_SHARE, LARGE_GENERATION_SHARE = 0.08, 0.02
+EDITS_OF_A_SCENE = 3
+# Lines, dots and letters, which an autoencoder of pictures alone loses.
+MARKS = "pose", "keypoint", "referring_box", "edit_text", "edit_texture", "canny", "line_art", "sketch"
 # Gates and the weights of norms move faster than matrices, but not the biases that are summed; the towers, which know
 # what they need from a stage of their own, move slower.
 VECTOR_LR = 6.0
@@ -97,7 +101,7 @@ class NanoRecipe:
     """Minutes of training of the autoencoder, once."""
     towers_minutes: float = 6.0
     """Minutes in which the towers learn what sentences say and to match captions and pictures, once."""
-    scenes: int = 9000
+    scenes: int = 12000
     """Rendered scenes at 128 px."""
     large_scenes: int = 600
     """Rendered scenes at 256 px."""
@@ -120,6 +124,8 @@ class NanoRecipe:
     """Share of text-to-image in stage 2, at 128 px."""
     times: Literal["uniform", "lognorm", "shift_0.2"] = "shift_0.2"
     """How the flow's t is drawn; sampling in few steps evaluates early times most, so they are drawn more often."""
+    compile: bool = True
+    """Compile network and towers: half again as fast, after some minutes once; needs a C++ compiler."""
     seed: int = 0
     """Seed of weights and batches."""
     aids: Annotated[Aids, tyro.conf.Suppress] = field(default_factory=Aids)
@@ -175,7 +181,7 @@ class NanoRecipe:
         self.large = self._material(pools, 256, self.large_scenes, self.figures // 10, self.faces // 10)
 
     def _material(self, pools: Path, size: int, scenes: int, figures: int, faces: int) -> Material:
-        drawn = ScenePool(pools, scenes, size)
+        drawn = ScenePool(pools, scenes, size, edits_per_scene=EDITS_OF_A_SCENE)
         people = FigurePool(pools, max(figures, 1), size, backdrop=self.leaves.draw)
         clean = blend((0.8, self.pictures), (0.15, drawn.draw), (0.05, people.draw))
         return Material(size, clean, drawn, people, FacePool(pools, max(faces, 1), size))
@@ -186,11 +192,14 @@ class NanoRecipe:
         start = self.pictures(500, 128, torch.Generator().manual_seed(5))
         self.autoencoder.start_from_components(start * 2 - 1)
         sources: list[tuple[float, Draw]] = [
-            (0.75, self.pictures),
-            (0.1, self.large.scenes.draw),
-            (0.15, self.large.scenes.draw_labels),
+            (0.5, self.pictures),
+            (0.15, self.small.scenes.draw),
+            (0.05, self.large.scenes.draw),
+            (0.1, self.small.scenes.draw_labels),
+            (0.05, self.large.scenes.draw_labels),
+            (0.15, self._marked),
         ]
-        stage = AutoencoderStage(self.autoencoder, sources)
+        stage = AutoencoderStage(self.autoencoder, sources, bfloat16=fast_bfloat16(torch.device("cpu")))
         trainer = Trainer(
             stage, self.folder / "autoencoder", TrainerConfig(lr=2e-3, ema=0.998, cooldown=0.6, seed=self.seed)
         )
@@ -199,9 +208,19 @@ class NanoRecipe:
         done = trainer.run(minutes=left) if left > 0.1 else True
         trainer.load_average()
         self.autoencoder.requires_grad_(False).eval()
-        # Always by dead leaves: a later call with photographs must find the same latents.
-        self.autoencoder.normalize_latents(self.leaves.draw(500, 128, torch.Generator().manual_seed(6)) * 2 - 1)
+        # Always by what is rendered: a later call with photographs must find the same latents.
+        generator = torch.Generator().manual_seed(6)
+        rendered = self.leaves.draw, self.small.scenes.draw, self.small.scenes.draw_labels, self._marked
+        self.autoencoder.normalize_latents(torch.cat([draw(150, 128, generator) for draw in rendered]) * 2 - 1)
         return done
+
+    def _marked(self, n: int, size: int, generator: torch.Generator) -> torch.Tensor:
+        """Pictures [n,3,size,size] that are answers of MARKS: what is thin, and what no picture has."""
+        chosen = torch.randint(len(MARKS), (n,), generator=generator)
+        counts = torch.bincount(chosen, minlength=len(MARKS)).tolist()
+        return torch.cat(
+            [BUILDERS[t](self.small, k, generator).target for t, k in zip(MARKS, counts, strict=True) if k]
+        )[..., :size, :size]
 
     def word_pieces(self) -> Tokenizer:
         """The vocabulary of this run; made once, from the sentences of its pools."""
@@ -229,6 +248,8 @@ class NanoRecipe:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model.with_teachers()
+        if self.compile:
+            model.compile()
         config = TrainerConfig(
             lr=self.lr, vector_lr=VECTOR_LR, rates=RATES, cooldown=self.cooldown, seed=self.seed, warmup=150
         )

@@ -24,3 +24,4 @@ from .vocabulary import HELD_OUT as HELD_OUT
 from .vocabulary import SHAPES as SHAPES
 from .words import caption as caption
 from .words import referring as referring
+from .words import side as side

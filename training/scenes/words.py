@@ -240,6 +240,11 @@ _EXTREMES = (
 )
 
 
+def side(phrase: str) -> tuple[float, float]:
+    """The columns, from 0 left to 1 right, that an addition's words allow for the middle of what is added."""
+    return next(((low, high) for low, high, words in _SIDES if words in phrase), (0.0, 1.0))
+
+
 def addition(scenes: Scenes, render: Labels, i: int, place: int, generator: torch.Generator) -> str:
     """The solid at a place of scene i as something to add, as in "a small red ball on the left at the back".
 

@@ -9,7 +9,6 @@ import json
 import multiprocessing
 import multiprocessing.process
 import os
-import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -18,11 +17,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from ....comfyui_pixwizard.resume import model_fingerprint
 from ....comfyui_pixwizard.safe_files import DRAFT
+from ..workers import KILLED, start_worker
 from .annotate import Tools
 from .inputs import Candidate, candidates, expanded
 from .manifest import merge
@@ -114,10 +113,7 @@ def _pool(missing: Iterator[Work], recipe: BuildRecipe, workers: int) -> Generat
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
-            raise ValueError(
-                "a worker was killed, perhaps for want of memory: run the same command again to go on, with fewer "
-                "workers"
-            ) from error
+            raise ValueError(KILLED) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -125,16 +121,8 @@ def _pool(missing: Iterator[Work], recipe: BuildRecipe, workers: int) -> Generat
 def _start(recipe: BuildRecipe) -> None:
     """In a new worker: load what it needs, and end with the process that it works for, even one that is killed."""
     global _tools, _recipe
-    torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    start_worker()
     _tools, _recipe = Tools(recipe), recipe
-
-
-def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
 
 
 def _work(work: Work) -> str:
