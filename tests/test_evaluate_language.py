@@ -17,6 +17,7 @@ from pixwizard.training.evaluate.cli import Eval
 from pixwizard.training.evaluate.following import Truths, distance, follow, followed, paraphrased
 from pixwizard.training.evaluate.measures import MEASURES
 from pixwizard.training.evaluate.object_judge import PAIRS, asked_pairs, even_threshold, judged
+from pixwizard.training.evaluate.paraphrases import UNSEEN
 from pixwizard.training.evaluate.questions import Questions
 from pixwizard.training.evaluate.report import Failure, save_failures
 from pixwizard.training.evaluate.runner import Settings, answers, ceiling, referenced
@@ -246,8 +247,12 @@ def test_tasks_check_needs_the_training(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "not installed" in capsys.readouterr().err
 
 
-def test_unseen_paraphrases_are_a_row_of_the_table(capsys: Any) -> None:
-    evaluation = Eval("nano", tasks=("unseen_paraphrases",), n=2, language=1, scene_size=64)
-    row = replace(evaluation).measure(Known({}))["tasks"]["unseen_paraphrases"]
+@pytest.mark.parametrize("wordings", ["unseen_paraphrases", "held_out_templates"])
+def test_wordings_that_training_never_showed_are_a_row_of_the_table(wordings: str, capsys: Any) -> None:
+    evaluation, model = Eval("nano", tasks=(wordings,), n=2, language=1, scene_size=64), Known({})
+    rows = replace(evaluation).measure(model)["tasks"]
+    row = rows[wordings]
+    assert list(rows) == [wordings] and wordings in capsys.readouterr().out
     assert row["n"] >= len(TASKS) - 3 and row["value"] < 0.2 and row["ceiling"] > 0.95
-    assert "unseen_paraphrases" in capsys.readouterr().out
+    sentences = UNSEEN["denoise"] if wordings == "unseen_paraphrases" else TASKS["denoise"].held_out
+    assert set(model.asked) & set(sentences) and not set(model.asked) & set(TASKS["denoise"].instructions)

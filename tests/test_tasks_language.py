@@ -1,17 +1,27 @@
-"""The registry: words, templates, paraphrases, and guessing a task from an instruction."""
+"""The registry: words, templates, and the grammar that paraphrases them."""
 
 import re
-import statistics
-import time
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixwizard.comfyui_pixwizard.tasks import TASKS, get_task, guess_task, words_for
+from pixwizard.comfyui_pixwizard.tasks import TASKS, get_task, language, words_for
 from pixwizard.comfyui_pixwizard.tasks.defaults import DEFAULTS
-from pixwizard.comfyui_pixwizard.tasks.language import articled, paraphrase
+from pixwizard.comfyui_pixwizard.tasks.grammar import (
+    HELD_OUT_OWN,
+    HELD_OUT_POLITE,
+    HELD_OUT_PREFIXES,
+    HELD_OUT_SYNONYMS,
+    NO_ORDERS,
+    OWN,
+    POLITE,
+    PREFIXES,
+    SYNONYMS,
+)
+from pixwizard.comfyui_pixwizard.tasks.language import articled, canonical, lowered, paraphrase
+from pixwizard.comfyui_pixwizard.tasks.task import fill
 
 NAMES = sorted(TASKS)
 RESTORATION = (
@@ -113,15 +123,23 @@ def test_the_tasks_and_their_domains() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_task_is_complete(name: str) -> None:
     task = TASKS[name]
-    assert len(set(task.instructions)) >= 12
+    every = (*task.instructions, *task.held_out)
+    assert len({canonical(template) for template in every}) == len(every) >= 30
+    assert 0.15 <= len(task.held_out) / len(every) <= 0.25
     assert len(task.guidance) == 2 and task.steps >= 2 and task.summary
     assert task.kind == KINDS.get(name, "image")
     assert list(task.codecs) == CODECS.get(name, ["picture"])
     needed = set(task.words)
-    for template in task.instructions:
-        assert set(re.findall(r"{(\w+)}", template)) == needed, "every template uses all the words"
-        assert template[0].isupper() and template[-1] in ".?"
-        assert template.count("; ") <= 1 and not re.search(r"[.?] ", template), "one clause, one reason at most"
+    for template in every:
+        assert sorted(re.findall(r"{(\w+)}", template)) == sorted(needed), "every template uses all the words, once"
+        assert re.match(r"[A-Z{].*[\w.?}]$", template) and template.strip() == template
+        assert template.count("; ") <= 1 and not re.search(r"[.?!] ", template), "one clause, one reason at most"
+        assert len(template.split()) <= 16
+    shapes = (r".*[^.?]$", r".*\?$", r".*; ", r"(?i)i(?:'d|'m)? |to ", r"[^.?]*[.?]$")
+    for shape in shapes:
+        assert any(re.match(shape, template) for template in every), shape
+    lengths = [len(template.split()) for template in every]
+    assert 4 <= sum(lengths) / len(lengths) <= 8, "text costs training time"
 
 
 def test_words() -> None:
@@ -147,7 +165,7 @@ def test_control_names_its_map(name: str) -> None:
         "normal_to_image": r"normal",
         "line_art_to_image": r"line art|line drawing|ink lines",
     }
-    for template in TASKS[name].instructions:
+    for template in (*TASKS[name].instructions, *TASKS[name].held_out):
         named = [other for other in own if re.search(own[other], template, re.IGNORECASE)]
         assert named == [name], template
 
@@ -157,7 +175,8 @@ def test_an_article_fits_its_word() -> None:
     for color, article in (("red", "a"), ("orange", "an")):
         generator = seeded(4)
         drawn = [task.instruction(generator, caption="the nose", color=color) for _ in range(60)]
-        assert all(re.search(rf"\b[{article[0]}{article[0].upper()}]{article[1:]} {color}", text) for text in drawn)
+        found = [match.lower() for text in drawn for match in re.findall(rf"\b([Aa]n?) {color}", text)]
+        assert len(found) > 20 and set(found) == {article}
     assert articled("Get an picture, a image, a {class} one") == "Get a picture, an image, a {class} one"
 
 
@@ -179,10 +198,9 @@ def test_instructions_are_seeded_varied_and_filled(name: str) -> None:
     generator = seeded(0)
     drawn = [task.instruction(generator, **words) for _ in range(200)]
     assert len(set(drawn)) > 80
-    caption = words.get("caption", "").rstrip(".")
     for text in drawn:
         assert not re.search(r"[{}]|\s\s|\.\.|\?\?|\?\.|,\.|\b[Aa] [aeiou]|\b[Aa]n [^aeiou]", text), text
-        assert caption[1:] in text and words.get("color", "") in text and words.get("class", "") in text
+        assert all(word.rstrip(".")[1:] in text for word in words.values())
 
 
 def test_no_two_tasks_share_an_instruction() -> None:
@@ -191,109 +209,145 @@ def test_no_two_tasks_share_an_instruction() -> None:
         generator = seeded(1)
         # The same words for all, so that only the templates tell the tasks apart.
         words = {word: {"caption": "the red cube", "color": "blue", "class": "flat"}[word] for word in words_for(name)}
-        for text in [*TASKS[name].instructions, *(TASKS[name].instruction(generator, **words) for _ in range(120))]:
+        templates = (*TASKS[name].instructions, *TASKS[name].held_out)
+        for text in [*templates, *(TASKS[name].instruction(generator, **words) for _ in range(120))]:
             assert owner.setdefault(text.lower().strip(" .?"), name) == name, text
 
 
+@settings(max_examples=400, deadline=None)
+@given(name=st.sampled_from(NAMES), index=st.integers(0, 99), seed=st.integers(0, 99999), held_out=st.booleans())
+def test_paraphrase_keeps_placeholders(name: str, index: int, seed: int, held_out: bool) -> None:
+    templates = (*TASKS[name].instructions, *TASKS[name].held_out)
+    template = templates[index % len(templates)]
+    text = paraphrase(template, seeded(seed), held_out=held_out)
+    assert sorted(re.findall(r"{\w+}", text)) == sorted(re.findall(r"{\w+}", template))
+    assert text == paraphrase(template, seeded(seed), held_out=held_out) and text.strip() == text
+    assert not re.search(r"\s\s|[.,;:]{2}|\?[.,?]|please\W+please", text, re.IGNORECASE), text
+
+
 @settings(max_examples=200, deadline=None)
-@given(name=st.sampled_from(NAMES), index=st.integers(0, 11), seed=st.integers(0, 99999))
-def test_paraphrase_keeps_placeholders(name: str, index: int, seed: int) -> None:
+@given(
+    caption=st.from_regex(r"[A-Za-z][A-Za-z0-9 ,'-]{0,28}[a-z0-9]", fullmatch=True),
+    index=st.integers(0, 99),
+    seed=st.integers(0, 99999),
+)
+def test_a_caption_is_never_touched(caption: str, index: int, seed: int) -> None:
+    name = ("edit_remove", "text_to_image", "depth_to_image", "referring_box")[index % 4]
+    task = TASKS[name]
+    text = (task.held_out_instruction if index % 8 > 3 else task.instruction)(seeded(seed), caption=caption)
+    assert caption[1:] in text
+
+
+# What may not change place: with these exchanged, a map that is asked for would be one that is given.
+DIRECTION = ("from", "to", "into", "of", "this", "these", "map", "given", "its")
+
+
+@settings(max_examples=300, deadline=None)
+@given(name=st.sampled_from((*DENSE.split(), *CONTROL.split())), index=st.integers(0, 99), seed=st.integers(0, 99999))
+def test_paraphrase_keeps_the_direction(name: str, index: int, seed: int) -> None:
     templates = TASKS[name].instructions
     template = templates[index % len(templates)]
-    text = paraphrase(template, seeded(seed))
-    assert sorted(re.findall(r"{\w+}", text)) == sorted(re.findall(r"{\w+}", template))
-    assert text == paraphrase(template, seeded(seed)) and text.strip() == text
+    with pytest.MonkeyPatch.context() as patch:
+        for rate in ("SWAP_RATE", "TYPO_RATE", "POLITE_RATE", "PREFIX_RATE"):
+            patch.setattr(language, rate, 0.0)
+        text = paraphrase(template, seeded(seed))
+    kept = [[word for word in canonical(each) if word in DIRECTION] for each in (template, text)]
+    assert kept[0] == kept[1], text
+
+
+@pytest.mark.parametrize("name", DENSE.split())
+def test_a_reading_never_speaks_of_a_map_that_is_given(name: str) -> None:
+    maps = r"(?:canny|hed|depth|sketch|pose|skeletons?|segmentation|normals?|line (?:art|drawing)|scribble|edges)"
+    for template in (*TASKS[name].instructions, *TASKS[name].held_out):
+        given_map = rf"\b(?:from|given|this|these|my|follow|use|based on|behind) (?:the |an? )?(?:\w+ )?{maps}\b"
+        found = re.search(given_map, template, re.IGNORECASE)
+        assert not found, template
 
 
 def test_paraphrase_uses_every_means() -> None:
-    texts = {paraphrase("Remove the noise; the picture is grainy.", seeded(seed)) for seed in range(300)}
+    texts = {paraphrase("Remove the noise; the picture is grainy.", seeded(seed)) for seed in range(400)}
     joined = "\n".join(texts)
-    assert len(texts) > 150
-    for piece in ("get rid of", "Please", "Could you", "The image is", "the photo is", "; ", "noisy", "speckled"):
+    assert len(texts) > 200
+    pieces = (
+        "get rid of", "Please", "Could you", "How can I", "The image is", "the pic is", "; ", "noisy", "speckled",
+        "for me.", "Task: ", "Hello, ", "!", "noise. ", "emove noise",
+    )  # fmt: skip
+    for piece in pieces:
         assert piece in joined, piece
     letters = {word for text in texts for word in re.findall("[a-z]{5,}", text.lower())}
     known = set(re.findall("[a-z]{5,}", " ".join(paraphrase_words()).lower()))
     typos = letters - known
-    assert 0 < len(typos) < 30
+    assert 0 < len(typos) < 40
 
 
 def paraphrase_words() -> list[str]:
-    from pixwizard.comfyui_pixwizard.tasks.language import POLITE, SYNONYMS
-
-    return [w for group in SYNONYMS.values() for w in group] + [a + b for a, b in POLITE] + ["noise"]
-
-
-def test_guess_is_right_on_paraphrases() -> None:
-    wrong, seconds = [], []
-    for name in NAMES:
-        generator = seeded(7)
-        for index in range(30):
-            text = TASKS[name].instruction(generator, **some_words(name, index))
-            start = time.process_time()
-            guess = guess_task(text)
-            seconds.append(time.process_time() - start)
-            if guess != name:
-                wrong.append((name, guess, text))
-    assert len(wrong) <= 0.02 * len(seconds), wrong
-    assert statistics.median(seconds) < 0.02, "typically 0.001 s"
+    forms = [before + after for before, after in (*POLITE, *OWN)]
+    return [word for group in SYNONYMS.values() for word in group] + forms + list(PREFIXES) + ["noise"]
 
 
-@pytest.mark.parametrize(
-    ("text", "task"),
-    [
-        ("denoise", "denoise"),
-        ("get rid of the noise", "denoise"),
-        ("remove rain", "derain"),
-        ("too dark", "low_light"),
-        ("inpaint", "inpaint"),
-        ("depth map", "depth"),
-        ("surface normals", "normal"),
-        ("semantic segmentation please", "segmentation"),
-        ("highlight the dog", "referring_segmentation"),
-        ("remove the car", "edit_remove"),
-        ("turn the car blue", "edit_recolor"),
-        ("draw a rainy street at night", "text_to_image"),
-        ("draw a cat on a sofa", "text_to_image"),
-        ("upscale", "super_resolution"),
-        ("old faded photo", "color_fade"),
-        ("fix the blur", "deblur"),
-        ("dehaze", "dehaze"),
-        ("snow", "desnow"),
-        ("raindrops", "raindrop"),
-        ("remove the dog's shadow", "deshadow"),
-        ("moire", "demoire"),
-        ("flash reflection", "flash_reflection"),
-        ("restore the face", "face"),
-        ("remove the watermark", "watermark"),
-        ("outpaint", "outpaint"),
-        ("canny", "canny"),
-        ("soft edges", "hed"),
-        ("sketch", "sketch"),
-        ("line art", "line_art"),
-        ("skeleton", "pose"),
-        ("a picture of a cat from this depth map", "depth_to_image"),
-        ("turn this sketch into a cat on a sofa", "sketch_to_image"),
-        ("red box around the dog", "referring_box"),
-        ("binary mask of the dog", "referring_mask"),
-        ("put a green dot on the left elbow", "keypoint"),
-        ("add a dog on the left", "edit_add"),
-        ("replace the cat with a dog", "edit_replace"),
-        ("make the dog bigger", "edit_local"),
-        ("make it look like a watercolor painting", "edit_style"),
-        ("give the ball a striped texture", "edit_texture"),
-        ("change the background to a beach", "edit_background"),
-        ("relight the scene as if it were dawn", "edit_global"),
-        ("write HELLO", "edit_text"),
-        ("write 42", "edit_text"),
-        ("hello world", None),
-        ("", None),
-        ("???", None),
-    ],
-)
-def test_guess_on_free_text(text: str, task: str | None) -> None:
-    assert guess_task(text) == task
+def test_a_label_is_no_order() -> None:
+    texts = {paraphrase("Depth map", seeded(seed)) for seed in range(200)}
+    assert {"Depth map", "Depth map.", "depth map", "Depth map, please."} <= texts
+    assert not any(re.match(r"(?i)(please|can|could|i |how|let|try|just)", text) for text in texts)
+    assert any("please" not in text and text[-1] == "." for text in texts)
 
 
-def test_without_a_picture_tasks_that_need_none_come_first():
-    assert guess_task("Draw a red ball.", has_image=False) == "text_to_image"
-    assert guess_task("Remove the noise from this picture.", has_image=False) == "denoise"
+def test_only_orders_are_asked_for_politely() -> None:
+    """Every word that may follow "please" or "how do I" is a verb: none is a noun, a name or a participle."""
+    openings = set()
+    for task in TASKS.values():
+        for template in (*task.instructions, *task.held_out):
+            word = template.split()[0].lower()
+            if template[-1] in ".?" and word not in NO_ORDERS and word[0] != "{":
+                openings.add(word)
+    assert len(openings) > 150
+    assert not {word for word in openings if re.search(r"(ing|tion|ness|ty|\W)$", word)} - {"bring", "caption"}
+    assert not openings & {"image", "depth", "canny", "hed", "normal", "photo", "you", "he", "who"}
+
+
+def test_own_forms_do_not_give_orders_to_oneself() -> None:
+    texts = {paraphrase("Give me a clean copy.", seeded(seed)) for seed in range(300)}
+    assert not any(re.search(r"(?i)want to|need to|help me|let'?s|how do i", text) for text in texts)
+    assert any("want you to" in text for text in texts)
+
+
+def test_a_capital_goes_only_where_it_may() -> None:
+    assert lowered("The picture") == "the picture"
+    assert [lowered(text) for text in ("I need it", "I'd like", "HED edges")] == ["I need it", "I'd like", "HED edges"]
+
+
+def test_held_out_words_are_never_drawn() -> None:
+    held_out = {word.lower() for group in HELD_OUT_SYNONYMS.values() for word in group}
+    held_out |= {form.strip(" ,.").lower() for pair in (*HELD_OUT_POLITE, *HELD_OUT_OWN) for form in pair} - {"", "?"}
+    held_out |= {prefix.strip(" ,:") for prefix in HELD_OUT_PREFIXES}
+    drawn = [template for task in TASKS.values() for template in task.instructions]
+    drawn += [word for group in SYNONYMS.values() for word in group]
+    drawn += [form for pair in (*POLITE, *OWN) for form in pair] + list(PREFIXES)
+    text = "\n".join(drawn).lower()
+    assert [word for word in held_out if re.search(rf"\b{re.escape(word)}\b", text)] == []
+    assert set(HELD_OUT_SYNONYMS) <= set(SYNONYMS)
+
+
+def plain(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"[\w'-]*\w", text.lower()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_draws_all_its_templates_and_none_that_is_held_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for rate in [rate for rate in vars(language) if rate.endswith("_RATE")]:
+        monkeypatch.setattr(language, rate, 0.0)
+    task, words = TASKS[name], some_words(name, 1)
+    wanted = [{plain(fill(text, words)) for text in texts} for texts in (task.instructions, task.held_out)]
+    assert not wanted[0] & wanted[1]
+    for instruct, texts in zip((task.instruction, task.held_out_instruction), wanted, strict=True):
+        generator = seeded(2)
+        assert {plain(instruct(generator, **words)) for _ in range(500)} == texts
+    assert task.held_out_instruction(**words) == fill(task.held_out[0], words)
+
+
+def test_held_out_paraphrases_use_held_out_words() -> None:
+    texts = {paraphrase("Remove the noise.", seeded(seed), held_out=True) for seed in range(300)}
+    joined = "\n".join(texts)
+    for piece in ("Scrub the noise", "Be so kind as to", "Command: ", "Dear model, ", "I wish to", ", if possible."):
+        assert piece in joined, piece
+    assert not any(re.search(r"(?i)\b(please|could you|task:)", text) for text in texts)

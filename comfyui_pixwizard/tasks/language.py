@@ -1,128 +1,114 @@
 """A small grammar that says the same instruction in other words: synonyms, order, politeness, manner, typos.
 
-Templates are written in one canonical wording: `Do this; the reason.` or just `Do this.`, where the words below may be
-exchanged. Placeholders in braces are never touched, so captions stay as they are.
+It never touches what stands in braces, so captions stay as they are, and it never exchanges words of direction (from,
+to, into, of), so a map that is asked for is not taken for one that is given. The tables are in `grammar`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    "picture": ("picture", "image", "photo"),
-    "scene": ("scene", "view"),
-    "remove": ("remove", "erase", "get rid of", "eliminate", "take away"),
-    "reduce": ("reduce", "suppress", "cut down"),
-    "restore": ("restore", "recover", "bring back"),
-    "estimate": ("estimate", "predict", "compute", "work out"),
-    "show": ("show", "display", "visualise"),
-    "highlight": ("highlight", "mark", "tint"),
-    "brighten": ("brighten", "lighten", "light up"),
-    "fill": ("fill", "patch", "complete"),
-    "delete": ("delete", "cut out", "edit out"),
-    "recolor": ("recolor", "recolour", "repaint", "dye"),
-    "color": ("color", "colour"),
-    "colors": ("colors", "colours"),
-    "gray": ("gray", "grey"),
-    "generate": ("generate", "create", "produce", "synthesise"),
-    "draw": ("draw", "paint"),
-    "distance": ("distance", "range"),
-    "grainy": ("grainy", "noisy", "speckled"),
-    "dark": ("dark", "dim", "underexposed"),
-    "missing": ("missing", "masked", "blanked-out"),
-    "object": ("object", "thing", "item"),
-    "each": ("each", "every"),
-    "clear": ("clear", "clean"),
-    "background": ("background", "surroundings", "backdrop"),
-    "add": ("add", "insert", "place"),
-    "replace": ("replace", "swap", "exchange"),
-    "change": ("change", "alter", "modify"),
-    "find": ("find", "locate", "detect"),
-    "box": ("box", "rectangle"),
-    "dot": ("dot", "spot", "marker"),
-    "write": ("write", "print", "type"),
-    "letters": ("letters", "characters"),
-    "convert": ("convert", "transform"),
-    "follow": ("follow", "obey", "respect"),
-    "edges": ("edges", "contours"),
-    "boundaries": ("boundaries", "borders"),
-    "skeleton": ("skeleton", "stick figure"),
-    "person": ("person", "human"),
-    "blurry": ("blurry", "unsharp", "fuzzy"),
-    "sharp": ("sharp", "crisp"),
-    "sharpen": ("sharpen", "crisp up"),
-    "haze": ("haze", "mist"),
-    "faded": ("faded", "washed-out", "bleached"),
-    "enlarge": ("enlarge", "upscale", "magnify"),
-    "extend": ("extend", "expand", "continue"),
-    "texture": ("texture", "surface pattern"),
-}
-POLITE: tuple[tuple[str, str], ...] = (
-    ("please ", "."),
-    ("can you ", "?"),
-    ("could you ", "?"),
-    ("could you please ", "?"),
-    ("would you ", "?"),
-    ("I want you to ", "."),
-    ("I would like you to ", "."),
-    ("I need you to ", "."),
-    ("your task: ", "."),
-    ("", ", please."),
-    ("", ", thanks."),
+from .grammar import (
+    ARTICLE,
+    FIXED,
+    HELD_OUT_OWN,
+    HELD_OUT_POLITE,
+    HELD_OUT_PREFIXES,
+    HELD_OUT_SYNONYMS,
+    JOINS,
+    NO_ORDERS,
+    OWN,
+    POLITE,
+    PREFIXES,
+    QUESTIONS,
+    SYNONYMS,
 )
-JOINS = ("; ", ": ", ", ", ". ", " - ")
-QUESTIONS = ("what", "which", "where", "how")
-# A sentence that opens so is no order, and "please" has no place before it.
-NO_ORDERS = (*QUESTIONS, "a", "an", "the", "this", "there", "from", "instead")
+
 SYNONYM_RATE = 0.6
 POLITE_RATE = 0.4
+OWN_SHARE = 0.3
+LABEL_POLITE_RATE = 0.1
 SWAP_RATE = 0.4
-LOWER_RATE = 0.15
+PREFIX_RATE = 0.06
+NO_ARTICLE_RATE = 0.08
+LOWER_RATE = 0.2
 NO_STOP_RATE = 0.3
+EXCLAIM_RATE = 0.04
+NO_APOSTROPHE_RATE = 0.2
 TYPO_RATE = 0.04
 
 WORD = re.compile(r"{\w+}|[A-Za-z]+(?:-[A-Za-z]+)*")
-TOKEN = re.compile(r"{\w+}|[a-z0-9]+")
-POLITE_FORMS = re.compile(
-    r"^\W*(?:please|thanks|(?:can|could|would|will) you(?: please)?|your task"
-    r"|(?:i|we) (?:want|need|would like|d like) you to)\b"
-    r"|\b(?:please|thanks|thank you)\W*$"
-)
+TOKEN = re.compile(r"{\w*}|[a-z0-9]+")
+
+
+def _either(texts: Iterable[str]) -> str:
+    """A pattern of any of the texts as whole words, the longest first."""
+    return r"(?<![\w-])(?:" + "|".join(map(re.escape, sorted(set(texts), key=len, reverse=True))) + r")(?![\w-])"
+
+
+EXCHANGED = re.compile(r"{\w+}|" + _either((*SYNONYMS, *FIXED)), re.IGNORECASE)
+
+
+def _plain(text: str) -> str:
+    """Lower case, without accents and apostrophes."""
+    text = unicodedata.normalize("NFKD", text.lower())
+    return "".join(letter for letter in text if letter not in "'’" and not unicodedata.combining(letter))
 
 
 def _spellings(phrases: bool) -> dict[str, str]:
     """Each synonym of one word (or of several, joined by spaces or hyphens) and the word that it stands for."""
-    pairs = ((other, word) for word, others in SYNONYMS.items() for other in others)
-    return {other: word for other, word in pairs if (" " in other or "-" in other) == phrases}
+    pairs = [
+        (_plain(other), _plain(word))
+        for table in (SYNONYMS, HELD_OUT_SYNONYMS)
+        for word, others in table.items()
+        for other in others
+    ]
+    return {other: word for other, word in pairs if (" " in other or "-" in other or " " in word) == phrases}
 
 
 PHRASES = _spellings(phrases=True)
 CANONICAL = _spellings(phrases=False) | {word: word for word in SYNONYMS} | {"an": "a"}
+_PHRASE = re.compile(_either(PHRASES))
+_OPENINGS = [_plain(form).strip() for form, *_ in (*POLITE, *HELD_OUT_POLITE, *OWN, *HELD_OUT_OWN) if form]
+_OPENINGS += [prefix.strip() for prefix in (*PREFIXES, *HELD_OUT_PREFIXES)]
+_CLOSINGS = [_plain(stop).strip(" ,.") for form, stop in (*POLITE, *HELD_OUT_POLITE) if not form]
+POLITE_FORMS = re.compile(
+    rf"^\W*(?:{'|'.join(map(re.escape, sorted(_OPENINGS, key=len, reverse=True)))})(?!\w)"
+    rf"|\b(?:{'|'.join(map(re.escape, _CLOSINGS))})\W*$"
+)
 
 
 def canonical(text: str) -> tuple[str, ...]:
     """Words of an instruction, lower case and without politeness, synonyms as one of them, placeholders kept."""
-    text = text.lower().replace("'", "")
+    text = _plain(text)
     for _ in range(2):
         text = POLITE_FORMS.sub("", text.strip())
-    for phrase, word in PHRASES.items():
-        text = text.replace(phrase, word)
+    text = _PHRASE.sub(lambda match: PHRASES[match.group(0)], text)
     return tuple(CANONICAL.get(token, token) for token in TOKEN.findall(text))
 
 
-def paraphrase(template: str, generator: torch.Generator) -> str:
-    """Another wording of a template, placeholders kept; the same generator state gives the same wording."""
+def paraphrase(template: str, generator: torch.Generator, *, held_out: bool = False) -> str:
+    """Another wording of a template, placeholders kept; the same generator state gives the same wording.
+
+    With held_out, words and polite forms come from the part of the grammar that training never draws, where it has any.
+    """
+    label = template[-1] not in ".?"
     clause, _, reason = template.rstrip(".?").partition("; ")
-    clause, reason = (_exchange_words(part, generator) for part in (clause, reason))
-    clause, stop = _polite(clause, generator)
-    if reason:
-        text = _join(clause, stop, reason, generator)
+    opening = clause.split()[0].lower().rstrip(",:")
+    synonyms = SYNONYMS | HELD_OUT_SYNONYMS if held_out else SYNONYMS
+    clause, reason = (_exchange_words(part, synonyms, generator) for part in (clause, reason))
+    if label:
+        clause, stop = _polite_label(clause, generator)
+    elif opening in NO_ORDERS or opening[0] == "{":
+        stop = "?" if opening in QUESTIONS else "."
     else:
-        text = clause + stop
-    return _manner(text, generator)
+        clause, stop = _polite(clause, generator, held_out)
+    text = _join(clause, stop, reason, generator) if reason else clause + stop
+    return _manner(text, generator, HELD_OUT_PREFIXES if held_out else PREFIXES)
 
 
 def _chance(generator: torch.Generator, rate: float) -> bool:
@@ -133,16 +119,16 @@ def _choose(generator: torch.Generator, options: Sequence) -> int:
     return int(torch.randint(len(options), (), generator=generator, device=generator.device))
 
 
-def _exchange_words(text: str, generator: torch.Generator) -> str:
+def _exchange_words(text: str, synonyms: Mapping[str, tuple[str, ...]], generator: torch.Generator) -> str:
     def exchange(match: re.Match[str]) -> str:
         word = match.group(0)
-        options = SYNONYMS.get(word.lower())
+        options = synonyms.get(word.lower())
         if options is None or not _chance(generator, SYNONYM_RATE):
             return word
         other = options[_choose(generator, options)]
-        return other[0].upper() + other[1:] if word[0].isupper() else other
+        return raised(other) if word[0].isupper() else other
 
-    return articled(WORD.sub(exchange, text))
+    return articled(EXCHANGED.sub(exchange, text))
 
 
 def articled(text: str) -> str:
@@ -151,37 +137,61 @@ def articled(text: str) -> str:
     return re.sub(r"\b([Aa])n (?=[^aeiou\W])", r"\1 ", text)
 
 
-def _polite(clause: str, generator: torch.Generator) -> tuple[str, str]:
-    """The clause and how its sentence ends; a question or a statement is left alone."""
-    opening = clause.split()[0].lower()
-    if opening in NO_ORDERS or not _chance(generator, POLITE_RATE):
-        return clause, "?" if opening in QUESTIONS else "."
-    before, stop = POLITE[_choose(generator, POLITE)]
-    if not before:
-        return clause, stop
-    polite = before + clause[0].lower() + clause[1:]
-    return polite[0].upper() + polite[1:], stop
+def raised(text: str) -> str:
+    """Text with a capital; a placeholder gets its own when it is filled."""
+    return text[:1].upper() + text[1:]
+
+
+def lowered(text: str) -> str:
+    """Text without its capital, unless it opens with "I" or an acronym."""
+    return text if re.match(r"I\b|[A-Z]{2}", text) else text[:1].lower() + text[1:]
+
+
+def _polite(clause: str, generator: torch.Generator, held_out: bool) -> tuple[str, str]:
+    """An order, maybe as a request, and how its sentence ends."""
+    if not _chance(generator, POLITE_RATE):
+        return clause, "."
+    others, own = (HELD_OUT_POLITE, HELD_OUT_OWN) if held_out else (POLITE, OWN)
+    forms = others
+    if not re.search(r"\bme\b|^let\b|^see to\b", clause, re.IGNORECASE) and _chance(generator, OWN_SHARE):
+        forms = own
+    before, stop = forms[_choose(generator, forms)]
+    return (raised(before + lowered(clause)) if before else clause), stop
+
+
+def _polite_label(label: str, generator: torch.Generator) -> tuple[str, str]:
+    """A label, which has a full stop as often as not and now and then a "please"."""
+    if "please" not in label and _chance(generator, LABEL_POLITE_RATE):
+        return label, ", please."
+    return label, "." if _chance(generator, 0.5) else ""
 
 
 def _join(clause: str, stop: str, reason: str, generator: torch.Generator) -> str:
     """Clause and reason in either order, as one sentence or two."""
-    lowered = clause if clause.startswith("I ") else clause[0].lower() + clause[1:]
-    raised = reason[0].upper() + reason[1:]
     if _chance(generator, SWAP_RATE):
         join = JOINS[_choose(generator, JOINS)]
-        return raised + join + (clause if join == ". " else lowered) + stop
+        return raised(reason) + join + (clause if join == ". " else lowered(clause)) + stop
     if stop != ".":
-        return clause + stop + " " + raised + "."
+        return clause + stop + " " + raised(reason) + "."
     join = JOINS[_choose(generator, JOINS)]
-    return clause + join + (raised if join == ". " else reason) + "."
+    return clause + join + (raised(reason) if join == ". " else reason) + "."
 
 
-def _manner(text: str, generator: torch.Generator) -> str:
-    """How people type: no capital, no full stop, now and then a typo."""
-    if _chance(generator, LOWER_RATE) and not text.startswith("{"):
-        text = text[0].lower() + text[1:]
+def _manner(text: str, generator: torch.Generator, prefixes: Sequence[str]) -> str:
+    """How people type: no capital, article, full stop or apostrophe, a greeting first, now and then a typo."""
+    if _chance(generator, NO_ARTICLE_RATE):
+        text = raised(re.sub(ARTICLE, "", text, flags=re.IGNORECASE))
+    if _chance(generator, PREFIX_RATE):
+        prefix = prefixes[_choose(generator, prefixes)]
+        text = raised(prefix) + (lowered(text) if _chance(generator, 0.5) else text)
+    if _chance(generator, LOWER_RATE):
+        text = text.lower() if _chance(generator, 0.5) else lowered(text)
     if _chance(generator, NO_STOP_RATE):
         text = text.rstrip(".")
+    elif text[-1] == "." and _chance(generator, EXCLAIM_RATE):
+        text = text[:-1] + "!"
+    if "'" in text and _chance(generator, NO_APOSTROPHE_RATE):
+        text = text.replace("'", "")
     return _typo(text, generator) if _chance(generator, TYPO_RATE) else text
 
 

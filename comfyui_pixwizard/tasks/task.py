@@ -8,13 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .defaults import DEFAULTS
-from .language import paraphrase
+from .language import paraphrase, raised
+from .templates import Templates, read_templates
 
 PLACEHOLDER = re.compile(r"(\b[Aa] )?{(\w+)}")
 
@@ -79,7 +81,6 @@ class Task:
         name: key in TASKS.
         domain: one of the seven domains of the paper (section 3.1).
         summary: one line for a list of tasks.
-        instructions: at least twelve templates in our own words; `{caption}`, `{color}`, `{class}` are placeholders.
         codecs: picture codes by name; the first one is the default.
         kind: what decode returns, one of "image", "depth", "normal", "classes", "mask", "boxes", "keypoints", "pose",
             "edges".
@@ -89,7 +90,6 @@ class Task:
     name: str
     domain: str
     summary: str
-    instructions: tuple[str, ...]
     kind: str = "image"
     codecs: Mapping[str, Codec] = field(default_factory=lambda: {"picture": IDENTITY})
     needs_image: bool = True
@@ -109,7 +109,22 @@ class Task:
         """Threshold below which a change is none and the source is pasted back; None where everything changes."""
         return DEFAULTS[self.name].keep
 
+    @cached_property
+    def templates(self) -> Templates:
+        """At least thirty sentences in our own words; `{caption}`, `{color}` and `{class}` are placeholders."""
+        return read_templates(self.name)
+
     @property
+    def instructions(self) -> tuple[str, ...]:
+        """The templates that training draws from; the first is the one to show."""
+        return self.templates.drawn
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """The templates that training never draws."""
+        return self.templates.held_out
+
+    @cached_property
     def words(self) -> tuple[str, ...]:
         """Placeholders that some template of this task holds, sorted."""
         return tuple(sorted({name for text in self.instructions for _, name in PLACEHOLDER.findall(text)}))
@@ -120,6 +135,15 @@ class Task:
         Raises:
             ValueError: a word that a template of this task needs is missing, empty or not known to the task.
         """
+        return self._worded(self.instructions, generator, words, held_out=False)
+
+    def held_out_instruction(self, generator: torch.Generator | None = None, **words: str) -> str:
+        """The same in wordings that training never draws: other templates, and other synonyms and polite forms."""
+        return self._worded(self.held_out, generator, words, held_out=True)
+
+    def _worded(
+        self, templates: tuple[str, ...], generator: torch.Generator | None, words: Mapping[str, str], *, held_out: bool
+    ) -> str:
         missing = [name for name in self.words if not str(words.get(name) or "").strip()]
         if missing:
             needs = ", ".join(self.words)
@@ -131,9 +155,9 @@ class Task:
             takes = ", ".join(self.words) or "no words"
             raise ValueError(f"task {self.name} takes {takes}, found {', '.join(unknown)}: leave it out")
         if generator is None:
-            return fill(self.instructions[0], words)
-        index = int(torch.randint(len(self.instructions), (), generator=generator, device=generator.device))
-        return fill(paraphrase(self.instructions[index], generator), words)
+            return fill(templates[0], words)
+        index = int(torch.randint(len(templates), (), generator=generator, device=generator.device))
+        return fill(paraphrase(templates[index], generator, held_out=held_out), words)
 
     def codec(self, name: str | None = None) -> Codec:
         """The codec of a name, by default the first.
@@ -173,4 +197,4 @@ def fill(template: str, words: Mapping[str, str]) -> str:
         return f"{article.strip()}n {text}" if article and text[0] in "aeiou" else article + text
 
     text = PLACEHOLDER.sub(word, template)
-    return text[0].upper() + text[1:] if template[0].isupper() or template[0] == "{" else text
+    return raised(text) if template[0].isupper() or template[0] == "{" else text

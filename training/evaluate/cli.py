@@ -11,6 +11,7 @@ import tyro
 from tqdm import tqdm
 
 from ...comfyui_pixwizard.solvers import DEFAULT_SOLVER, EVALUATIONS
+from ...comfyui_pixwizard.tasks import TASKS
 from .following import follow
 from .measures import MEASURES
 from .photographs import picture_paths
@@ -22,7 +23,8 @@ from .scene_samples import ON_SCENES
 from .sweep import asked_in_all, sweep
 from .sweep import table as sweep_table
 
-LANGUAGE = "unseen_paraphrases"
+# Sentences that share no pattern with what training draws, and, only if asked for, those of the same kind held out.
+LANGUAGE, HELD_OUT = "unseen_paraphrases", "held_out_templates"
 # Of each task; a model card shows more kinds of failure that way.
 FAILURES_A_TASK = 2
 SWEEP_SCENES = 16
@@ -47,13 +49,13 @@ class Eval:
     photos: Path | None = None
     """A folder of photographs that take the place of scikit-image's."""
     tasks: tuple[str, ...] = ()
-    """Tasks to measure; all and unseen_paraphrases by default."""
+    """Tasks to measure, unseen_paraphrases, held_out_templates; by default all tasks and unseen_paraphrases."""
     n: int = 200
     """Scenes with held-out combinations, figures, and at most this many photographs."""
     seen: int = 20
     """Scenes with the training's combinations; 0 leaves them out."""
     language: int = 8
-    """Sentences of each task for unseen_paraphrases."""
+    """Sentences of each task for unseen_paraphrases and held_out_templates."""
     size: int = 256
     """Side of the crops of photographs, a multiple of 16."""
     scene_size: int = 128
@@ -89,9 +91,9 @@ class Eval:
 
     def check(self) -> None:
         """Raise ValueError for the first setting that cannot be used."""
-        unknown = [name for name in self.tasks if name not in (*MEASURES, LANGUAGE)]
+        unknown = [name for name in self.tasks if name not in (*MEASURES, LANGUAGE, HELD_OUT)]
         if unknown:
-            every = ", ".join((*MEASURES, LANGUAGE))
+            every = ", ".join((*MEASURES, LANGUAGE, HELD_OUT))
             raise ValueError(f"eval measures {every}, found {', '.join(unknown)}: leave it out")
         if self.solver not in EVALUATIONS:
             raise ValueError(f"--solver must be one of {', '.join(EVALUATIONS)}, found {self.solver}: take euler")
@@ -125,11 +127,11 @@ class Eval:
                 rows[name]["seconds"] = round(time.perf_counter() - clock, 1)
                 failures += worst(samples, outcome, FAILURES_A_TASK)
                 self._draw(name, samples, outcome)
-            if not self.tasks or LANGUAGE in self.tasks:
-                bar.set_description(LANGUAGE)
+            for name in self.wordings():
+                bar.set_description(name)
                 clock = time.perf_counter()
-                rows[LANGUAGE] = self.unseen(pipeline, bar.update)
-                rows[LANGUAGE]["seconds"] = round(time.perf_counter() - clock, 1)
+                rows[name] = self.unseen(pipeline, name, bar.update)
+                rows[name]["seconds"] = round(time.perf_counter() - clock, 1)
         if self.failures is not None:
             save_failures(failures, self.failures, self.worst)
         seconds = round(time.perf_counter() - started, 1)
@@ -149,6 +151,10 @@ class Eval:
         """The tasks to measure, in the order of the table."""
         return [name for name in MEASURES if not self.tasks or name in self.tasks]
 
+    def wordings(self) -> list[str]:
+        """The rows that are about wordings and not about a task."""
+        return [name for name in (LANGUAGE, HELD_OUT) if name in (self.tasks or (LANGUAGE,))]
+
     def settings(self) -> Settings:
         """How the model is asked."""
         return Settings(self.seed, self.steps, self.solver, self.batch_size)
@@ -157,10 +163,11 @@ class Eval:
         """Where samples come from."""
         return Questions(n, self.size, self.scene_size, self.seed, self.photos, split)
 
-    def unseen(self, pipeline: Answerer, advance: Any) -> Row:
-        """The row of the paraphrases that training never showed, over all tasks."""
+    def unseen(self, pipeline: Answerer, name: str, advance: Any) -> Row:
+        """The row of the wordings of a name, LANGUAGE or HELD_OUT, that training never showed, over all tasks."""
         from .paraphrases import UNSEEN
 
+        sentences = UNSEEN if name == LANGUAGE else {task.name: task.held_out for task in TASKS.values()}
         asked = Questions(self.language, self.scene_size, self.scene_size, self.seed + 1, self.photos)
         groups = [
             (
@@ -169,7 +176,7 @@ class Eval:
             )
             for kind, tasks in SETS.items()
         ]
-        return follow(pipeline, groups, UNSEEN, self.settings(), advance)
+        return follow(pipeline, groups, sentences, self.settings(), advance)
 
     def try_settings(self, pipeline: Answerer) -> dict[str, Any]:
         """The sweep over guidance and steps: the report, as --json writes it; prints the table."""
@@ -191,7 +198,7 @@ class Eval:
             photographs = set_of(name) == "photographs"
             again = self.seen if name in ON_SCENES else 0
             total += sum(evaluations(name, n) for n in ((of_photographs if photographs else self.n), again))
-        return total + (len(MEASURES) * self.language if not self.tasks or LANGUAGE in self.tasks else 0)
+        return total + len(MEASURES) * self.language * len(self.wordings())
 
     def _settings(self) -> dict[str, Any]:
         unsaid = ("json", "pictures", "tasks", "failures", "worst", "sweep")
