@@ -144,7 +144,8 @@ class Unpack:
             ValueError: parts that are missing or damaged, or a folder that holds a run.
         """
         parts = self._parts()
-        taken = [path.name for path in sorted(self.out.iterdir()) if path.name not in LEFT_OUT] if self.out.exists() else []
+        there = sorted(self.out.iterdir()) if self.out.exists() else []
+        taken = [path.name for path in there if path.name not in LEFT_OUT]
         if taken:
             raise ValueError(f"a run is unpacked into a new folder, found {taken[0]} in {self.out}: give another")
         draft = self.out.with_name(f".{self.out.name}.draft")
