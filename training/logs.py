@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..comfyui_pixwizard.optional import pip_install
 from ..comfyui_pixwizard.safe_files import replaced
 from .parallel import World
 
@@ -27,7 +28,9 @@ def tensorboard(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise ValueError("training logs to TensorBoard, found none: pip install 'pixwizard[train]'") from error
+        raise ValueError(
+            f"training logs to TensorBoard, which is not installed: {pip_install('tensorboard')}"
+        ) from error
     return SummaryWriter(folder, purge_step=step + 1)
 
 

@@ -10,9 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from ....comfyui_pixwizard.images import SUFFIXES
-from ....comfyui_pixwizard.optional import required
-
-REQUIREMENT = "pixwizard[data]"
+from ....comfyui_pixwizard.optional import pip_install, required
 
 
 def require_pyarrow() -> tuple[Any, Any]:
@@ -21,7 +19,7 @@ def require_pyarrow() -> tuple[Any, Any]:
     Raises:
         ValueError: not installed.
     """
-    told, install = "manifests are Parquet files and need pyarrow", f"pip install '{REQUIREMENT}'"
+    told, install = "manifests are Parquet files and need pyarrow", pip_install("pyarrow")
     return required("pyarrow", told, install), required("pyarrow.parquet", told, install)
 
 
