@@ -1,7 +1,7 @@
 """Grouped-query attention over three sources: the tokens themselves, the chosen image tokens, the text.
 
 Shapes: B batch, L tokens, S keys, d width, h query heads, g key/value heads, e = d/h channels of a head.
-Source: paper section 3.1 (task-aware attention), goldens NOTES section 2 "Attention".
+Source: paper section 3.1 (task-aware attention), docs/mathematics.md section 6.
 """
 
 from collections.abc import Callable

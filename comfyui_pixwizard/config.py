@@ -27,7 +27,8 @@ class PixWizardConfig:
         scale_factor: multiplies RoPE's theta in every evaluation.
         sample_tokens: image tokens that each layer's dynamic sampler keeps.
         sampler_mask: where the sampler's straight-through mask multiplies a chosen token in training: "after_norm"
-            (the ranker learns) or "before_norm" (the released placement: the norm cancels it, goldens NOTES section 3).
+            (the ranker learns) or "before_norm" (the released placement: the norm cancels it, see
+            docs/mathematics.md section 8).
         clip_image_dim: width of the image tokens (CLIP vision).
 
     Raises:
@@ -94,7 +95,7 @@ class PixWizardConfig:
 
     @property
     def ffn_dim(self) -> int:
-        """Width of the gated feed-forward layer (goldens NOTES section 2, "Block")."""
+        """Width of the gated feed-forward layer (docs/mathematics.md section 5)."""
         width = int(2 * (4 * self.dim) / 3)
         if self.ffn_dim_multiplier is not None:
             width = int(self.ffn_dim_multiplier * width)

@@ -1,6 +1,6 @@
 """The linear flow from noise (t = 0) to image (t = 1): path, time grid, training times, loss.
 
-Shapes: B batch; a ragged batch is a list of B tensors.  Source: paper section 3.4, goldens NOTES section 6.
+Shapes: B batch; a ragged batch is a list of B tensors.  Source: paper section 3.4, docs/mathematics.md section 2.
 """
 
 from collections.abc import Sequence

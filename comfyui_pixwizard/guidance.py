@@ -1,6 +1,6 @@
 """Dual classifier-free guidance: one scale for the instruction, one for the image, and when they act.
 
-Source: paper section 3.5, goldens NOTES section 5; the interval: Kynkäänniemi et al., arXiv 2404.07724.
+Source: paper section 3.5, docs/mathematics.md section 10; the interval: Kynkäänniemi et al., arXiv 2404.07724.
 """
 
 import math

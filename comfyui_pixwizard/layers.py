@@ -1,6 +1,6 @@
 """The transformer's small parts: norm, time embedding, feed-forward, output projection.
 
-Shapes: B batch, L tokens, d width, D conditioning width, p patch size.  Source: goldens NOTES section 2.
+Shapes: B batch, L tokens, d width, D conditioning width, p patch size.  Source: docs/mathematics.md sections 3 and 5.
 """
 
 import math
@@ -32,7 +32,7 @@ class RMSNorm(nn.Module):
 
 
 class TimestepEmbedder(nn.Module):
-    """t in [0, 1] -> 128 cosines then 128 sines -> MLP -> [B, D] (NOTES section 2 "Timestep")."""
+    """t in [0, 1] -> 128 cosines then 128 sines -> MLP -> [B, D] (docs/mathematics.md section 3)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

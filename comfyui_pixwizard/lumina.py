@@ -1,4 +1,7 @@
-"""A start for training from Lumina-Next-T2I: its weights, and fresh ones where it has none (NOTES section 9)."""
+"""A start for training from Lumina-Next-T2I: its weights, and fresh ones where it has none.
+
+Source: docs/mathematics.md section 14.
+"""
 
 from __future__ import annotations
 

@@ -358,7 +358,8 @@ class PixWizardPipeline:
 
         Args:
             source: [B, 3, H, W] in [-1, 1], on the model's device.
-            noise: the initial noise [B, C, h, w]: the null image's source is that noise itself (NOTES section 5).
+            noise: the initial noise [B, C, h, w]: the null image's source is that noise itself (see
+                docs/mathematics.md section 9).
             generators: of the samples, for an autoencoder that samples its posterior.
         """
         device = source.device

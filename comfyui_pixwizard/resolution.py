@@ -1,6 +1,6 @@
 """Size buckets: pictures of any aspect are resized to one of a list of sizes of about equal area.
 
-Sizes are (width, height) in pixels.  Source: goldens NOTES section 7 (sampler).
+Sizes are (width, height) in pixels.  Source: docs/mathematics.md section 12.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Two-dimensional rotary position embedding with linear and NTK scaling, in real arithmetic.
 
-Shapes: B batch, L tokens, h heads, e channels of a head.  Source: goldens NOTES section 2 "RoPE" (Lumina-Next).
+Shapes: B batch, L tokens, h heads, e channels of a head.  Source: docs/mathematics.md section 7 (Lumina-Next).
 """
 
 from functools import lru_cache

@@ -1,7 +1,7 @@
 """Fixed-step solvers of dx/dt = velocity over a given grid of times.
 
-A state x is a tensor or, for a ragged batch, a list of tensors.  Source: goldens NOTES section 6 (the released sampler
-integrates with torchdiffeq's fixed-step methods, whose formulas euler, midpoint, heun and rk4 follow).
+A state x is a tensor or, for a ragged batch, a list of tensors.  Source: docs/mathematics.md section 11 (the released
+sampler integrates with torchdiffeq's fixed-step methods, whose formulas euler, midpoint, heun and rk4 follow).
 
 dpmpp_2m (Lu et al., arXiv 2211.01095) and unipc (Zhao et al., arXiv 2302.04867) are made for the flow from noise to
 image, x = t*data + (1-t)*noise, alone. With u = 1 - t they look at the predicted image D = x + u*v, of which a step

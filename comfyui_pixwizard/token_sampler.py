@@ -1,7 +1,7 @@
 """Task-aware dynamic token sampler: rank image tokens for the task, keep the best k (multi-hot Gumbel top-k).
 
 Shapes: B batch, N image tokens, k kept tokens, d width, D conditioning width.
-Source: paper section 3.2, goldens NOTES section 3.
+Source: paper section 3.2, docs/mathematics.md section 8.
 """
 
 import torch

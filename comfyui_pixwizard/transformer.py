@@ -3,7 +3,7 @@
 `encode_conditions` computes once what depends neither on x nor on t, `velocity` is a plain transformer over the rest.
 Shapes: R layers, B batch, C latent channels, L tokens, T text tokens, N image tokens, k kept image tokens, d width,
 D = min(d, 1024) conditioning width, g key/value heads, e head channels.  Parameter names and shapes are the released
-ones.  Source: paper section 3, goldens NOTES sections 2 to 4.
+ones.  Source: paper section 3, docs/mathematics.md sections 3 to 9.
 """
 
 import math
@@ -311,7 +311,7 @@ class PixWizardTransformer(nn.Module):
     def _pad(
         self, embedded: list[Tensor], tables: list[tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Fills shorter sequences with the pad token at the sample's last position (NOTES section 2 "Patchify")."""
+        """Fills shorter sequences with the pad token at the sample's last position (docs/mathematics.md section 4)."""
         lengths = torch.tensor([len(item) for item in embedded])
         longest = int(lengths.max())
         missing = [longest - len(item) for item in embedded]

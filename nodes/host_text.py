@@ -2,7 +2,8 @@
 
 Gemma gives the features and their mask, CLIP's text tower the task vector, so that the stock CLIP Text Encode node
 yields everything the MODEL wants. The host has no Gemma 1: it is put together from the host's Llama parts, which need
-two corrections (embeddings scaled by sqrt(width), norms that add 1 to their weight). Source: goldens NOTES section 7.
+two corrections (embeddings scaled by sqrt(width), norms that add 1 to their weight). Source:
+docs/mathematics.md section 13.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def test_parameters_of_the_2b_model(golden_json):
 
 
 def test_lumina_start_fits(golden_json):
-    """NOTES section 9: a Lumina-Next file lacks 440 of our entries, has 4 others, and one narrower weight."""
+    """docs/mathematics.md section 14: a Lumina-Next file lacks 440 of our entries, has 4 others, one narrower."""
     manifest = golden_json("manifest_lumina_next_2b")
     lumina = {entry["name"]: entry["shape"] for entry in manifest["entries"]}
     with torch.device("meta"):

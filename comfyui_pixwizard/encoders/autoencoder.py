@@ -1,4 +1,6 @@
-"""The released latent space: Stable Diffusion XL's KL autoencoder through diffusers (NOTES section 7, VAE).
+"""The released latent space: Stable Diffusion XL's KL autoencoder through diffusers.
+
+Source: docs/mathematics.md section 13.
 
 Shapes: B images, H W pixels (multiples of 8), C latent channels (4).
 """

@@ -1,4 +1,6 @@
-"""CLIP's two towers: the task vector of an instruction, the image tokens of a picture (NOTES section 7).
+"""CLIP's two towers: the task vector of an instruction, the image tokens of a picture.
+
+Source: docs/mathematics.md section 13.
 
 Shapes: B items, P projection size (768), N image tokens (576), W vision width (1024).
 """
@@ -89,7 +91,7 @@ class ClipTextEncoder(nn.Module):
 
         No attention mask: attention is causal, so what follows the EOS cannot reach it, and padding to the longest
         text gives the same vector as padding to 77. The EOS is found by the tokenizer's id, not by the config's, which
-        is wrong in OpenAI's folders. Source: NOTES section 7.
+        is wrong in OpenAI's folders. Source: docs/mathematics.md section 13.
         """
         return self.run(self.tokenize(texts))
 

@@ -101,7 +101,7 @@ def load_tokenizer(folder: str | Path, kind: str) -> PreTrainedTokenizerFast:
     """The tokenizer of a folder's tokenizer.json, exactly as written there.
 
     The generic class is used on purpose: the model-specific ones rebuild the post-processor, and some versions of
-    transformers then drop the BOS token (NOTES section 7).
+    transformers then drop the BOS token (docs/mathematics.md section 13).
     """
     path = Path(folder)
     if not (path / "tokenizer.json").is_file():

@@ -1,4 +1,4 @@
-"""Text features from Gemma: the output of its last but one block (NOTES section 7).
+"""Text features from Gemma: the output of its last but one block (docs/mathematics.md section 13).
 
 Shapes: B texts, T tokens (a multiple of 8, at most 256), F features (2048 for Gemma-2B).
 """
@@ -90,7 +90,8 @@ class GemmaTextEncoder(nn.Module):
     def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Features [B, T, F] and mask [B, T] (bool) of the texts; gradients flow when they are enabled.
 
-        The empty text has exactly one true mask entry, its BOS. Source: NOTES section 7, `hidden_states[-2]`.
+        The empty text has exactly one true mask entry, its BOS. Source: docs/mathematics.md section 13,
+        `hidden_states[-2]`.
         """
         ids, mask = self.tokenize(texts)
         return self.run(ids, mask), mask

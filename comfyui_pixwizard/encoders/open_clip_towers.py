@@ -1,4 +1,6 @@
-"""CLIP's two towers from an open_clip checkpoint: same methods, same results as `clip.py` (NOTES section 7).
+"""CLIP's two towers from an open_clip checkpoint: same methods, same results as `clip.py`.
+
+Source: docs/mathematics.md section 13.
 
 Shapes: B items, P projection size (768), N image tokens (576), W vision width (1024).
 """

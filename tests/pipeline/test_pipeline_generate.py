@@ -31,7 +31,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[
 
 
 def written_out(pipe: PixWizardPipeline, source: Tensor, words: list[str], points: int, text: float, image: float):
-    """Three separate evaluations a step, Euler, as NOTES section 5 and 6 say."""
+    """Three separate evaluations a step, Euler, as docs/mathematics.md sections 10 and 11 say."""
     generators = [torch.Generator().manual_seed(seed) for seed in range(len(source))]
     shape = (16, source.shape[2] // 8, source.shape[3] // 8)
     noise = torch.stack([torch.randn(shape, generator=g) for g in generators])

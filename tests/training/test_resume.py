@@ -10,7 +10,7 @@ from tiny import finished, log, work
 from pixwizard.training.checkpoints import newest, read
 
 STEPS, PIECE = 60, 20
-# Analytically without effect (goldens NOTES section 8): their gradients are rounding, which Adam brings to full size.
+# Analytically without effect (docs/mathematics.md section 15): their gradients are rounding, which Adam makes large.
 DEAD = ("pad_token", "kii_norm.bias", "ky_norm.bias", "out_conv.4.bias")
 
 

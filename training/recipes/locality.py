@@ -22,7 +22,7 @@ OFFSETS = ((0, 0), (0, -2), (0, 2), (-2, 0), (2, 0), (0, 0))
 def position_bias(offset: tuple[int, int], head_dim: int, strength: float) -> Tensor:
     """A query bias [e] that peaks at an offset, for a key bias of the offset (0, 0)."""
     frequencies = THETA ** (-torch.arange(0, head_dim, 4) / head_dim)
-    # Pairs of channels alternate between rows and columns (NOTES section 2, RoPE).
+    # Pairs of channels alternate between rows and columns (docs/mathematics.md section 7).
     angles = torch.stack([frequencies * offset[0], frequencies * offset[1]], dim=1).flatten()
     return strength * torch.stack([angles.cos(), angles.sin()], dim=1).flatten()
 
