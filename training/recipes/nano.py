@@ -53,10 +53,16 @@ GENERATION_SHARE, LARGE_GENERATION_SHARE = 0.08, 0.02
 EDITS_OF_A_SCENE = 3
 # Lines, dots and letters, which an autoencoder of pictures alone loses.
 MARKS = "pose", "keypoint", "referring_box", "edit_text", "edit_texture", "canny", "line_art", "sketch"
-# Gates and the weights of norms move faster than matrices, but not the biases that are summed; the towers, which know
-# what they need from a stage of their own, move slower.
+# Gates and the weights of norms move faster than matrices. What makes the conditioning vector moves slower: its parts
+# are added up, and their inputs are far from zero mean (the ramps of the time embedding always positive), so that every
+# step of Adam moves the sum by the steps of all weights of a row. The towers, which know what they need from a stage of
+# their own, move slower too.
 VECTOR_LR = 6.0
-RATES = {f"*{name}": 0.5 for name in SUMMED_BIASES} | dict.fromkeys(("text.*", "task.*", "vision.*"), 0.3)
+RATES = (
+    {f"*{name}": 0.1 for name in SUMMED_BIASES}
+    | {"*t_embedder.*": 0.1, "*task_embedder.*": 0.3, "*global_semantic_embedder.*": 0.3}
+    | dict.fromkeys(("text.*", "task.*", "vision.*"), 0.3)
+)
 
 
 def blend(*draws: tuple[float, Draw]) -> Draw:

@@ -27,6 +27,7 @@ from .towers import NanoModel
 WIDTH = 128  # of what sentences and pictures are compared by
 # Share of people among the pictures that are matched, and of plain captions among their sentences.
 PEOPLE, BARE = 0.15, 0.5
+CENTRING = 3.0
 
 
 @dataclass
@@ -62,21 +63,36 @@ class TowerHeads(nn.Module):
         self.patches = nn.Linear(model.vision.features, CHANNELS)
         self.sharpness = nn.Parameter(torch.tensor(2.5))
 
-    def said(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Logits of all facts [B, sum of FACTS] from the last token of the text features and from the task vector."""
+    def said(self, texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of all facts [B, sum of FACTS] from the last token of the text features and from the task vector, and
+        the task vector, normed, [B,w].
+        """
         features, mask = self.text.encode(texts)
         last = features[torch.arange(len(texts), device=mask.device), mask.sum(1) - 1]
         last = F.rms_norm(last.float(), last.shape[-1:])
-        return self.of_text(last), self.of_task(F.layer_norm(self.task.encode(texts).float(), (self.task.features,)))
+        task = F.layer_norm(self.task.encode(texts).float(), (self.task.features,))
+        return self.of_text(last), self.of_task(task), task
 
-    def matches(self, pictures: Tensor, captions: list[str]) -> tuple[Tensor, Tensor]:
-        """Likeness of pictures and captions [P,P], times a learned factor; and logits of patches [P,c,n,n]."""
+    def matches(self, pictures: Tensor, captions: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Likeness of pictures and captions [P,P], times a learned factor; logits of patches [P,c,n,n]; and the mean
+        image token, normed, [P,w].
+        """
         tokens = self.vision.encode(pictures).float()
         side = round(tokens.shape[1] ** 0.5)
         patches = rearrange(self.patches(F.layer_norm(tokens, tokens.shape[-1:])), "b (g k) c -> b c g k", g=side)
         words = F.layer_norm(self.task.encode(captions).float(), (self.task.features,))
         pair = F.normalize(self.picture(tokens.mean(1)), dim=1), F.normalize(self.words(words), dim=1)
-        return pair[0] @ pair[1].T * self.sharpness.exp(), patches
+        whole = F.layer_norm(tokens.mean(1), tokens.shape[-1:])
+        return pair[0] @ pair[1].T * self.sharpness.exp(), patches, whole
+
+
+def off_centre(vectors: Tensor) -> Tensor:
+    """Mean square, over channels, of the mean of normed vectors [B,w]: 1 where all are one, 0 for no common part.
+
+    What all sentences, or all pictures, have in common says nothing, and in the network it is a bias that every step of
+    Adam moves by the steps of a whole row of weights.
+    """
+    return vectors.mean(0).square().mean()
 
 
 class TowerStage(DrawsAhead):
@@ -127,10 +143,12 @@ class TowerStage(DrawsAhead):
         place = self.model.sharpness.device
         wanted, labels = batch.facts.to(place), batch.labels.to(place)
         with torch.autocast(place.type, torch.bfloat16, enabled=self.bfloat16):
-            said = self.model.said(batch.sentences)
-            likeness, patches = self.model.matches(batch.pictures.to(place), batch.captions)
+            *said, task = self.model.said(batch.sentences)
+            likeness, patches, picture = self.model.matches(batch.pictures.to(place), batch.captions)
         records: Records = {}
-        total = likeness.new_zeros((), dtype=torch.float32)
+        common = off_centre(task.float()), off_centre(picture.float())
+        total = CENTRING * sum(common)
+        records |= {"common/task": (float(common[0].detach()), 1), "common/picture": (float(common[1].detach()), 1)}
         for tower, logits in zip(("text", "task"), said, strict=True):
             for (name, _), part, value in zip(
                 FACTS.items(), logits.float().split(list(FACTS.values()), 1), wanted.T, strict=True
@@ -148,7 +166,7 @@ class TowerStage(DrawsAhead):
         seen = label_losses(patches.float(), F.adaptive_avg_pool2d(labels, patches.shape[-1]), batch.known.to(place))
         for name, value in seen.items():
             total = total + value.mean()
-            records[f"patch/{name}"] = (float(value.sum()), int(batch.known.sum()))
+            records[f"patch/{name}"] = (float(value.detach().sum()), int(batch.known.sum()))
         return total, records
 
 
