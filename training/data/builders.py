@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from ...comfyui_pixwizard.tasks import TASKS
 from ..annotators import ANNOTATORS
 from ..degradations import DEGRADATIONS
 from ..scenes import DEPTH_RANGE, style_edit, text_edit
-from .material import Material, Pairs, below
+from .material import Material, Pairs, below, pick
 from .scene_pool import DENSE, EDITS
 
 Builder = Callable[[Material, int, torch.Generator], Pairs]
@@ -30,10 +29,6 @@ DISC_COLORS = ("red", "green", "blue", "yellow", "cyan", "magenta", "orange", "p
 
 def _sentences(task: str, n: int, generator: torch.Generator) -> list[str]:
     return [TASKS[task].instruction(generator) for _ in range(n)]
-
-
-def _pick(items: Sequence[Any], generator: torch.Generator) -> Any:
-    return items[below(len(items), 1, generator)[0]]
 
 
 def _split(n: int, share: float, generator: torch.Generator) -> int:
@@ -125,7 +120,7 @@ def referring(task: str, material: Material, n: int, generator: torch.Generator)
     pictures, targets, sentences = [], [], []
     for at in below(len(scenes.referable), n, generator):
         i = scenes.referable[at]
-        expression, number = _pick(scenes.referrals[i], generator)
+        expression, number = pick(scenes.referrals[i], generator)
         picture, mask = scenes.picture(torch.tensor([i]))[0], scenes.instance[i] == number
         label = box_of(mask) if task == "referring_box" else mask
         rows.append(i)
@@ -143,8 +138,8 @@ def keypoint(material: Material, n: int, generator: torch.Generator) -> Pairs:
     index = torch.tensor(below(len(figures), n, generator))
     pictures, targets, sentences = figures.picture(index), [], []
     for row, i in enumerate(index.tolist()):
-        expression, person, joint = _pick(figures.joints[i], generator)
-        color = _pick(DISC_COLORS, generator)
+        expression, person, joint = pick(figures.joints[i], generator)
+        color = pick(DISC_COLORS, generator)
         point = figures.pose[i, person, joint][None]
         targets.append(task.encode(point, pictures[row], colors=(color,)))
         sentences.append(task.instruction(generator, caption=expression, color=color))
@@ -156,13 +151,13 @@ def keypoint(material: Material, n: int, generator: torch.Generator) -> Pairs:
 
 def _captioned_scenes(task: str, material: Material, index: Tensor, generator: torch.Generator) -> list[str]:
     captions = material.scenes.captions
-    return [TASKS[task].instruction(generator, caption=_pick(captions[i], generator)) for i in index.tolist()]
+    return [TASKS[task].instruction(generator, caption=pick(captions[i], generator)) for i in index.tolist()]
 
 
 def _people(task: str, material: Material, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[str]]:
     """Rows, pictures and sentences of n pictures of people."""
     index = torch.tensor(below(len(material.figures), n, generator), dtype=torch.int64)
-    captions = [_pick(material.figures.captions[i], generator) for i in index.tolist()]
+    captions = [pick(material.figures.captions[i], generator) for i in index.tolist()]
     sentences = [TASKS[task].instruction(generator, caption=caption) for caption in captions]
     return index, material.figures.picture(index), sentences
 

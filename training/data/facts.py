@@ -17,7 +17,7 @@ from ..scenes.lettering import WORDS
 from ..scenes.picture_edits import STYLE_WORDS, STYLES
 from ..scenes.vocabulary import CUBE_WORDS, SHAPE_WORDS, SIZE_WORDS, TEXTURES
 from .builders import DISC_COLORS
-from .material import Material, below
+from .material import Material, pick
 from .scene_pool import EDITS
 
 # Words of each fact's values; a phrase that has none of a fact's words has the value 0.
@@ -79,39 +79,35 @@ def facts(task: str, words: Words) -> list[int]:
 # -- sentences -----------------------------------------------------------------------------------------------------
 
 
-def _pick(items, generator: torch.Generator):  # type: ignore[no-untyped-def]
-    return items[below(len(items), 1, generator)[0]]
-
-
 def _referral(material: Material, generator: torch.Generator) -> Words:
     scenes = material.scenes
-    return {"caption": _pick(scenes.referrals[_pick(scenes.referable, generator)], generator)[0]}
+    return {"caption": pick(scenes.referrals[pick(scenes.referable, generator)], generator)[0]}
 
 
 def _joint(material: Material, generator: torch.Generator) -> Words:
-    joints = _pick([found for found in material.figures.joints if found], generator)
-    return {"caption": _pick(joints, generator)[0], "color": _pick(DISC_COLORS, generator)}
+    joints = pick([found for found in material.figures.joints if found], generator)
+    return {"caption": pick(joints, generator)[0], "color": pick(DISC_COLORS, generator)}
 
 
 def _person(material: Material, generator: torch.Generator) -> Words:
-    return {"caption": _pick(_pick(material.figures.captions, generator), generator)}
+    return {"caption": pick(pick(material.figures.captions, generator), generator)}
 
 
 def _scene(material: Material, generator: torch.Generator) -> Words:
-    return {"caption": _pick(_pick(material.scenes.captions, generator), generator)}
+    return {"caption": pick(pick(material.scenes.captions, generator), generator)}
 
 
 def _edit(task: str) -> Writer:
-    return lambda material, generator: _pick(material.scenes.by_edit[task], generator).words
+    return lambda material, generator: pick(material.scenes.by_edit[task], generator).words
 
 
 def _style(material: Material, generator: torch.Generator) -> Words:
-    name = _pick(list(STYLES), generator)
-    return {"caption": _pick((name, *STYLE_WORDS[name]), generator)}
+    name = pick(list(STYLES), generator)
+    return {"caption": pick((name, *STYLE_WORDS[name]), generator)}
 
 
 def _letters(material: Material, generator: torch.Generator) -> Words:
-    return {"caption": _pick(WORDS, generator)}
+    return {"caption": pick(WORDS, generator)}
 
 
 WRITERS: dict[str, Writer] = {

@@ -5,8 +5,9 @@ Shape legend: n samples of one task, S side in pixels, C latent channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,3 +70,8 @@ def interleave(first: Tensor, second: Tensor, chosen: Tensor) -> Tensor:
     out = torch.empty(len(chosen), *first.shape[1:], dtype=first.dtype, device=first.device)
     out[~chosen], out[chosen] = first, second
     return out
+
+
+def pick(items: Sequence[Any], generator: torch.Generator) -> Any:
+    """One of some items, at random."""
+    return items[below(len(items), 1, generator)[0]]
