@@ -26,9 +26,6 @@ from .optimizing import OptimizerConfig, Optimizing
 from .parallel import World
 from .seeding import seed_of, seeded
 
-# The single file of earlier versions, from which a run can still continue.
-OLD_CHECKPOINT = "last.pt"
-
 
 @dataclass(frozen=True)
 class TrainerConfig(OptimizerConfig):
@@ -165,15 +162,12 @@ class Trainer:
         Raises:
             ValueError: it is damaged or belongs to another model or other data.
         """
-        path, old = self.checkpoints.latest(), self.folder / OLD_CHECKPOINT
-        if path is not None:
-            state = self.checkpoints.load(path, self.weights.tensors())
-            self._places = state["data"]
-            self.use(self.stage)
-        elif old.exists():
-            state = self.weights.load_file(old)
-        else:
+        path = self.checkpoints.latest()
+        if path is None:
             return False
+        state = self.checkpoints.load(path, self.weights.tensors())
+        self._places = state["data"]
+        self.use(self.stage)
         self.step, self.seconds, self._saved = state["step"], state["seconds"], state["step"]
         self.logs.cut(self.step)
         return True
@@ -231,7 +225,7 @@ class Trainer:
         if isinstance(self.stage, Scheduled):
             self.stage.rate_is(self.weights.left(progress))
         batches, samples = self._batches()
-        self.weights.optimizer.zero_grad(set_to_none=True)
+        self.weights.clear()
         records: Records = {}
         mean = 0.0
         for part, (batch, generator) in enumerate(batches):
@@ -293,7 +287,7 @@ class Trainer:
                 span.show(bar, self.step)
                 if self.step % self.config.log_every == 0:
                     self.seconds = span.before + span.spent
-                    line = self.logs.write(self.step, self.seconds, self.weights.optimizer.param_groups[0]["lr"])
+                    line = self.logs.write(self.step, self.seconds, self.weights.lr)
                     bar.set_postfix_str(f"step {self.step} loss {line['loss']:.4f}")
                 self._validate()
             stopped = bool(decided[0])

@@ -5,11 +5,9 @@ import pickle
 
 import pytest
 import torch
-from tiny import SETTINGS, NoiseStage
 
 from pixwizard.training.checkpoints import STATE, Checkpoints, newest, read
 from pixwizard.training.parallel import World
-from pixwizard.training.trainer import Trainer, TrainerConfig
 
 
 @pytest.fixture
@@ -124,42 +122,3 @@ def test_nothing_in_an_index_is_executed(checkpoints, tmp_path):
         with pytest.raises(ValueError, match=r"holds (_?io)\.open, which no checkpoint needs"):
             attempt()
     assert not (tmp_path / "owned").exists()
-
-
-def test_a_single_file_of_an_earlier_version_continues(tmp_path):
-    """runs/…/last.pt: model, average in the order of the parameters, the optimiser's own state."""
-    before = Trainer(NoiseStage(), tmp_path / "before", TrainerConfig(**SETTINGS))
-    before.run(steps=5)
-    weights = before.weights
-    old = tmp_path / "after"
-    old.mkdir()
-    state = {
-        "step": 5,
-        "seconds": 2.5,
-        "model": before.stage.model.state_dict(),
-        "average": weights.average,
-        "optimizer": weights.optimizer.state_dict(),
-    }
-    torch.save(state, old / "last.pt")
-    after = Trainer(NoiseStage(), old, TrainerConfig(**SETTINGS))
-    assert after.resume() and (after.step, after.seconds) == (5, 2.5)
-    after.stage.load_data_state(before.stage.data_state())
-    for name, value in weights.tensors().items():
-        assert torch.equal(value, after.weights.tensors()[name]), name
-    for trainer in (before, after):
-        trainer.run(steps=7)
-    for name, value in weights.tensors().items():
-        assert torch.equal(value, after.weights.tensors()[name]), name
-    assert newest(old).name == "step-00000007"
-
-
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
-def test_a_damaged_single_file_is_one_clear_line(tmp_path, content):
-    trainer = Trainer(NoiseStage(), tmp_path, TrainerConfig(**SETTINGS))
-    file = tmp_path / "last.pt"
-    torch.save({"model": trainer.stage.model.state_dict()}, file)
-    whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.raises(ValueError, match="continues from a whole checkpoint") as caught:
-        trainer.resume()
-    assert "\n" not in str(caught.value)

@@ -39,11 +39,13 @@ class Arm:
         towers: towers learn alone first, inside the arm's own minutes.
         awake: the network's start, see `NanoModel.build`.
         rates: the summed biases and the towers have rates of their own.
+        muon: Muon moves the blocks' matrices.
     """
 
     towers: bool = True
     awake: bool = True
     rates: bool = True
+    muon: bool = True
     aids: Aids = field(default_factory=Aids)
 
 
