@@ -95,7 +95,7 @@ MUON = dict(muon=("*.attention.w*", "*.feed_forward.w*"))
 
 
 def test_muon_moves_what_it_is_given_and_adamw_the_rest(tmp_path):
-    """Orthogonal steps: all singular values of a change about equal; a rate of AdamW's size; norms and gates apart."""
+    """Steps about orthogonal: most singular values of a change near the largest, which is known; norms apart."""
     stage = NoiseStage()
     trainer = Trainer(stage, tmp_path, TrainerConfig(lr=1e-3, warmup=1, weight_decay=0.0, **MUON))
     before = {name: value.detach().clone() for name, value in stage.model.named_parameters()}
@@ -105,8 +105,8 @@ def test_muon_moves_what_it_is_given_and_adamw_the_rest(tmp_path):
     assert trainer.weights.by_muon == by_muon and len(by_muon) == 2 * 11
     for name in by_muon:
         values = torch.linalg.svdvals(moved[name])
-        assert values[0] < 2 * values[-1], name
-        assert moved[name].square().mean().sqrt() == pytest.approx(2e-4, rel=0.3), name
+        assert values[0] == pytest.approx(2e-4 * max(moved[name].shape) ** 0.5, rel=0.3), name
+        assert values.square().sum() > 0.3 * len(values) * values[0] ** 2, name
     assert all(moved[name].abs().max() <= 1.01e-3 for name in moved.keys() - by_muon)
     assert moved["transformer.x_embedder.weight"].abs().max() > 5e-4
 
