@@ -5,7 +5,7 @@ TORCH := 2.13.0
 TORCHVISION := 0.28.0
 BIN := .venv/bin
 STAMP := .venv/.installed
-PACKAGES := comfyui_pixwizard runtime export training nodes
+PACKAGES := comfyui_pixwizard runtime export training bench nodes cli
 
 .PHONY: help install demo test test-host test-page lint clean
 

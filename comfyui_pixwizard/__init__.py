@@ -18,7 +18,6 @@ _SUBMODULES = {
     "flow",
     "guidance",
     "pipeline",
-    "resolution",
     "solvers",
     "tasks",
     "transformer",

@@ -12,8 +12,8 @@ from einops import rearrange
 from torch import Tensor, nn, zeros
 
 from .config import PixWizardConfig
+from .cpu.tiled_attention import fits, tiled_attention
 from .rope import apply_rope
-from .tiled_attention import fits, tiled_attention
 
 Attend = Callable[..., Tensor]
 

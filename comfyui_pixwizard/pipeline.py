@@ -14,22 +14,29 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .asking import Result, choose_reader, choose_task
-from .components import Description, find_folder, kind_of, load_parts, read_description, save_parts
-from .cpu_linear import through_onednn
-from .evaluation import Branch, Eager, Evaluator
+from .answer import Result, choose_reader, choose_task
+from .cpu.linear import through_onednn
+from .encoders.offload import brought
+from .encoders.tiled_decoding import decode_tiled, needs_tiles
+from .evaluator import Branch, Eager, Evaluator
+from .files.components import (
+    Description,
+    find_folder,
+    kind_of,
+    load_parts,
+    read_description,
+    save_parts,
+)
 from .flow import time_grid
 from .guidance import ALWAYS, DualGuidance
-from .images import Picture, open_picture, resized, to_image, to_tensor
-from .memory import brought
 from .noise import draw_noise, noise_generators
-from .preserve import keep_unchanged
-from .resolution import CELL, Size
-from .sizing import model_size
+from .pictures.buckets import CELL, Size
+from .pictures.images import Picture, open_picture, resized, to_image, to_tensor
+from .pictures.paste_back import keep_unchanged
+from .pictures.sizes import model_size
 from .solvers import DEFAULT_SOLVER, solve
 from .tasks import Task, get_task
-from .tasks.codec_keypoint import asked_color
-from .tiling import decode_tiled, needs_tiles
+from .tasks.codecs.keypoint import asked_color
 from .transformer import Latents, PixWizardTransformer
 
 # For instructions that resemble no task: most likely an edit in free words.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..comfyui_pixwizard.conditions import Conditions
 from ..comfyui_pixwizard.config import PixWizardConfig
-from ..comfyui_pixwizard.cpu_linear import OneDnnLinear
+from ..comfyui_pixwizard.cpu.linear import OneDnnLinear
 from ..comfyui_pixwizard.rope import rope_table
 from ..comfyui_pixwizard.transformer import PixWizardTransformer, TransformerBlock
 

@@ -19,7 +19,7 @@ from ..runtime.engine_cache import EngineCache
 from ..runtime.evaluators import default_device, fast_bfloat16
 from ..runtime.machine import gpu_architecture
 from . import acceleration, accelerators
-from .common import ADVANCED, Node, schema
+from .conversions import ADVANCED, Node, schema
 from .host_model import PixWizardModel
 from .notices import warn
 

@@ -11,10 +11,18 @@ from comfy_api.latest import io, ui
 from einops import rearrange, repeat
 from torch import Tensor
 
-from ..comfyui_pixwizard.components import BUNDLED, Description, read_description
+from ..comfyui_pixwizard.files.components import BUNDLED, Description, read_description
 from ..comfyui_pixwizard.tasks import get_task
-from .common import Node, schema
-from .decoding import CONFIDENCE, DATA, answer_input, decoded, pictures, preview_of, text_of
+from .conversions import Node, schema
+from .decoder_common import (
+    CONFIDENCE,
+    DATA,
+    answer_input,
+    decoded,
+    pictures,
+    preview_of,
+    text_of,
+)
 
 
 @cache

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from ..comfyui_pixwizard.tasks import get_task
 from ..training.annotators import ANNOTATORS
-from ..training.dead_leaves import dead_leaves
 from ..training.degradations import DEGRADATIONS
-from ..training.faces import draw_faces
-from ..training.figures import render_figures
-from ..training.scenes import caption, referring, render, sample_scenes
-from .common import Node, schema
+from ..training.render.dead_leaves import dead_leaves
+from ..training.render.faces import draw_faces
+from ..training.render.figures import render_figures
+from ..training.render.scenes import caption, referring, render, sample_scenes
+from .conversions import Node, schema
 
 SCENE, PEOPLE, FACE, SHAPES = "scene", "people", "face", "shapes"
 CLEAN = "nothing: the clean picture"

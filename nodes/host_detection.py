@@ -14,10 +14,10 @@ from typing import Any
 import comfy.model_detection
 from torch import Tensor
 
-from ..comfyui_pixwizard.checkpoint import check_names_and_shapes, count_layers, meta_specs
 from ..comfyui_pixwizard.config import PixWizardConfig
-from ..comfyui_pixwizard.released import infer_config
-from ..comfyui_pixwizard.safe_files import Spec, TensorFile
+from ..comfyui_pixwizard.files.checkpoint import check_names_and_shapes, count_layers, meta_specs
+from ..comfyui_pixwizard.files.released import infer_config
+from ..comfyui_pixwizard.files.safe_files import Spec, TensorFile
 from .host_model import CONFIG, model_config
 
 # What the host puts before the network's names when it saves.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..comfyui_pixwizard.encoders.clip import preprocess
 from ..comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
-from ..comfyui_pixwizard.safe_files import read_tensors
+from ..comfyui_pixwizard.files.safe_files import read_tensors
 
 PREFIX = "vision_model."
 

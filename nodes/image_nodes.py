@@ -11,9 +11,17 @@ from comfy_api.latest import io, ui
 from einops import rearrange
 from torch import Tensor
 
-from ..comfyui_pixwizard.resolution import CELL, Size
-from ..comfyui_pixwizard.sizing import model_size
-from .common import Node, at_size, one_for_each, resized_mask, schema, to_core, with_values
+from ..comfyui_pixwizard.pictures.buckets import CELL, Size
+from ..comfyui_pixwizard.pictures.sizes import model_size
+from .conversions import (
+    Node,
+    at_size,
+    one_for_each,
+    resized_mask,
+    schema,
+    to_core,
+    with_values,
+)
 from .host_model import IMAGE_TOKENS, SOURCE
 from .host_vision import encode_tokens
 from .round_trip import remember

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..comfyui_pixwizard.pipeline import GENERAL_GUIDANCE, GENERAL_STEPS
 from ..comfyui_pixwizard.tasks import TASKS, get_task, guess_task
 from ..comfyui_pixwizard.tasks.task import fill
-from .common import Node, schema
+from .conversions import Node, schema
 
 BY_WORDS = "by the words"
 FREE = "none"

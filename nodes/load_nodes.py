@@ -6,7 +6,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from . import loading
-from .common import ADVANCED, Node, schema
+from .conversions import ADVANCED, Node, schema
 from .host_model import WEIGHT_TYPES
 
 

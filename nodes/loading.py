@@ -13,12 +13,12 @@ import folder_paths
 import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..comfyui_pixwizard.checkpoint import ModelFiles, check_names_and_shapes, meta_specs
-from ..comfyui_pixwizard.components import BUNDLED, PIPELINE_FILE, load_part, read_description
 from ..comfyui_pixwizard.encoders.folder import load_tokenizer
 from ..comfyui_pixwizard.encoders.transformers_models import PreTrainedTokenizerFast
-from ..comfyui_pixwizard.released import ARGS_FILE, infer_config, read_args
-from ..comfyui_pixwizard.safe_files import TensorFile, read_tensors
+from ..comfyui_pixwizard.files.checkpoint import ModelFiles, check_names_and_shapes, meta_specs
+from ..comfyui_pixwizard.files.components import BUNDLED, PIPELINE_FILE, load_part, read_description
+from ..comfyui_pixwizard.files.released import ARGS_FILE, infer_config, read_args
+from ..comfyui_pixwizard.files.safe_files import TensorFile, read_tensors
 from . import host_detection, host_model, host_text, host_vision
 
 FOLDER = "pixwizard"

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..comfyui_pixwizard.flow import time_grid
 from ..comfyui_pixwizard.guidance import BRANCHES, DualGuidance
 from ..comfyui_pixwizard.noise import LARGEST_SEED, draw_noise, noise_generators
-from .common import ADVANCED, Node, schema
+from .conversions import ADVANCED, Node, schema
 from .host_model import PixWizardModel
 
 ALL_CHANNELS, RELEASED = "all", "first 3 (released code)"

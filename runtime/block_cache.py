@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..comfyui_pixwizard.conditions import Conditions
-from ..comfyui_pixwizard.evaluation import Branch, Step, joined
+from ..comfyui_pixwizard.evaluator import Branch, Step, joined
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 
 Tables = tuple[Tensor, Tensor]

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..comfyui_pixwizard.safe_files import replaced, sha256_of
+from ..comfyui_pixwizard.files.safe_files import replaced, sha256_of
 from .machine import cache_folder
 
 ENGINE, SIDECAR, LOCK, DRAFT = ".engine", ".engine.json", ".lock", ".part"

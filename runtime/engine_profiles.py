@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ..comfyui_pixwizard.config import PixWizardConfig
-from ..comfyui_pixwizard.resolution import Size
+from ..comfyui_pixwizard.pictures.buckets import Size
 
 Shape = tuple[int, ...]
 # Input name to its least, usual and largest shape; lists, as JSON gives them back.

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 
 from ..comfyui_pixwizard.conditions import Conditions
-from ..comfyui_pixwizard.evaluation import Branch, Eager, EagerStep, Evaluator, Step
-from ..comfyui_pixwizard.safe_files import sha256_of
+from ..comfyui_pixwizard.evaluator import Branch, Eager, EagerStep, Evaluator, Step
+from ..comfyui_pixwizard.files.safe_files import sha256_of
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from .engine_cache import SIDECAR
 from .exported import MANIFEST_FILE, Manifest

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..comfyui_pixwizard.safe_files import replaced, sha256_of
+from ..comfyui_pixwizard.files.safe_files import replaced, sha256_of
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from ..comfyui_pixwizard.version import VERSION
 from .identity import GRAPH_VERSION, config_text, weights_hash

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..comfyui_pixwizard.config import PixWizardConfig
-from ..comfyui_pixwizard.evaluation import Branch
+from ..comfyui_pixwizard.evaluator import Branch
 
 # The others stay the same through a sampling.
 STEP_INPUTS = ("x", "t")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..comfyui_pixwizard.evaluation import Branch, EagerStep, Step
+from ..comfyui_pixwizard.evaluator import Branch, EagerStep, Step
 from ..comfyui_pixwizard.optional import pip_install, required
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from .exported import VELOCITY_FILE, Manifest

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..comfyui_pixwizard.evaluation import Branch, EagerStep, Step
+from ..comfyui_pixwizard.evaluator import Branch, EagerStep, Step
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from ..comfyui_pixwizard.version import VERSION
 from .eager_graph import eager_velocity

@@ -6,9 +6,16 @@ import pytest
 import torch
 from PIL import Image
 
+from pixwizard.bench.chart import line_chart, nice_step, stacked
+from pixwizard.bench.quality import (
+    LARGEST_PSNR,
+    Method,
+    Quality,
+    methods,
+    psnr,
+    summed_up,
+)
 from pixwizard.comfyui_pixwizard.guidance import DualGuidance
-from pixwizard.runtime.bench_quality import LARGEST_PSNR, Method, Quality, methods, psnr, summed_up
-from pixwizard.runtime.chart import line_chart, nice_step, stacked
 
 
 def test_a_small_run(tmp_path, capsys):

@@ -5,7 +5,7 @@ import torch
 
 from pixwizard.comfyui_pixwizard import PixWizardConfig, PixWizardTransformer
 from pixwizard.comfyui_pixwizard.conditions import Conditions
-from pixwizard.comfyui_pixwizard.evaluation import Branch, Eager
+from pixwizard.comfyui_pixwizard.evaluator import Branch, Eager
 from pixwizard.comfyui_pixwizard.flow import time_grid
 from pixwizard.comfyui_pixwizard.guidance import DualGuidance
 from pixwizard.comfyui_pixwizard.solvers import solve

@@ -10,11 +10,11 @@ import pytest
 import torch
 import tyro
 
+from pixwizard.cli.model_files import RELEASED_DIGEST, Convert, Info, digest
 from pixwizard.comfyui_pixwizard import PixWizardConfig, PixWizardTransformer
-from pixwizard.comfyui_pixwizard.checkpoint import load_transformer, meta_specs, save_transformer
-from pixwizard.comfyui_pixwizard.cli_files import RELEASED_DIGEST, Convert, Info, digest
-from pixwizard.comfyui_pixwizard.lumina import is_new
-from pixwizard.comfyui_pixwizard.safe_files import Spec
+from pixwizard.comfyui_pixwizard.files.checkpoint import load_transformer, meta_specs, save_transformer
+from pixwizard.comfyui_pixwizard.files.lumina import is_new
+from pixwizard.comfyui_pixwizard.files.safe_files import Spec
 
 SMALL = PixWizardConfig(dim=64, n_layers=2, n_heads=4, n_kv_heads=2, cap_feat_dim=16, qk_norm=True)
 

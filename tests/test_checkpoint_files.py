@@ -16,10 +16,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pixwizard.comfyui_pixwizard import PixWizardConfig, PixWizardTransformer
-from pixwizard.comfyui_pixwizard.checkpoint import ModelFiles, load_transformer, meta_specs, save_transformer
-from pixwizard.comfyui_pixwizard.lumina import init_from_lumina, is_new
-from pixwizard.comfyui_pixwizard.released import convert_released
-from pixwizard.comfyui_pixwizard.safe_files import SAFETENSORS_NAMES, Spec, TensorFile, write_safetensors
+from pixwizard.comfyui_pixwizard.files.checkpoint import (
+    ModelFiles,
+    load_transformer,
+    meta_specs,
+    save_transformer,
+)
+from pixwizard.comfyui_pixwizard.files.lumina import init_from_lumina, is_new
+from pixwizard.comfyui_pixwizard.files.released import convert_released
+from pixwizard.comfyui_pixwizard.files.safe_files import SAFETENSORS_NAMES, Spec, TensorFile, write_safetensors
 
 # Stands for one that the released constructor made: fields that no shape shows have its defaults.
 CONFIG = PixWizardConfig(
@@ -133,7 +138,7 @@ def test_configuration_is_inferred_from_shapes(
 
 
 def test_released_configuration_from_the_released_names(golden_json: Callable[[str], Any], tmp_path: Path) -> None:
-    from pixwizard.comfyui_pixwizard.released import infer_config
+    from pixwizard.comfyui_pixwizard.files.released import infer_config
 
     entries = golden_json("manifest_2b_gqa")["entries"]
     specs = {entry["name"]: Spec(torch.float32, tuple(entry["shape"])) for entry in entries}
@@ -266,8 +271,8 @@ def test_written_safetensors_read_back(entries: dict, metadata: dict, tmp_path_f
 # Not getrusage: a child inherits its parent's ru_maxrss.
 MEASURE = r"""
 import re, sys
-from pixwizard.comfyui_pixwizard.lumina import init_from_lumina
-from pixwizard.comfyui_pixwizard.released import convert_released
+from pixwizard.comfyui_pixwizard.files.lumina import init_from_lumina
+from pixwizard.comfyui_pixwizard.files.released import convert_released
 from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 peak = lambda: 1024 * int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
 before = peak()

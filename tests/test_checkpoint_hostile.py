@@ -16,10 +16,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pixwizard.comfyui_pixwizard import PixWizardConfig, PixWizardTransformer, safe_files
-from pixwizard.comfyui_pixwizard.checkpoint import load_transformer, save_transformer
-from pixwizard.comfyui_pixwizard.lumina import init_from_lumina
-from pixwizard.comfyui_pixwizard.released import convert_released
+from pixwizard.comfyui_pixwizard import PixWizardConfig, PixWizardTransformer
+from pixwizard.comfyui_pixwizard.files import safe_files
+from pixwizard.comfyui_pixwizard.files.checkpoint import load_transformer, save_transformer
+from pixwizard.comfyui_pixwizard.files.lumina import init_from_lumina
+from pixwizard.comfyui_pixwizard.files.released import convert_released
 
 CONFIG = PixWizardConfig(
     patch_size=2,

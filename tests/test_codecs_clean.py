@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixwizard.comfyui_pixwizard.tasks.clean import (
+from pixwizard.comfyui_pixwizard.tasks.codecs.clean_up import (
     components,
     even_windows,
     hue_distance,

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pixwizard.comfyui_pixwizard.labels import ENDINGS, draw_label, save_label
+from pixwizard.comfyui_pixwizard.pictures.labels import ENDINGS, draw_label, save_label
 from pixwizard.comfyui_pixwizard.tasks import TASKS
-from pixwizard.comfyui_pixwizard.tasks.codec_pose import JOINTS
+from pixwizard.comfyui_pixwizard.tasks.codecs.pose import JOINTS
 
 BOXES = torch.tensor([[4.0, 5.5, 30.25, 40.0], [0.0, 0.0, 64.0, 48.0]])
 POINTS = torch.tensor([[10.5, 20.25, 1.0], [0.0, 0.0, 0.0]])

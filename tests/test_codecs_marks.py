@@ -5,11 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixwizard.comfyui_pixwizard.tasks.codec_box import BOX, line_width
-from pixwizard.comfyui_pixwizard.tasks.codec_edge import EDGES
-from pixwizard.comfyui_pixwizard.tasks.codec_keypoint import KEYPOINT, asked_color, disc_radius
-from pixwizard.comfyui_pixwizard.tasks.codec_pose import JOINT_COLORS, JOINTS, LIMBS, POSE
-from pixwizard.comfyui_pixwizard.tasks.codec_shapes import MARK_COLORS
+from pixwizard.comfyui_pixwizard.tasks.codecs.box import BOX, line_width
+from pixwizard.comfyui_pixwizard.tasks.codecs.edge import EDGES
+from pixwizard.comfyui_pixwizard.tasks.codecs.keypoint import KEYPOINT, asked_color, disc_radius
+from pixwizard.comfyui_pixwizard.tasks.codecs.marks import MARK_COLORS
+from pixwizard.comfyui_pixwizard.tasks.codecs.pose import JOINT_COLORS, JOINTS, LIMBS, POSE
 
 SEEDS = st.integers(0, 9999)
 SIDES = st.sampled_from([96, 128, 256])

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from pixwizard.bench.speed import random_transformer
 from pixwizard.comfyui_pixwizard.attention import attend
 from pixwizard.comfyui_pixwizard.config import PixWizardConfig
-from pixwizard.comfyui_pixwizard.cpu_linear import OneDnnLinear, available, through_onednn
-from pixwizard.comfyui_pixwizard.tiled_attention import SMALLEST, fits, tiled_attention
-from pixwizard.runtime.bench_speed import random_transformer
+from pixwizard.comfyui_pixwizard.cpu.linear import OneDnnLinear, available, through_onednn
+from pixwizard.comfyui_pixwizard.cpu.tiled_attention import SMALLEST, fits, tiled_attention
 
 needs_onednn = pytest.mark.skipif(not available(), reason="this PyTorch has no oneDNN")
 

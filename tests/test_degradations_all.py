@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixwizard.training.degradations import DEGRADATIONS, noise
+from pixwizard.training.degradations import DEGRADATIONS
+from pixwizard.training.degradations import sensor_noise as noise
 from pixwizard.training.degradations.holes import draw_frame, draw_mask
 
 NAMES = sorted(DEGRADATIONS)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pixwizard.training.degradations import DEGRADATIONS
 from pixwizard.training.degradations.blur import convolve, disc_psf, trajectory_psf
-from pixwizard.training.degradations.common import smooth_field
+from pixwizard.training.degradations.checks import smooth_field
 from pixwizard.training.degradations.drops import refract
 from pixwizard.training.degradations.jpeg import jpeg
 from pixwizard.training.degradations.moire import demosaic

@@ -1,6 +1,7 @@
 """Open language, the sweep, pictures of failures, the judge of generated scenes and `tasks --check`."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pixwizard.comfyui_pixwizard import cli_tasks
-from pixwizard.comfyui_pixwizard.cli import main
+from pixwizard.cli import task_list
+from pixwizard.cli.evaluate import Eval
+from pixwizard.cli.main import main
 from pixwizard.comfyui_pixwizard.tasks import TASKS
-from pixwizard.training.evaluate.cli import Eval
+from pixwizard.training.data.rendered import builders
 from pixwizard.training.evaluate.following import Truths, distance, follow, followed, paraphrased
 from pixwizard.training.evaluate.measures import MEASURES
 from pixwizard.training.evaluate.object_judge import PAIRS, asked_pairs, even_threshold, judged
@@ -225,10 +227,9 @@ def test_the_threshold_lets_through_as_many_as_there_are() -> None:
 
 
 def test_tasks_check_names_empty_cells(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    full = cli_tasks.task_cells({name: print for name in TASKS}, MEASURES)
+    full = task_list.task_cells({name: print for name in TASKS}, MEASURES)
     assert set(full) == set(TASKS) and all(all(row.values()) for row in full.values())
-    lacking = {"builder": {name: print for name in TASKS if name != "hed"}, "eval": MEASURES}
-    monkeypatch.setattr(cli_tasks, "_table", lambda module, name: lacking["eval" if name == "MEASURES" else "builder"])
+    monkeypatch.setattr(builders, "BUILDERS", {name: print for name in TASKS if name != "hed"})
     assert main(["tasks", "--check"]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "empty: hed: builder"
     assert main(["tasks", "--check", "--json"]) == 2
@@ -242,7 +243,7 @@ def test_tasks_check_finds_no_empty_cell(capsys: Any) -> None:
 
 
 def test_tasks_check_needs_the_training(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr(cli_tasks, "TABLES", {name: ("..nowhere.at_all", "X") for name in cli_tasks.TABLES})
+    monkeypatch.setitem(sys.modules, builders.__name__, None)
     assert main(["tasks", "--check"]) == 2
     assert "not installed" in capsys.readouterr().err
 

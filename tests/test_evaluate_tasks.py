@@ -12,16 +12,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pixwizard.cli.evaluate import Eval
 from pixwizard.comfyui_pixwizard.pipeline import PixWizardPipeline
 from pixwizard.comfyui_pixwizard.tasks import TASKS
-from pixwizard.training.evaluate.cli import Eval
 from pixwizard.training.evaluate.measures import MEASURES
 from pixwizard.training.evaluate.metrics import psnr
 from pixwizard.training.evaluate.photographs import bundled_photographs, folder_photographs
 from pixwizard.training.evaluate.questions import SETS
 from pixwizard.training.evaluate.samples import ON_PHOTOGRAPHS, Samples, restoration_samples
 from pixwizard.training.evaluate.scene_samples import SceneSet
-from pixwizard.training.scenes import COLOR_NAMES, HELD_OUT, SHAPES
+from pixwizard.training.render.scenes import COLOR_NAMES, HELD_OUT, SHAPES
 
 KEYS = {"metric", "value", "baseline", "ceiling", "n", "floor", "target", "holds"}
 # Decoders that clean up after a noisy model round the corners of a perfect answer.

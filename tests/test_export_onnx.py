@@ -19,10 +19,11 @@ pytest.importorskip("onnxscript", reason="the extra 'export' is not installed")
 
 import onnx
 
+from pixwizard.bench.speed import random_transformer
+from pixwizard.cli.main import main
 from pixwizard.comfyui_pixwizard.attention import attend
-from pixwizard.comfyui_pixwizard.cli import main
 from pixwizard.comfyui_pixwizard.config import PRESETS, PixWizardConfig
-from pixwizard.comfyui_pixwizard.cpu_linear import through_onednn
+from pixwizard.comfyui_pixwizard.cpu.linear import through_onednn
 from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
 from pixwizard.export import onnx_check, onnx_folder
 from pixwizard.export.onnx_check import compare, difference
@@ -38,7 +39,6 @@ from pixwizard.export.onnx_graph import (
 )
 from pixwizard.export.onnx_int8 import LARGEST, quantise_weight
 from pixwizard.export.onnx_model import OPSET
-from pixwizard.runtime.bench_speed import random_transformer
 from pixwizard.runtime.exported import FILES, Manifest
 from pixwizard.runtime.identity import GRAPH_VERSION, weights_hash
 from pixwizard.runtime.onnx_evaluator import open_session

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pixwizard.bench.speed import random_inputs, random_transformer
 from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.comfyui_pixwizard.guidance import BRANCHES
 from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
@@ -28,14 +29,9 @@ from pixwizard.export.tensorrt_build import (
     tensorrt_key,
     timing_cache_file,
 )
-from pixwizard.runtime.bench_speed import random_inputs, random_transformer
 from pixwizard.runtime.eager_graph import eager_velocity
 from pixwizard.runtime.engine_cache import EngineCache, EngineKey, Entry
-from pixwizard.runtime.engine_profiles import (
-    Profile,
-    Unsupported,
-    bucket_profiles,
-)
+from pixwizard.runtime.engine_profiles import Profile, Unsupported, bucket_profiles
 from pixwizard.runtime.engine_run import EngineRun, base_weights
 from pixwizard.runtime.evaluators import choose, engine_digest
 from pixwizard.runtime.identity import weights_hash
@@ -241,7 +237,7 @@ def evaluator(tmp_path: Path, transformer: PixWizardTransformer) -> TensorRT:
 
 
 def test_the_evaluator_samples_as_eager_does(evaluator: TensorRT, transformer: PixWizardTransformer) -> None:
-    from pixwizard.comfyui_pixwizard.evaluation import Eager
+    from pixwizard.comfyui_pixwizard.evaluator import Eager
 
     given, x = random_inputs(CONFIG, 8, 2, torch.device("cpu"))
     with torch.inference_mode():

@@ -7,15 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixwizard.comfyui_pixwizard.tasks.codec_pose import JOINTS, POSE
-from pixwizard.training.data import figure_pool
-from pixwizard.training.data.figure_pool import FigurePool
-from pixwizard.training.figures import HELD_OUT, joint_expressions, render_figures
-from pixwizard.training.figures.body import Body
-from pixwizard.training.figures.camera import Projected, project_body, sample_camera
-from pixwizard.training.figures.raster import _capsules, rasterize
-from pixwizard.training.figures.skeleton import ARMS, LEGS, sample_skeletons
-from pixwizard.training.scenes.vocabulary import COLORS
+from pixwizard.comfyui_pixwizard.tasks.codecs.pose import JOINTS, POSE
+from pixwizard.training.data.rendered.fixed_pairs import figure_pool
+from pixwizard.training.data.rendered.fixed_pairs.figure_pool import FigurePool
+from pixwizard.training.render.figures import HELD_OUT, joint_expressions, render_figures
+from pixwizard.training.render.figures.body import Body
+from pixwizard.training.render.figures.camera import Projected, project_body, sample_camera
+from pixwizard.training.render.figures.raster import _capsules, rasterize
+from pixwizard.training.render.figures.skeleton import ARMS, LEGS, sample_skeletons
+from pixwizard.training.render.scenes.vocabulary import COLORS
 
 
 def generator(seed=0):
@@ -44,7 +44,7 @@ def test_pictures_follow_the_generator():
 
 def test_pictures_do_not_depend_on_how_many_are_rendered_at_once(monkeypatch):
     whole = render_figures(6, 64, generator(2))
-    monkeypatch.setattr("pixwizard.training.figures.render.CHUNK", 4)
+    monkeypatch.setattr("pixwizard.training.render.figures.render.CHUNK", 4)
     parts = render_figures(6, 64, generator(2))
     assert torch.allclose(whole.image, parts.image, atol=1e-5) and torch.equal(whole.pose, parts.pose)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pixwizard.comfyui_pixwizard.flow import flow_loss, interpolate, time_grid
 from pixwizard.comfyui_pixwizard.guidance import BRANCHES, DualGuidance
-from pixwizard.comfyui_pixwizard.resolution import bucket_for, bucket_sizes, nearest_size
+from pixwizard.comfyui_pixwizard.pictures.buckets import bucket_for, bucket_sizes, nearest_size
 from pixwizard.comfyui_pixwizard.rope import apply_rope, rope_table
 from pixwizard.comfyui_pixwizard.solvers import EVALUATIONS, solve
 from pixwizard.comfyui_pixwizard.token_sampler import choose_tokens

@@ -5,7 +5,7 @@ import torch
 
 from pixwizard.comfyui_pixwizard import PixWizardConfig, PixWizardTransformer
 from pixwizard.comfyui_pixwizard.flow import sample_times, times_from_draws
-from pixwizard.comfyui_pixwizard.resolution import bucket_sizes
+from pixwizard.comfyui_pixwizard.pictures.buckets import bucket_sizes
 from pixwizard.comfyui_pixwizard.rope import rope_table, scale_factors
 
 SIGN = torch.tensor([-1.0, 1.0])

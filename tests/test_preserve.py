@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pixwizard.comfyui_pixwizard.preserve import changed_share, keep_unchanged
+from pixwizard.comfyui_pixwizard.pictures.paste_back import changed_share, keep_unchanged
 
 
 def pictures():

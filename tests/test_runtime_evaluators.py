@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from pixwizard.bench.peak import sampling_peak
+from pixwizard.bench.reference import Inputs, ReferenceStep
+from pixwizard.bench.speed import Speed, random_inputs, random_transformer, step_flops
 from pixwizard.comfyui_pixwizard.config import PixWizardConfig
-from pixwizard.comfyui_pixwizard.evaluation import Eager, EagerStep
+from pixwizard.comfyui_pixwizard.evaluator import Eager, EagerStep
 from pixwizard.comfyui_pixwizard.guidance import BRANCHES, DualGuidance
 from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
-from pixwizard.runtime.bench_speed import Speed, random_inputs, random_transformer, step_flops
 from pixwizard.runtime.evaluators import EVALUATORS, choose, find_device, velocity_error
-from pixwizard.runtime.peak import sampling_peak
-from pixwizard.runtime.reference import Inputs, ReferenceStep
 
 CONFIG = PixWizardConfig.from_dict(PixWizardConfig.preset("nano").to_dict() | {"n_layers": 2})
 TIMES = [0.0, 0.25, 0.5, 0.75]
@@ -45,7 +45,7 @@ def test_eager_steps_equal_single_evaluations(setting, names: tuple[str, ...], t
 
 def test_branches_run_one_by_one_where_many_tokens_are_together(setting, monkeypatch: pytest.MonkeyPatch) -> None:
     transformer, inputs, x = setting
-    monkeypatch.setattr("pixwizard.comfyui_pixwizard.evaluation.CPU_TOKENS", 32)
+    monkeypatch.setattr("pixwizard.comfyui_pixwizard.evaluator.CPU_TOKENS", 32)
     with torch.inference_mode():
         branches = {name: inputs[name].branch(transformer) for name in BRANCHES}
         step = EagerStep(transformer, branches, TIMES)

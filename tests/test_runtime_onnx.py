@@ -16,21 +16,21 @@ from torch import Tensor
 
 pytest.importorskip("onnxscript", reason="the extra 'export' is not installed")
 
+from pixwizard.bench.pictures import drawn_picture, psnr
+from pixwizard.bench.reference import Inputs
+from pixwizard.bench.speed import Speed, random_inputs, random_transformer
+from pixwizard.cli.main import main
 from pixwizard.comfyui_pixwizard import PixWizardPipeline
-from pixwizard.comfyui_pixwizard.cli import main
 from pixwizard.comfyui_pixwizard.config import PixWizardConfig
-from pixwizard.comfyui_pixwizard.evaluation import Eager
+from pixwizard.comfyui_pixwizard.evaluator import Eager
 from pixwizard.comfyui_pixwizard.guidance import BRANCHES
 from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
 from pixwizard.export.onnx_cpu import for_onnxruntime
 from pixwizard.export.onnx_folder import export_onnx
 from pixwizard.export.onnx_int8 import quantise
 from pixwizard.export.onnx_model import export_velocity
-from pixwizard.runtime.bench_pictures import drawn_picture, psnr
-from pixwizard.runtime.bench_speed import Speed, random_inputs, random_transformer
 from pixwizard.runtime.evaluators import choose, velocity_error
 from pixwizard.runtime.onnx_evaluator import PROVIDERS, OnnxRuntime, OnnxStep, open_session
-from pixwizard.runtime.reference import Inputs
 
 CONFIG = PixWizardConfig.from_dict(PixWizardConfig.preset("nano").to_dict() | {"n_layers": 2, "dim": 64})
 TIMES = [0.0, 0.25, 0.5, 0.75]
@@ -102,7 +102,7 @@ def test_constants_are_bound_once_for_each_set_of_branches(
 def test_branches_go_one_by_one_where_many_tokens_are_together(
     model: PixWizardTransformer, evaluator: OnnxRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pixwizard.comfyui_pixwizard.evaluation.CPU_TOKENS", 16)
+    monkeypatch.setattr("pixwizard.comfyui_pixwizard.evaluator.CPU_TOKENS", 16)
     inputs, x = random_inputs(CONFIG, 8, 1, torch.device("cpu"))
     with torch.inference_mode():
         expected, found = both(model, evaluator, inputs, x, 0.25, BRANCHES)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixwizard.training.scenes import (
+from pixwizard.training.render.scenes import (
     COLOR_NAMES,
     EDIT_TASKS,
     EDITS,
@@ -22,8 +22,8 @@ from pixwizard.training.scenes import (
     sample_scenes,
     task_words,
 )
-from pixwizard.training.scenes.scene_edits import LIGHTS
-from pixwizard.training.scenes.vocabulary import BACKDROP_NAMES, BACKGROUNDS, SIZES, TEXTURES
+from pixwizard.training.render.scenes.scene_edits import LIGHTS
+from pixwizard.training.render.scenes.vocabulary import BACKDROP_NAMES, BACKGROUNDS, SIZES, TEXTURES
 
 SIDE = 64
 SEEDS = st.integers(0, 2**31 - 1)

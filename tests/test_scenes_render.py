@@ -7,9 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixwizard.training.scenes import HELD_OUT, SHAPES, Scenes, labels, render, sample_scenes
-from pixwizard.training.scenes.trace import in_shadow, solid_pixels, trace, world_normals
-from pixwizard.training.scenes.vocabulary import COLOR_NAMES
+from pixwizard.training.render.scenes import (
+    HELD_OUT,
+    SHAPES,
+    Scenes,
+    labels,
+    render,
+    sample_scenes,
+)
+from pixwizard.training.render.scenes.trace import in_shadow, solid_pixels, trace, world_normals
+from pixwizard.training.render.scenes.vocabulary import COLOR_NAMES
 
 SIDE = 64
 SEEDS = st.integers(0, 2**31 - 1)
@@ -215,7 +222,7 @@ def test_scenes_slice_join_and_save(tmp_path):
 def test_pictures_do_not_depend_on_the_chunk(monkeypatch):
     scenes = scenes_of(6, 5)
     whole = render(scenes, 40)
-    monkeypatch.setattr("pixwizard.training.scenes.renderer._CHUNK_RAYS", 1)
+    monkeypatch.setattr("pixwizard.training.render.scenes.renderer._CHUNK_RAYS", 1)
     single = render(scenes, 40)
     assert torch.equal(whole.instance, single.instance)
     assert torch.allclose(whole.image, single.image, atol=1e-5)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixwizard.training.scenes import (
+from pixwizard.training.render.scenes import (
     COLOR_NAMES,
     EDITS,
     SHAPES,
@@ -20,7 +20,7 @@ from pixwizard.training.scenes import (
     referring,
     sample_scenes,
 )
-from pixwizard.training.scenes.vocabulary import BACKDROP_NAMES, BACKGROUNDS, GROUNDS, SIZES, TEXTURES
+from pixwizard.training.render.scenes.vocabulary import BACKDROP_NAMES, BACKGROUNDS, GROUNDS, SIZES, TEXTURES
 
 SIDE = 64
 SEEDS = st.integers(0, 2**31 - 1)

@@ -7,9 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixwizard.comfyui_pixwizard.tasks import TASKS, get_task, language, words_for
+from pixwizard.comfyui_pixwizard.tasks import TASKS, get_task, words_for
 from pixwizard.comfyui_pixwizard.tasks.defaults import DEFAULTS
-from pixwizard.comfyui_pixwizard.tasks.grammar import (
+from pixwizard.comfyui_pixwizard.tasks.language.paraphrase import paraphrase as language
+from pixwizard.comfyui_pixwizard.tasks.language.paraphrase.grammar import (
     HELD_OUT_OWN,
     HELD_OUT_POLITE,
     HELD_OUT_PREFIXES,
@@ -20,7 +21,7 @@ from pixwizard.comfyui_pixwizard.tasks.grammar import (
     PREFIXES,
     SYNONYMS,
 )
-from pixwizard.comfyui_pixwizard.tasks.language import articled, canonical, lowered, paraphrase
+from pixwizard.comfyui_pixwizard.tasks.language.paraphrase.paraphrase import articled, canonical, lowered, paraphrase
 from pixwizard.comfyui_pixwizard.tasks.task import fill
 
 NAMES = sorted(TASKS)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pixwizard.comfyui_pixwizard import PixWizardPipeline
-from pixwizard.comfyui_pixwizard.tiling import TILE, decode_tiled, needs_tiles
+from pixwizard.comfyui_pixwizard.encoders.tiled_decoding import TILE, decode_tiled, needs_tiles
 
 
 @pytest.mark.parametrize("size", [(150, 40), (97, 130), (224, 100)])

@@ -4,16 +4,16 @@ import pytest
 import torch
 from PIL import Image
 
-from pixwizard.comfyui_pixwizard.cli import main
+from pixwizard.cli.main import main
 from pixwizard.comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder, NanoAutoencoderConfig
 from pixwizard.comfyui_pixwizard.tasks import TASKS
-from pixwizard.training.data.builders import BUILDERS, box_of
-from pixwizard.training.data.figure_pool import FacePool, FigurePool
-from pixwizard.training.data.material import Material
-from pixwizard.training.data.mixture import GENERATION, Mixture, common_count, with_generation
-from pixwizard.training.data.scene_pool import ScenePool
-from pixwizard.training.dead_leaves import dead_leaves
+from pixwizard.training.data.feed.mixture import GENERATION, Mixture, common_count, with_generation
+from pixwizard.training.data.rendered.fixed_pairs.builders import BUILDERS, box_of
+from pixwizard.training.data.rendered.fixed_pairs.figure_pool import FacePool, FigurePool
+from pixwizard.training.data.rendered.fixed_pairs.material import Material
+from pixwizard.training.data.rendered.fixed_pairs.scene_pool import ScenePool
 from pixwizard.training.recipes.nano import WEIGHTS
+from pixwizard.training.render.dead_leaves import dead_leaves
 
 SIZE = 128
 

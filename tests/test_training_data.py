@@ -7,12 +7,12 @@ from PIL import Image
 
 from pixwizard.comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder, NanoAutoencoderConfig
 from pixwizard.comfyui_pixwizard.tasks import TASKS
-from pixwizard.training.data.photos import PhotoPool
-from pixwizard.training.data.pools import LeafPool, cached
-from pixwizard.training.data.scene_pool import ScenePool
-from pixwizard.training.dead_leaves import LeafStyle, cut, dead_leaves, sheet
+from pixwizard.training.data.rendered.fixed_pairs.photos import PhotoPool
+from pixwizard.training.data.rendered.fixed_pairs.pools import LeafPool, cached
+from pixwizard.training.data.rendered.fixed_pairs.scene_pool import ScenePool
+from pixwizard.training.loop.velocity import Dropout
 from pixwizard.training.recipes.nano import blend
-from pixwizard.training.velocity import Dropout
+from pixwizard.training.render.dead_leaves import LeafStyle, cut, dead_leaves, sheet
 
 
 def generator(seed=0):

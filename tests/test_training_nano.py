@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
+from pixwizard.cli.train import Train
 from pixwizard.comfyui_pixwizard import PixWizardConfig, PixWizardPipeline
-from pixwizard.training.checkpoints import newest
-from pixwizard.training.cli import Train
+from pixwizard.training.loop.checkpoints import newest
 from pixwizard.training.recipes.nano import NanoRecipe
 from pixwizard.training.recipes.towers import NanoModel, train_bpe
 

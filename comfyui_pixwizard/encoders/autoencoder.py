@@ -16,8 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..files.safe_files import read_tensors
 from ..optional import pip_install
-from ..safe_files import read_tensors
 from .transformers_models import broken_torchvision_hidden
 
 SDXL_SCALE = 0.13025

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..files.safe_files import read_tensors
 from ..optional import pip_install
-from ..safe_files import read_tensors
 from .clip import preprocess
 from .folder import device_of
 

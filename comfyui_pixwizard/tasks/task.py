@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from .defaults import DEFAULTS
-from .language import paraphrase, raised
-from .templates import Templates, read_templates
+from .language.paraphrase import paraphrase, raised
+from .language.templates import Templates, read_templates
 
 PLACEHOLDER = re.compile(r"(\b[Aa] )?{(\w+)}")
 

@@ -20,14 +20,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixwizard.comfyui_pixwizard import batch
-from pixwizard.comfyui_pixwizard.asking import Result
-from pixwizard.comfyui_pixwizard.batch import Job, Settings, run_here
-from pixwizard.comfyui_pixwizard.batch_ray import Worker
-from pixwizard.comfyui_pixwizard.cli import main
-from pixwizard.comfyui_pixwizard.cli_run import Run
-from pixwizard.comfyui_pixwizard.images import metadata_of
-from pixwizard.comfyui_pixwizard.resume import model_fingerprint
+from pixwizard.cli import batch
+from pixwizard.cli.batch import Job, Settings, run_here
+from pixwizard.cli.batch_ray import Worker
+from pixwizard.cli.main import main
+from pixwizard.cli.resume import model_fingerprint
+from pixwizard.cli.run import Run
+from pixwizard.comfyui_pixwizard.answer import Result
+from pixwizard.comfyui_pixwizard.pictures.images import metadata_of
 from pixwizard.comfyui_pixwizard.tasks import get_task
 
 COUNT = 50
@@ -53,7 +53,7 @@ def arguments(source: Path, out: Path, model: Path, *more: object) -> list[str]:
 
 def start(*given: Any) -> subprocess.Popen[str]:
     """The real program, in a process of its own."""
-    command = [sys.executable, "-m", "pixwizard.comfyui_pixwizard.cli", *arguments(*given)]
+    command = [sys.executable, "-m", "pixwizard.cli.main", *arguments(*given)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     pipes: dict[str, Any] = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     # A test run in the background of a shell ignores Ctrl-C and would hand that down.

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pixwizard import comfyui_pixwizard as core
-from pixwizard.comfyui_pixwizard.cli import COMMANDS, main
+from pixwizard.cli.main import COMMANDS, main
 from pixwizard.comfyui_pixwizard.tasks import TASKS
 from pixwizard.comfyui_pixwizard.version import VERSION
 
@@ -25,10 +25,7 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_needs_no_torch_and_names_every_command() -> None:
-    code = (
-        "import sys; from pixwizard.comfyui_pixwizard.cli import main; code = main()\n"
-        "sys.exit(code or 'torch' in sys.modules)"
-    )
+    code = "import sys; from pixwizard.cli.main import main; code = main()\nsys.exit(code or 'torch' in sys.modules)"
     done = python(code, "--help")
     assert done.returncode == 0
     for name in COMMANDS:
@@ -37,7 +34,7 @@ def test_help_needs_no_torch_and_names_every_command() -> None:
 
 def test_help_of_run_needs_no_torch() -> None:
     code = (
-        "import sys\nfrom pixwizard.comfyui_pixwizard.cli import main\n"
+        "import sys\nfrom pixwizard.cli.main import main\n"
         "try: main(['run', '--help'])\nexcept SystemExit as end: code = end.code\n"
         "print(code, [name for name in ('torch', 'transformers') if name in sys.modules])"
     )
@@ -76,7 +73,7 @@ def test_unknown_command_and_no_command(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_bug_is_not_dressed_up_as_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pixwizard.comfyui_pixwizard.cli_tasks import Tasks
+    from pixwizard.cli.task_list import Tasks
 
     def broken(self: Tasks) -> int:
         raise KeyError("a bug")
@@ -135,7 +132,7 @@ def test_demo_writes_a_page_and_a_sheet(tiny_folder: Path, tmp_path: Path, capsy
 
 
 def test_demo_is_the_same_for_the_same_seed(tiny_folder: Path, tmp_path: Path) -> None:
-    from pixwizard.comfyui_pixwizard.demo import examples
+    from pixwizard.training.evaluate.examples import examples
 
     first, second, other = (examples(64, 64, seed) for seed in (3, 3, 4))
     for a, b in zip(first, second, strict=True):

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixwizard.comfyui_pixwizard.cli import main
-from pixwizard.comfyui_pixwizard.cli_run import Run, parse_size, plan
-from pixwizard.comfyui_pixwizard.images import metadata_of
+from pixwizard.cli.evaluate import Eval
+from pixwizard.cli.main import main
+from pixwizard.cli.run import Run, parse_size, plan
+from pixwizard.comfyui_pixwizard.pictures.images import metadata_of
 from pixwizard.comfyui_pixwizard.pipeline import PixWizardPipeline
 from pixwizard.comfyui_pixwizard.solvers import DEFAULT_SOLVER
-from pixwizard.comfyui_pixwizard.tasks.codec_palette import palette
-from pixwizard.training.evaluate.cli import Eval
+from pixwizard.comfyui_pixwizard.tasks.codecs.palette import palette
 
 FAST = ["--steps", "2", "--size", "64"]
 
@@ -31,7 +31,7 @@ def photo(path: Path, size: tuple[int, int] = (80, 60), seed: int = 0) -> Path:
 
 def shell(*arguments: object) -> subprocess.CompletedProcess[str]:
     """The real program, in a process of its own."""
-    command = [sys.executable, "-m", "pixwizard.comfyui_pixwizard.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "pixwizard.cli.main", *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
 

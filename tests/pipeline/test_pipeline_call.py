@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pixwizard.comfyui_pixwizard.images import open_picture, to_image, to_tensor
+from pixwizard.comfyui_pixwizard.pictures.images import open_picture, to_image, to_tensor
+from pixwizard.comfyui_pixwizard.pictures.sizes import check_size, model_size
 from pixwizard.comfyui_pixwizard.pipeline import GENERAL_GUIDANCE, GENERAL_STEPS, PixWizardPipeline
-from pixwizard.comfyui_pixwizard.sizing import check_size, model_size
 from pixwizard.comfyui_pixwizard.tasks import TASKS
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pixwizard.comfyui_pixwizard import components
 from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.comfyui_pixwizard.encoders.autoencoder import SdxlAutoencoder, autoencoder_class
+from pixwizard.comfyui_pixwizard.files import components
 from pixwizard.comfyui_pixwizard.pipeline import PixWizardPipeline
 from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
 from pixwizard.comfyui_pixwizard.version import VERSION

@@ -6,10 +6,10 @@ import skimage.data
 import torch
 from PIL import Image
 
-from pixwizard.comfyui_pixwizard.images import open_picture
+from pixwizard.comfyui_pixwizard.pictures.images import open_picture
 from pixwizard.comfyui_pixwizard.pipeline import PixWizardPipeline
 from pixwizard.training.degradations import DEGRADATIONS
-from pixwizard.training.scenes import render, sample_scenes
+from pixwizard.training.render.scenes import render, sample_scenes
 
 
 @pytest.fixture(scope="module")

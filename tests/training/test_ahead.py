@@ -5,9 +5,9 @@ import os
 import pytest
 import torch
 
-from pixwizard.training.data.ahead import Ahead, DrawsAhead
-from pixwizard.training.seeding import seeded
-from pixwizard.training.trainer import Trainer, TrainerConfig
+from pixwizard.training.data.feed.ahead import Ahead, DrawsAhead
+from pixwizard.training.loop.seeding import seeded
+from pixwizard.training.loop.trainer import Trainer, TrainerConfig
 
 SEEN = torch.arange(1000.0)  # a pool, which forks see
 

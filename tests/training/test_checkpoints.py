@@ -6,8 +6,8 @@ import pickle
 import pytest
 import torch
 
-from pixwizard.training.checkpoints import STATE, Checkpoints, newest, read
-from pixwizard.training.parallel import World
+from pixwizard.training.loop.checkpoints import STATE, Checkpoints, newest, read
+from pixwizard.training.loop.parallel import World
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from torch._dynamo.testing import CompileCounter
 
 from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
+from pixwizard.training.loop.velocity import predict
 from pixwizard.training.recipes import towers
-from pixwizard.training.recipes.start import in_full_precision
+from pixwizard.training.recipes.initialization import in_full_precision
 from pixwizard.training.recipes.towers import NanoModel, train_bpe
-from pixwizard.training.velocity import predict
 
 
 @pytest.fixture

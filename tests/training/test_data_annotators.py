@@ -12,14 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from pixwizard.comfyui_pixwizard.cli import main
+from pixwizard.cli.main import main
 
 pq = pytest.importorskip("pyarrow.parquet")
 
 from pixwizard.comfyui_pixwizard.encoders.transformers_models import broken_torchvision_hidden  # noqa: E402
-from pixwizard.training.data.collection import Collection  # noqa: E402
-from pixwizard.training.data.engine.annotate import ANNOTATORS, Tools  # noqa: E402
-from pixwizard.training.data.engine.recipe import Annotator, BuildRecipe, Filter, Input  # noqa: E402
+from pixwizard.training.data.build.annotate import ANNOTATORS, Tools  # noqa: E402
+from pixwizard.training.data.build.recipe import Annotator, BuildRecipe, Filter, Input  # noqa: E402
+from pixwizard.training.data.feed.collection import Collection  # noqa: E402
 
 NANO = Path(__file__).parent.parent.parent / "comfyui_pixwizard" / "weights" / "nano"
 

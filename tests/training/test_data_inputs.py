@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixwizard.comfyui_pixwizard.cli import main
+from pixwizard.cli.main import main
 
 pq = pytest.importorskip("pyarrow.parquet")
 import pyarrow as pa  # noqa: E402
 
-from pixwizard.training.data.collection import Collection  # noqa: E402
+from pixwizard.training.data.feed.collection import Collection  # noqa: E402
 
 NANO = Path(__file__).parent.parent.parent / "comfyui_pixwizard" / "weights" / "nano"
 

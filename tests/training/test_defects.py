@@ -22,7 +22,7 @@ import torch
 from tiny import CONFIG, TEXT, TOKENS, NoiseStage, tiny_transformer
 
 from pixwizard.comfyui_pixwizard.guidance import DualGuidance
-from pixwizard.training.velocity import Drawing, Dropout, predict
+from pixwizard.training.loop.velocity import Drawing, Dropout, predict
 
 ROOT = Path(__file__).resolve().parents[2]
 

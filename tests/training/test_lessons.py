@@ -5,20 +5,20 @@ import torch
 
 from pixwizard.comfyui_pixwizard import PixWizardPipeline
 from pixwizard.comfyui_pixwizard.config import PixWizardConfig
-from pixwizard.training.data.facts import FACTS, UNKNOWN, facts, sentences
-from pixwizard.training.data.figure_pool import FacePool, FigurePool
-from pixwizard.training.data.material import Material
-from pixwizard.training.data.mixture import Mixture
-from pixwizard.training.data.patch_labels import PARTS, PATCH
-from pixwizard.training.data.pools import LeafPool
-from pixwizard.training.data.scene_pool import ScenePool
+from pixwizard.training.data.feed.mixture import Mixture
+from pixwizard.training.data.rendered.fixed_pairs.facts import FACTS, UNKNOWN, facts, sentences
+from pixwizard.training.data.rendered.fixed_pairs.figure_pool import FacePool, FigurePool
+from pixwizard.training.data.rendered.fixed_pairs.material import Material
+from pixwizard.training.data.rendered.fixed_pairs.patch_labels import PARTS, PATCH
+from pixwizard.training.data.rendered.fixed_pairs.pools import LeafPool
+from pixwizard.training.data.rendered.fixed_pairs.scene_pool import ScenePool
+from pixwizard.training.loop.trainer import Trainer, TrainerConfig
+from pixwizard.training.loop.velocity import Drawing
 from pixwizard.training.recipes.balance import Balance
-from pixwizard.training.recipes.lessons import BLIND, MixtureStage
-from pixwizard.training.recipes.pretraining import TowerStage, likeness
+from pixwizard.training.recipes.mixture_stage import BLIND, MixtureStage
 from pixwizard.training.recipes.teachers import change_of, emphasis
+from pixwizard.training.recipes.tower_stage import TowerStage, likeness
 from pixwizard.training.recipes.towers import NanoModel, train_bpe
-from pixwizard.training.trainer import Trainer, TrainerConfig
-from pixwizard.training.velocity import Drawing
 
 
 @pytest.fixture(scope="module")

@@ -11,20 +11,20 @@ import pytest
 import torch
 from PIL import Image
 
-from pixwizard.comfyui_pixwizard.resolution import bucket_sizes
+from pixwizard.comfyui_pixwizard.pictures.buckets import bucket_sizes
 from pixwizard.comfyui_pixwizard.tasks import TASKS
 from pixwizard.training.annotators import ANNOTATORS
-from pixwizard.training.data.bucketing import assign, cut_off, padding
-from pixwizard.training.data.cache import FeatureCache, config_hash, sentence_key
-from pixwizard.training.data.collection import Collection
-from pixwizard.training.data.crops import Cut, unit
-from pixwizard.training.data.loader import BrokenData, Loader
-from pixwizard.training.data.plan import Plan
+from pixwizard.training.data.feed.bucketing import assign, cut_off, padding
+from pixwizard.training.data.feed.cache import FeatureCache, config_hash, sentence_key
+from pixwizard.training.data.feed.collection import Collection
+from pixwizard.training.data.feed.crops import Cut, unit
+from pixwizard.training.data.feed.loader import BrokenData, Loader
+from pixwizard.training.data.feed.plan import Plan
 from pixwizard.training.degradations import DEGRADATIONS
 
 pytest.importorskip("pyarrow")
-from pixwizard.training.data.engine.build import build
-from pixwizard.training.data.engine.recipe import read_recipe
+from pixwizard.training.data.build.build import build
+from pixwizard.training.data.build.recipe import read_recipe
 
 CENTERS = (64,)
 CLEAN = (*DEGRADATIONS, *ANNOTATORS, *(f"{name}_to_image" for name in ANNOTATORS), "text_to_image")
@@ -332,7 +332,7 @@ def test_a_damaged_cache_says_so(tmp_path: Path) -> None:
 
 def test_maps_are_cut_with_their_picture(tmp_path: Path) -> None:
     """Stored maps, here from a stand-in for annotators, follow the picture and decode to what they were."""
-    from pixwizard.training.data.making import Record, make
+    from pixwizard.training.data.feed.pairs_from_stored import Record, make
 
     picture, width, height = coordinates(120, 80), 120, 80
     depth = np.linspace(0, 65535, width).round().astype(np.uint16)[None].repeat(height, 0)

@@ -8,9 +8,9 @@ import torch
 from tiny import SETTINGS, NoiseStage, log
 
 from pixwizard.comfyui_pixwizard.flow import flow_loss, interpolate
-from pixwizard.training.parallel import ParallelConfig, prepare_block
-from pixwizard.training.trainer import Trainer, TrainerConfig
-from pixwizard.training.velocity import Drawing, Dropout, FeatureModel
+from pixwizard.training.loop.parallel import ParallelConfig, prepare_block
+from pixwizard.training.loop.trainer import Trainer, TrainerConfig
+from pixwizard.training.loop.velocity import Drawing, Dropout, FeatureModel
 
 CURVE = Path(__file__).with_name("loss_curve.json")
 STEPS, EVERY = 200, 10

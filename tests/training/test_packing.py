@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from pixwizard.training.packing import INDEX, Pack, Unpack
-from pixwizard.training.trainer import Trainer, TrainerConfig
+from pixwizard.training.loop.packing import INDEX, Pack, Unpack
+from pixwizard.training.loop.trainer import Trainer, TrainerConfig
 
 
 class Line:

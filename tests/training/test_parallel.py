@@ -5,10 +5,10 @@ import torch
 from tiny import SETTINGS, NoiseStage, finished, log, work
 
 from pixwizard.comfyui_pixwizard.transformer import TransformerBlock
-from pixwizard.training.checkpoints import newest, read
-from pixwizard.training.parallel import ParallelConfig, World
-from pixwizard.training.trainer import Trainer, TrainerConfig
-from pixwizard.training.velocity import Drawing, Dropout
+from pixwizard.training.loop.checkpoints import newest, read
+from pixwizard.training.loop.parallel import ParallelConfig, World
+from pixwizard.training.loop.trainer import Trainer, TrainerConfig
+from pixwizard.training.loop.velocity import Drawing, Dropout
 
 
 def losses(folder, steps=4, stage=None, parallel=None, **settings):

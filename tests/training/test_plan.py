@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixwizard.comfyui_pixwizard.cli import main
-from pixwizard.training.data.permutation import key_of, permuted
-from pixwizard.training.data.plan import Plan, Source
+from pixwizard.cli.main import main
+from pixwizard.training.data.feed.permutation import key_of, permuted
+from pixwizard.training.data.feed.plan import Plan, Source
+from pixwizard.training.data.feed.stream import IndexStream
 from pixwizard.training.data.scale import Assumptions, step
 from pixwizard.training.data.simulate import large_plan, simulate
-from pixwizard.training.data.stream import IndexStream
 
 SQUARE, WIDE, TALL = (64, 64), (96, 48), (48, 96)
 Draw = tuple[int, int]

@@ -7,21 +7,21 @@ import pytest
 import torch
 from PIL import Image
 
+from pixwizard.cli.main import main
 from pixwizard.comfyui_pixwizard import PixWizardConfig, PixWizardPipeline
-from pixwizard.comfyui_pixwizard.checkpoint import load_transformer
-from pixwizard.comfyui_pixwizard.cli import main
-from pixwizard.comfyui_pixwizard.released import read_released
-from pixwizard.comfyui_pixwizard.safe_files import read_tensors
-from pixwizard.training.checkpoints import newest
-from pixwizard.training.data.plan import Plan, Source
-from pixwizard.training.export import run_weights
-from pixwizard.training.lora import merged
+from pixwizard.comfyui_pixwizard.files.checkpoint import load_transformer
+from pixwizard.comfyui_pixwizard.files.released import read_released
+from pixwizard.comfyui_pixwizard.files.safe_files import read_tensors
+from pixwizard.training.data.feed.plan import Plan, Source
+from pixwizard.training.loop.checkpoints import newest
+from pixwizard.training.loop.exporting import run_weights
+from pixwizard.training.loop.lora import merged
 from pixwizard.training.recipes import estimate
-from pixwizard.training.recipes.stages import Lora, Stage1, Stage2
+from pixwizard.training.recipes.paper_recipes import Lora, Stage1, Stage2
 
 pytest.importorskip("pyarrow")
-from pixwizard.training.data.engine.build import build
-from pixwizard.training.data.engine.recipe import read_recipe
+from pixwizard.training.data.build.build import build
+from pixwizard.training.data.build.recipe import read_recipe
 
 SMALL = dict(
     sizes=(64,), tasks=("denoise", "canny"), batch_size=4, micro_batch=2, workers=0, device="cpu", model="nano"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import finished, log, work
 
-from pixwizard.training.checkpoints import newest, read
+from pixwizard.training.loop.checkpoints import newest, read
 
 STEPS, PIECE = 60, 20
 # Analytically without effect (docs/mathematics.md section 15): their gradients are rounding, which Adam makes large.

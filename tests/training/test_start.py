@@ -5,9 +5,9 @@ import torch
 
 from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
-from pixwizard.training.optimizing import OptimizerConfig, Optimizing
+from pixwizard.training.loop.optimizing import OptimizerConfig, Optimizing
+from pixwizard.training.recipes.initialization import SUMMED_BIASES, in_full_precision, open_gates, spread_times
 from pixwizard.training.recipes.locality import OFFSETS
-from pixwizard.training.recipes.start import SUMMED_BIASES, in_full_precision, open_gates, spread_times
 
 
 @pytest.fixture

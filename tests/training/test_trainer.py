@@ -8,8 +8,8 @@ import torch
 from tiny import NoiseStage, finished, log, work
 from torch import nn
 
-from pixwizard.training.checkpoints import newest, read
-from pixwizard.training.trainer import Trainer, TrainerConfig, TrainingError
+from pixwizard.training.loop.checkpoints import newest, read
+from pixwizard.training.loop.trainer import Trainer, TrainerConfig, TrainingError
 
 
 def load(folder):

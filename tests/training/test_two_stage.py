@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from pixwizard.training.checkpoints import newest, read
+from pixwizard.training.loop.checkpoints import newest, read
 from pixwizard.training.recipes.two_stage import ARMS, TwoStageRecipe, table
 
 COUNTS = {"denoise": 40, "text_to_image": 20, "depth": 8}

@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 
 from pixwizard.comfyui_pixwizard import PixWizardConfig, PixWizardTransformer
-from pixwizard.training.data.mixture import Batch
-from pixwizard.training.parallel import ParallelConfig, World
-from pixwizard.training.recipes.transformer import FlowStage
-from pixwizard.training.seeding import seed_of, seeded
-from pixwizard.training.trainer import Trainer, TrainerConfig
-from pixwizard.training.velocity import Drawing, Dropout, FeatureModel
+from pixwizard.training.data.feed.mixture import Batch
+from pixwizard.training.loop.parallel import ParallelConfig, World
+from pixwizard.training.loop.seeding import seed_of, seeded
+from pixwizard.training.loop.trainer import Trainer, TrainerConfig
+from pixwizard.training.loop.velocity import Drawing, Dropout, FeatureModel
+from pixwizard.training.recipes.flow_stage import FlowStage
 
 CONFIG = PixWizardConfig(
     in_channels=2, dim=32, n_layers=2, n_heads=4, n_kv_heads=2, multiple_of=16, qk_norm=True, cap_feat_dim=12,

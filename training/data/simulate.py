@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ...comfyui_pixwizard.resolution import CELL, Size, bucket_sizes
+from ...comfyui_pixwizard.pictures.buckets import CELL, Size, bucket_sizes
 from ...comfyui_pixwizard.tasks import TASKS
-from .plan import Cursor, Plan, Source
-from .stream import IndexStream
+from .feed.plan import Cursor, Plan, Source
+from .feed.stream import IndexStream
 
 # Aspects of photographs: most near 4:3 and 3:2, both ways, some far from it.
 ASPECTS, SPREAD = (-0.4, -0.29, 0.0, 0.29, 0.4, 0.58), 0.12

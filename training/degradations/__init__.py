@@ -13,8 +13,8 @@ from .fading import color_fade
 from .holes import inpaint, outpaint
 from .light import deshadow, flash_reflection, low_light
 from .moire import demoire
-from .noise import denoise
 from .resolution import face, super_resolution
+from .sensor_noise import denoise
 from .watermark import watermark
 from .weather import dehaze, derain, desnow
 

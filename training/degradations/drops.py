@@ -11,7 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .common import check_amount, check_image, grid, per_sample, smooth_field, smoothstep, uniform
+from .checks import (
+    check_amount,
+    check_image,
+    grid,
+    per_sample,
+    smooth_field,
+    smoothstep,
+    uniform,
+)
 
 
 class Layer(NamedTuple):

@@ -8,7 +8,7 @@ from typing import overload
 import torch
 from torch import Tensor
 
-from .common import check_image, grid, uniform
+from .checks import check_image, grid, uniform
 
 CIRCLES, RECTANGLES, STROKES, SEGMENTS = 6, 5, 3, 4
 FILLS = (0.0, 1.0, 0.5)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from .common import check_image
+from .checks import check_image
 
 # ITU-T T.81, Annex K, tables K.1 and K.2, row by row.
 LUMINANCE = (

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .common import (
+from .checks import (
     check_amount,
     check_image,
     chosen,

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .common import (
+from .checks import (
     REFERENCE_SIZE,
     check_amount,
     check_image,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .common import check_amount, check_image, log_uniform, normal_like, per_sample
+from .checks import check_amount, check_image, log_uniform, normal_like, per_sample
 from .jpeg import jpeg
 
 SCALES = (2.0, 4.0)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .common import (
+from .checks import (
     REFERENCE_SIZE,
     check_amount,
     check_image,

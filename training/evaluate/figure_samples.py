@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 
 from ...comfyui_pixwizard.tasks import TASKS, Task
-from ..figures import joint_expressions, render_figures
-from ..seeding import seeded
+from ..loop.seeding import seeded
+from ..render.figures import joint_expressions, render_figures
 from .samples import Samples, sentences
 
 ON_FIGURES = ("pose", "keypoint", "pose_to_image")

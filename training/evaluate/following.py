@@ -16,8 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...comfyui_pixwizard.tasks.task import fill
-from ..seeding import seeded
-from .runner import Advance, Answerer, Row, Settings, answers, ceiling
+from ..loop.seeding import seeded
+from .runner import (
+    Advance,
+    Answerer,
+    Row,
+    Settings,
+    answers,
+    ceiling,
+)
 from .samples import Samples
 
 FLOOR, TARGET = 0.8, 0.97

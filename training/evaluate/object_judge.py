@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ...comfyui_pixwizard.safe_files import replaced
-from ..scenes import COLOR_NAMES, SHAPES, Scenes, render, sample_scenes
+from ...comfyui_pixwizard.files.safe_files import replaced
+from ..render.scenes import COLOR_NAMES, SHAPES, Scenes, render, sample_scenes
 from .metrics_sparse import average_precision
 
 PAIRS = tuple((color, shape) for color in COLOR_NAMES for shape in SHAPES)

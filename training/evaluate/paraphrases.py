@@ -10,8 +10,8 @@ from functools import cache
 from typing import NamedTuple
 
 from ...comfyui_pixwizard.tasks import TASKS, get_task
-from ...comfyui_pixwizard.tasks.grammar import SYNONYMS
-from ...comfyui_pixwizard.tasks.language import canonical
+from ...comfyui_pixwizard.tasks.language.grammar import SYNONYMS
+from ...comfyui_pixwizard.tasks.language.paraphrase import canonical
 from ...comfyui_pixwizard.tasks.task import fill
 
 UNSEEN: dict[str, tuple[str, ...]] = {

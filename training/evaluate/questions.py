@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...comfyui_pixwizard.tasks import TASKS
 from ..annotators import ANNOTATORS
-from ..seeding import seeded
+from ..loop.seeding import seeded
 from .figure_samples import ON_FIGURES, FigureSet
 from .photographs import bundled_photographs, folder_photographs
 from .samples import ON_PHOTOGRAPHS, Samples, restoration_samples
@@ -70,7 +70,7 @@ class Questions:
     @cached_property
     def faces(self) -> Tensor:
         """As many drawn faces as photographs: [N,3,size,size] in [0,1]."""
-        from ..faces import draw_faces
+        from ..render.faces import draw_faces
 
         drawn = [draw_faces(1, self.size, seeded("eval", self.seed, "face", i)) for i in range(len(self.photographs))]
         return torch.cat(drawn)

@@ -14,7 +14,7 @@ from einops import rearrange
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ...comfyui_pixwizard.safe_files import replaced
+from ...comfyui_pixwizard.files.safe_files import replaced
 from .runner import Outcome, Row
 from .samples import Samples
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...comfyui_pixwizard.solvers import DEFAULT_SOLVER
 from ...comfyui_pixwizard.tasks import TASKS
-from ..seeding import seeded
+from ..loop.seeding import seeded
 from .measures import MEASURES
 from .samples import Samples
 from .scores import Score

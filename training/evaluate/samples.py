@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...comfyui_pixwizard.tasks import TASKS, Task
 from ..degradations import DEGRADATIONS
-from ..seeding import seeded
+from ..loop.seeding import seeded
 
 SIGMA = 50 / 255
 COVERAGE = (0.25, 0.4)

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ...comfyui_pixwizard.tasks import TASKS, Task
 from ..annotators import ANNOTATORS
-from ..data.builders import box_of
-from ..data.scene_pool import DENSE
-from ..scenes import (
+from ..data.rendered.builders import box_of
+from ..data.rendered.scene_pool import DENSE
+from ..loop.seeding import seeded
+from ..render.scenes import (
     EDIT_TASKS,
     SWAPPED,
     NoRoom,
@@ -28,7 +29,6 @@ from ..scenes import (
     task_words,
     text_edit,
 )
-from ..seeding import seeded
 from .object_judge import PAIRS, asked_pairs
 from .samples import Samples, sentences
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...comfyui_pixwizard.tasks import TASKS
 from ..annotators import ANNOTATORS
-from ..scenes import CLASS_NAMES, DEPTH_RANGE
+from ..render.scenes import CLASS_NAMES, DEPTH_RANGE
 from . import metrics
 from . import metrics_sparse as sparse
 from .object_judge import appeared, judged

@@ -16,15 +16,15 @@ import torch
 from tqdm import tqdm
 
 from ...comfyui_pixwizard.config import PixWizardConfig
+from ...comfyui_pixwizard.files.safe_files import replaced
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
-from ...comfyui_pixwizard.safe_files import replaced
 from ...runtime.evaluators import fast_bfloat16
-from ..data.mixture import Mixture
+from ..data.feed.mixture import Mixture
 from ..evaluate.questions import Questions
 from ..evaluate.runner import Row, Settings, evaluate
-from ..trainer import Trainer, TrainerConfig
-from ..velocity import Drawing
-from .lessons import PLAIN, Aids, MixtureStage
+from ..loop.trainer import Trainer, TrainerConfig
+from ..loop.velocity import Drawing
+from .mixture_stage import PLAIN, Aids, MixtureStage
 from .nano import RATES, VECTOR_LR, NanoRecipe
 from .towers import NanoModel
 

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ...comfyui_pixwizard.checkpoint import meta_specs
 from ...comfyui_pixwizard.config import PixWizardConfig
-from ...comfyui_pixwizard.resolution import CELL, Size
-from ..data.plan import Plan
+from ...comfyui_pixwizard.files.checkpoint import meta_specs
+from ...comfyui_pixwizard.pictures.buckets import CELL, Size
+from ..data.feed.plan import Plan
 
 GIB = 2**30
 # Of a sentence; instructions are short.

@@ -16,32 +16,32 @@ import torch
 import tyro
 from tokenizers import Tokenizer
 
-from ...comfyui_pixwizard.components import PIPELINE_FILE
 from ...comfyui_pixwizard.config import PixWizardConfig
 from ...comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
+from ...comfyui_pixwizard.files.components import PIPELINE_FILE
+from ...comfyui_pixwizard.files.safe_files import replaced
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
-from ...comfyui_pixwizard.safe_files import replaced
 from ...comfyui_pixwizard.tasks import TASKS
 from ...runtime.evaluators import fast_bfloat16
-from ..data.builders import BUILDERS
-from ..data.facts import sentences
-from ..data.figure_pool import FacePool, FigurePool
-from ..data.material import Draw, Material
-from ..data.mixture import Mixture, common_count, with_generation
-from ..data.photos import PhotoPool
-from ..data.pools import LeafPool
-from ..data.scene_pool import ScenePool
+from ..data.feed.mixture import Mixture, common_count, with_generation
+from ..data.rendered.builders import BUILDERS
+from ..data.rendered.facts import sentences
+from ..data.rendered.figure_pool import FacePool, FigurePool
+from ..data.rendered.material import Draw, Material
+from ..data.rendered.photos import PhotoPool
+from ..data.rendered.pools import LeafPool
+from ..data.rendered.scene_pool import ScenePool
 from ..degradations import DEGRADATIONS
-from ..scenes import CLASS_NAMES, DEPTH_RANGE
-from ..trainer import Trainer, TrainerConfig
-from ..velocity import Drawing
-from .autoencoder import AutoencoderStage
+from ..loop.trainer import Trainer, TrainerConfig
+from ..loop.velocity import Drawing
+from ..render.scenes import CLASS_NAMES, DEPTH_RANGE
+from .autoencoder_stage import AutoencoderStage
 from .balance import Balance
-from .lessons import BLIND, Aids, MixtureStage
-from .pretraining import TowerStage
-from .start import SUMMED_BIASES
+from .flow_stage import FlowStage
+from .initialization import SUMMED_BIASES
+from .mixture_stage import BLIND, Aids, MixtureStage
+from .tower_stage import TowerStage
 from .towers import NanoModel, train_bpe
-from .transformer import FlowStage
 
 READ = ("depth", "normal", "segmentation", "referring_segmentation", "referring_mask", "referring_box")
 # Stage 2, at 128 px: what is far from its floor, or serves many, more often than what is nearly free; and what works on

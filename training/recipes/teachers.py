@@ -14,8 +14,8 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
-from ..data.patch_labels import CHANNELS, PARTS, Truth
-from ..logs import Records
+from ..data.rendered.patch_labels import CHANNELS, PARTS, Truth
+from ..loop.logs import Records
 
 BLOCK = 3
 # A patch whose latents moved by this much, against their own unit spread, has changed altogether.

@@ -26,9 +26,9 @@ from ...comfyui_pixwizard.encoders.transformers_models import (
 )
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
 from ...runtime.machine import cache_folder
-from ..velocity import predict
+from ..loop.velocity import predict
+from .initialization import in_full_precision, open_gates, spread_times
 from .locality import prefer_neighbours
-from .start import in_full_precision, open_gates, spread_times
 from .teachers import Teachers
 
 VOCABULARY = 1280

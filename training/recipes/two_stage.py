@@ -19,26 +19,26 @@ import tyro
 from tqdm import tqdm
 
 from ...comfyui_pixwizard.config import PixWizardConfig
+from ...comfyui_pixwizard.files.safe_files import replaced
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
-from ...comfyui_pixwizard.safe_files import replaced
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
 from ...runtime.evaluators import fast_bfloat16
-from ..data.figure_pool import FacePool, FigurePool
-from ..data.loader import Loader
-from ..data.material import Material
-from ..data.mixture import GENERATION
-from ..data.plan import Plan
-from ..data.pools import LeafPool
-from ..data.rendered import RenderedPairs
-from ..data.scene_pool import ScenePool
+from ..data.feed.loader import Loader
+from ..data.feed.mixture import GENERATION
+from ..data.feed.plan import Plan
+from ..data.rendered.figure_pool import FacePool, FigurePool
+from ..data.rendered.fixed_pairs import RenderedPairs
+from ..data.rendered.material import Material
+from ..data.rendered.pools import LeafPool
+from ..data.rendered.scene_pool import ScenePool
 from ..evaluate.questions import Questions
 from ..evaluate.runner import Row, Settings, evaluate
-from ..parallel import ParallelConfig, World
-from ..trainer import Trainer, TrainerConfig
-from ..velocity import Drawing, Dropout, FeatureModel
+from ..loop.parallel import ParallelConfig, World
+from ..loop.trainer import Trainer, TrainerConfig
+from ..loop.velocity import Drawing, Dropout, FeatureModel
+from .initialization import open_gates, spread_times
 from .locality import prefer_neighbours
-from .start import open_gates, spread_times
-from .streamed import Encoders, StreamedStage
+from .shard_stage import Encoders, StreamedStage
 
 # Pairs of each task: two orders of magnitude apart, as in the paper's collection.
 COUNTS = {

@@ -1,0 +1,1 @@
+"""What `pixwizard bench` measures: speed against the released procedure, answers against the exact flow."""

@@ -1,0 +1,1 @@
+"""The command line: thin, as `nodes` is for ComfyUI; nothing imports it."""

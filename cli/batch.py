@@ -1,0 +1,263 @@
+"""Many pictures through one model, which works while threads read the next pictures and write the finished ones.
+
+One picture is `prepare`, then `answer`, then `write`, here as in the workers of `batch_ray`. A picture that fails does
+so alone: its error is its outcome.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from ..comfyui_pixwizard.answer import Result
+from ..comfyui_pixwizard.files.safe_files import replaced
+from ..comfyui_pixwizard.pictures.buckets import Size
+from ..comfyui_pixwizard.pictures.images import open_picture, resized
+from ..comfyui_pixwizard.pictures.labels import save_label
+from ..comfyui_pixwizard.pictures.sizes import model_size
+from ..comfyui_pixwizard.pipeline import PixWizardPipeline, Progress
+from ..comfyui_pixwizard.version import VERSION
+from ..runtime.evaluators import choose, find_device
+from .resume import file_digest
+
+# Pillow gives Python's lock back while it decodes and encodes, so threads are enough; a 12 megapixel PNG takes seconds.
+THREADS = min(4, os.cpu_count() or 1)
+# Bounds of both queues, in pictures: what is read waits at the model's size, what is made until the disk has taken it.
+AHEAD = BEHIND = 2 * THREADS
+# What the model or the disk may do to one picture and not to the next: out of memory is a RuntimeError in torch.
+FAILURES = (ValueError, OSError, RuntimeError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture and where its answer goes; no source is a blank canvas."""
+
+    source: Path | None
+    output: Path
+
+    @property
+    def name(self) -> str:
+        """For the progress bar."""
+        return self.source.name if self.source else "canvas"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is done to every picture; plain values, so that it can be sent to other machines.
+
+    Attributes:
+        call: the pipeline's arguments but for the picture, its size, decode and progress; defaults filled in.
+        size: side of a square, (width, height), or None for the picture's own.
+        keep_size: bring the answer back to the picture's size.
+        label: kind of the label to write beside, None for none.
+        model: as the user names it.
+        folder: the model, as `from_pretrained` finds it from any working directory.
+        fingerprint: of the model, see `resume.model_fingerprint`.
+        max_size: side in pixels of the largest square that the model was trained for.
+        backend: what evaluates the network, a key of `runtime.evaluators.EVALUATORS` or `ENGINES`.
+        device: where, as PyTorch names it; auto is the GPU where there is one.
+        engine: the exported folder that the backend runs, from any working directory.
+        engine_digest: what tells it from others.
+        provider: what the engine computes on.
+    """
+
+    call: Mapping[str, Any]
+    size: int | Size | None
+    keep_size: bool
+    label: str | None
+    model: str
+    folder: str
+    fingerprint: str
+    max_size: int
+    backend: str = "eager"
+    device: str = "auto"
+    engine: str | None = None
+    engine_digest: str | None = None
+    provider: str = "cpu"
+
+    def entries(self, digest: str | None) -> dict[str, str | None]:
+        """What an answer's PNG says of how it was made, from which `resume` knows it again; None is no entry.
+
+        Args:
+            digest: of the source's bytes; None for a blank canvas.
+        """
+        size = "x".join(map(str, self.size)) if isinstance(self.size, tuple) else self.size or "own"
+        values = dict(self.call) | dict(
+            size_asked=size,
+            keep_size=self.keep_size,
+            decode=self.label is not None,
+            model=self.model,
+            model_fingerprint=self.fingerprint,
+            source_sha256=digest,
+            backend=None if self.backend == "eager" else self.backend,
+            engine=self.engine_digest,
+        )
+        return {name: None if value is None else str(value) for name, value in values.items()}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture that is ready for the model.
+
+    Attributes:
+        picture: at the model's size; None for a blank canvas.
+        size: the model's.
+        own: the size of the file's picture.
+        digest: of the file's bytes.
+    """
+
+    picture: Image.Image | None
+    size: Size
+    own: Size | None = None
+    digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: the answer's size, seconds of work and the files of its label, or the error."""
+
+    job: Job
+    size: Size = (0, 0)
+    seconds: float = 0.0
+    labels: tuple[Path, ...] = ()
+    error: Exception | None = None
+
+
+def reason(error: Exception) -> str:
+    """An error in words; those that are no messages to users keep their name."""
+    return str(error) if isinstance(error, ValueError | OSError) and str(error) else f"{type(error).__name__}: {error}"
+
+
+def load(settings: Settings) -> PixWizardPipeline:
+    """The model, on its device, with what evaluates it.
+
+    Raises:
+        ValueError: no such model, backend, engine or device.
+    """
+    device = find_device(settings.device)
+    evaluator = choose(settings.backend, settings.engine, settings.provider)
+    pipeline = PixWizardPipeline.from_pretrained(settings.folder).to(device)
+    pipeline.evaluator = evaluator
+    return pipeline
+
+
+def prepare(job: Job, settings: Settings) -> Prepared:
+    """Read a picture and bring it to the model's size.
+
+    Raises:
+        ValueError: an unreadable file.
+        FileNotFoundError: no such file.
+    """
+    if job.source is None:
+        return Prepared(None, model_size(None, settings.size, settings.max_size))
+    # Taken first: should the file change before it is read, the next run finds another digest and makes it again.
+    digest = file_digest(job.source)
+    given = open_picture(job.source)
+    size = model_size(given.size, settings.size, settings.max_size)
+    picture = resized(given, size)
+    picture.info.clear()  # the file's orientation and transparency are applied: the pipeline must not see them again
+    return Prepared(picture, size, given.size, digest)
+
+
+def answer(
+    pipeline: PixWizardPipeline, prepared: Prepared, settings: Settings, progress: Progress | None = None
+) -> Result:
+    """What the model makes of a picture, at the model's size.
+
+    Raises:
+        ValueError: settings that the pipeline refuses.
+    """
+    return pipeline(
+        prepared.picture,
+        **settings.call,
+        size=prepared.size,
+        keep_size=False,
+        decode=settings.label is not None,
+        progress=progress,
+    )
+
+
+def write(job: Job, settings: Settings, prepared: Prepared, result: Result, class_names: Sequence[str]) -> Outcome:
+    """Write an answer at the wanted size, its label before it.
+
+    The PNG comes last because it vouches for the others: where it is, with its entries, everything is.
+
+    Raises:
+        ValueError: the place cannot be written.
+    """
+    labels: list[Path] = []
+    if settings.label is not None:
+        labels = save_label(job.output, settings.label, result.label, class_names, prepared.size)
+    own = prepared.own if settings.keep_size else None
+    image = result.image if own is None else resized(result.image, own)
+    save_png(image, result.settings | settings.entries(prepared.digest), job.output)
+    seconds = sum(value for name, value in result.seconds.items() if name != "load")
+    return Outcome(job, image.size, seconds, tuple(labels))
+
+
+def save_png(image: Image.Image, entries: Mapping[str, Any], path: Path) -> None:
+    """Write a picture with its settings as text entries, whole or not at all."""
+    info = PngInfo()
+    for name, value in (dict(entries) | {"version": f"pixwizard {VERSION}"}).items():
+        if value is not None:
+            info.add_text(name, str(value))
+    with replaced(path) as file:
+        image.save(file, "png", pnginfo=info)
+
+
+def run_here(
+    jobs: Sequence[Job], settings: Settings, pipeline: PixWizardPipeline, begin: Callable[[Job], Progress | None]
+) -> Generator[Outcome, None, None]:
+    """All jobs in this process, the model in this thread; outcomes nearly in the order of the jobs.
+
+    When it is closed or interrupted, nothing more is read and what the model has made is still written.
+
+    Args:
+        begin: called before the model takes up a job; returns what is to be told its steps.
+    """
+    waiting = iter(jobs)
+    reading: deque[tuple[Job, Future[Prepared]]] = deque()
+    writing: deque[tuple[Job, Future[Outcome]]] = deque()
+    readers = ThreadPoolExecutor(THREADS, "pixwizard-read")
+    writers = ThreadPoolExecutor(THREADS, "pixwizard-write")
+    try:
+        while True:
+            for job in islice(waiting, AHEAD - len(reading)):
+                reading.append((job, readers.submit(prepare, job, settings)))
+            if not reading:
+                break
+            job, ready = reading.popleft()
+            try:
+                prepared = ready.result()
+            except Exception as error:  # a broken file chooses which one
+                yield Outcome(job, error=error)
+                continue
+            try:
+                result = answer(pipeline, prepared, settings, begin(job))
+            except FAILURES as error:
+                yield Outcome(job, error=error)
+                continue
+            writing.append((job, writers.submit(write, job, settings, prepared, result, pipeline.class_names)))
+            while writing and (len(writing) > BEHIND or writing[0][1].done()):
+                yield _written(*writing.popleft())
+        while writing:
+            yield _written(*writing.popleft())
+    finally:
+        readers.shutdown(cancel_futures=True)
+        writers.shutdown()
+
+
+def _written(job: Job, result: Future[Outcome]) -> Outcome:
+    try:
+        return result.result()
+    except FAILURES as error:
+        return Outcome(job, error=error)

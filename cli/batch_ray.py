@@ -1,0 +1,196 @@
+"""`pixwizard run --ray`: the work of `batch` on every picture, in the workers of a Ray cluster, one model in each.
+
+Only paths and settings travel: the workers read and write the files themselves, so all machines must see the same
+folders and have this package installed under its own name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import socket
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..comfyui_pixwizard.files.components import find_folder
+from ..comfyui_pixwizard.optional import pip_install
+from .batch import (
+    FAILURES,
+    Job,
+    Outcome,
+    Settings,
+    answer,
+    load,
+    prepare,
+    reason,
+    write,
+)
+from .resume import model_fingerprint
+
+REQUIREMENT = "ray[data]>=2.40"
+PACKAGE = "pixwizard"
+# Pictures travel in so many parts at most: a worker that dies takes one with it, which another does again.
+PARTS = 1000
+# Memory of a worker beside the model's parts, which are float32 there and mostly float16 in the files.
+WORKER_BYTES, TIMES_FILES = 2**30, 3
+
+
+def require_ray() -> Any:
+    """The module ray, with ray.data imported.
+
+    Raises:
+        ValueError: it is not installed, or this package goes by another name, as inside ComfyUI.
+    """
+    if not __name__.startswith(f"{PACKAGE}."):
+        raise ValueError(f"--ray needs this package installed as {PACKAGE}, found {__name__}: run pip install in it")
+    # The numbers that a local Ray sends home by default are none of its business here.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        importlib.import_module("ray.data")
+        return importlib.import_module("ray")
+    except ImportError as error:
+        raise ValueError(f"--ray needs Ray Data, found: {error}; {pip_install(REQUIREMENT)}") from error
+
+
+class Worker:
+    """An actor of Ray Data: holds the model, answers rows {"number", "source", "output"} with {"outcome": JSON}.
+
+    A model that cannot be used is no exception here but the answer to every row: Ray would start the actor again.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.unusable = settings, ""
+        try:
+            found = model_fingerprint(find_folder(settings.folder))
+            if found != settings.fingerprint:
+                raise ValueError(
+                    f"all workers need the model that is here ({settings.fingerprint}), found another under "
+                    f"{settings.folder} ({found}): install the same version everywhere"
+                )
+            self.pipeline = load(settings)
+        except (ValueError, OSError) as error:
+            self.unusable = reason(error)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, str]:
+        outcome = {"unusable": self.unusable} if self.unusable else self._outcome(row)
+        return {"outcome": json.dumps({"number": int(row["number"])} | outcome)}
+
+    def _outcome(self, row: dict[str, Any]) -> dict[str, Any]:
+        job = Job(Path(row["source"]) if row["source"] else None, Path(row["output"]))
+        try:
+            prepared = prepare(job, self.settings)
+        except Exception as error:  # a broken file chooses which one
+            return {"error": reason(error)}
+        try:
+            result = answer(self.pipeline, prepared, self.settings)
+            done = write(job, self.settings, prepared, result, self.pipeline.class_names)
+        except FAILURES as error:
+            return {"error": reason(error)}
+        return {"size": done.size, "seconds": done.seconds, "labels": [path.name for path in done.labels]}
+
+
+def run_on_ray(jobs: Sequence[Job], settings: Settings, address: str) -> Generator[Outcome, None, None]:
+    """All jobs in a cluster's workers; outcomes as they come.
+
+    Args:
+        address: of a running cluster, as ray.init takes it; "local" starts one on this machine and stops it again.
+
+    Raises:
+        ValueError: no Ray, no cluster, workers without this package, or a model that they cannot use.
+    """
+    ray = require_ray()
+    with connected(ray, address):
+        # Their working directory is another.
+        rows = [
+            {"number": number, "source": str(job.source.absolute()) if job.source else "",
+             "output": str(job.output.absolute())}
+            for number, job in enumerate(jobs)
+        ]  # fmt: skip
+        workers, resources = _workers(ray, find_folder(settings.folder), len(jobs))
+        data = ray.data.from_items(rows, override_num_blocks=min(len(rows), PARTS)).map(
+            Worker,
+            fn_constructor_args=(settings,),
+            # A pool that may grow stays at one worker where all cores are the workers' own (seen with Ray 2.60).
+            compute=ray.data.ActorPoolStrategy(size=workers),
+            num_cpus=1,
+            **resources,
+        )
+        try:
+            for row in data.iter_rows():
+                yield _outcome(jobs, json.loads(row["outcome"]))
+        except ray.exceptions.RayError as error:
+            last = str(error).strip().splitlines()[-1].strip()[:300]
+            raise ValueError(
+                f"the workers at {address} stopped, found: {last}; install the same {PACKAGE} on every machine of the "
+                "cluster and see its logs"
+            ) from error
+
+
+def _outcome(jobs: Sequence[Job], found: dict[str, Any]) -> Outcome:
+    if "unusable" in found:
+        raise ValueError(found["unusable"])
+    job = jobs[found["number"]]
+    if "error" in found:
+        return Outcome(job, error=ValueError(found["error"]))
+    width, height = found["size"]
+    labels = tuple(job.output.with_name(name) for name in found["labels"])
+    return Outcome(job, (width, height), found["seconds"], labels)
+
+
+@contextmanager
+def connected(ray: Any, address: str) -> Iterator[None]:
+    """Connected to a cluster, quietly; a connection that the caller has is used and kept."""
+    if ray.is_initialized():
+        yield
+        return
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        quiet["include_dashboard"] = False
+    try:
+        _check_reachable(address)
+        ray.init(address, **quiet)
+    except (OSError, ValueError, RuntimeError, OverflowError) as error:
+        found = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"--ray takes local or the address of a running cluster, found {address!r}: {found}; start one with "
+            "ray start --head, or take local"
+        ) from error
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ask once at HOST:PORT: Ray itself asks for minutes, and says so in a dozen lines.
+
+    Raises:
+        OSError: nobody answers there.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=10):
+            pass
+
+
+def _workers(ray: Any, folder: Path, jobs: int) -> tuple[int, dict[str, float]]:
+    """How many workers there is room for, one on each free core as far as memory goes, and what each reserves.
+
+    Where the model seems too large for every machine, one worker tries it without a reservation that is never granted.
+    """
+    files = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+    memory = WORKER_BYTES + TIMES_FILES * files
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(int(min(found.get("CPU", 0), found.get("memory", 0) // memory)) for found in machines)
+    if not room:
+        return 1, {}
+    # Cores that others hold now would be waited for.
+    free = int(ray.available_resources().get("CPU", 0))
+    return max(1, min(room, free, jobs)), {"memory": memory}

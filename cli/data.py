@@ -1,0 +1,169 @@
+"""`pixwizard data`: build what a model is trained on, look at it, and try its order at any number of ranks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ..training.data.scale import Assumptions
+
+
+@dataclass
+class Preview:
+    """Draw training pairs as a picture: for each task what the model sees, what it should make of it, the sentence.
+
+    The material is rendered for it in small (about a minute), or taken from the pools of a run.
+    """
+
+    task: tuple[str, ...] = ("all",)
+    """Tasks to show; all by default."""
+    out: Path = Path("preview.jpg")
+    """The picture, JPEG or PNG."""
+    pairs: int = 2
+    """Pairs of each task."""
+    size: int = 128
+    """Side of the pictures, 128 or 256."""
+    scenes: int = 24
+    """Scenes to render; the number of people and faces follows."""
+    seed: int = 0
+    """Seed of the pairs."""
+
+    def run(self) -> int:
+        """Write the contact sheet. Raises ValueError for unknown tasks or sizes."""
+        from tqdm import tqdm
+
+        from ..comfyui_pixwizard.files.safe_files import replaced
+        from ..training.data.rendered.builders import BUILDERS
+        from ..training.data.rendered.preview import contact_sheet, small_material
+
+        names = list(BUILDERS) if self.task == ("all",) else list(self.task)
+        unknown = [name for name in names if name not in BUILDERS]
+        if unknown:
+            raise ValueError(f"--task takes all, or some of {', '.join(BUILDERS)}; found {unknown[0]}: leave it out")
+        if self.size not in (128, 256) or self.pairs < 1 or self.scenes < 8:
+            found = f"{self.size}, {self.pairs} and {self.scenes}"
+            raise ValueError(f"--size is 128 or 256, --pairs at least 1, --scenes at least 8; found {found}: change it")
+        if self.out.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+            raise ValueError(f"--out is a .jpg or .png file, found {self.out}: name one")
+        material = small_material(self.size, self.scenes, self.seed)
+        sheet = contact_sheet(material, tqdm(names, unit="task"), self.pairs, self.seed)
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(self.out) as file:
+            sheet.save(file, "PNG" if self.out.suffix.lower() == ".png" else "JPEG", quality=90)
+        print(f"wrote {self.out}: {len(names)} tasks, {self.pairs} pairs each (left what the model sees)")
+        return 0
+
+
+@dataclass
+class Build:
+    """Make shards to train from out of folders, annotations, tars and Parquet files.
+
+    Broken and unwanted samples are left out, counted by reason and listed in OUTPUT/report.json. A build that was
+    stopped or killed goes on where it was when the same command is run again; so does one whose inputs have grown.
+    """
+
+    recipe: Annotated[Path, tyro.conf.Positional]
+    """A JSON file that names inputs, annotators, filters and output: see docs/data.md."""
+    workers: int = 1
+    """Processes, here or on the cluster."""
+    ray: str | None = None
+    """Work on a Ray cluster: its address, or "local" to start one on this machine."""
+    json: Path | None = None
+    """Write the report to this file too."""
+
+    def run(self) -> int:
+        """Build and print the report. Raises ValueError for a recipe that cannot be followed."""
+        from ..training.data.build.build import build
+        from ..training.data.build.recipe import read_recipe
+
+        if self.workers < 1:
+            raise ValueError(f"--workers is at least 1, found {self.workers}: leave it out for one")
+        recipe = read_recipe(self.recipe)
+        report = build(recipe, self.workers, self.ray)
+        write_json(self.json, report)
+        print(f"{report['good']} samples in {recipe.output}: {report['made']} of {report['shards']} shards made now")
+        for reason, count in report["rejected"].items():
+            print(f"  {count:>8} left out: {reason} (such as {report['examples'][reason][0]})")
+        return 0
+
+
+@dataclass
+class Simulate:
+    """Deal out an epoch to many ranks, without pictures, and check that each draw comes exactly once.
+
+    Item counts stand for a collection of that size, spread over tasks and buckets; the plan and the streams are the
+    ones that training uses.
+    """
+
+    items: int = 30_000_000
+    """Pairs in the collection."""
+    ranks: int = 512
+    """Processes of the simulated training."""
+    batch_size: int = 2
+    """Samples of a rank in a step."""
+    steps: int = 500
+    """Steps that every rank takes; 0 takes a whole epoch."""
+    center: int = 768
+    """Side of the square round which the buckets lie."""
+    seed: int = 0
+    """Seed of the order."""
+    json: Path | None = None
+    """Write the figures to this file too."""
+
+    def run(self) -> int:
+        """Simulate and print a table; exit code 1 if a check fails. Raises ValueError for numbers below 1."""
+        from ..training.data.simulate import simulate, table
+
+        found = simulate(self.items, self.ranks, self.batch_size, self.steps, self.center, self.seed)
+        write_json(self.json, found)
+        print(table(found))
+        return 0 if all(value is not False for value in found.values()) else 1
+
+
+@dataclass
+class Scale:
+    """Compute what a collection of 30 M pairs and its training on 8 to 512 GPUs cost, from assumptions that are told.
+
+    Change the assumptions with --assume, e.g. --assume.tflops 500; docs/scale.md explains them.
+    """
+
+    assume: Assumptions = field(default_factory=Assumptions)
+
+    def run(self) -> int:
+        """Print the tables."""
+        from ..training.data.scale import report
+
+        print(report(self.assume))
+        return 0
+
+
+def write_json(path: Path | None, value: object) -> None:
+    """Write a value where one is asked for, whole or not at all."""
+    from ..comfyui_pixwizard.files.safe_files import replaced
+
+    if path is not None:
+        with replaced(path) as file:
+            file.write((json.dumps(value, indent=1) + "\n").encode())
+
+
+Verb = (
+    Annotated[Preview, tyro.conf.subcommand("preview")]
+    | Annotated[Build, tyro.conf.subcommand("build")]
+    | Annotated[Simulate, tyro.conf.subcommand("simulate")]
+    | Annotated[Scale, tyro.conf.subcommand("scale")]
+)
+
+
+@dataclass
+class Data:
+    """Build what a model is trained on, look at it, and try its order and its cost at any size."""
+
+    verb: Annotated[Verb, tyro.conf.arg(name="")]
+
+    def run(self) -> int:
+        """Do what was asked for."""
+        return self.verb.run()

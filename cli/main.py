@@ -1,0 +1,109 @@
+"""`pixwizard …`: finds the command, runs it, and turns a user's mistakes into one line and exit code 2.
+
+The command line is the composition root, the one place that knows all packages. It names them in a table of strings
+and imports a command only when it is asked for: the core must not import the training, which imports the core, and
+`--help` should not wait seconds for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..comfyui_pixwizard.version import VERSION
+
+USAGE_ERROR, INTERRUPTED = 2, 130
+
+
+class Command(NamedTuple):
+    """Where a command is: a dataclass that tyro fills and whose `run()` returns the exit code."""
+
+    module: str
+    name: str
+    summary: str
+
+
+COMMANDS = {
+    "run": Command(".run", "Run", "do what an instruction says, to one or many pictures"),
+    "demo": Command(".demo_command", "Demo", "run every task on examples and write a page to look at"),
+    "tasks": Command(".task_list", "Tasks", "list the tasks, an instruction for each and their defaults"),
+    "info": Command(".model_files", "Info", "parameters, entries and configuration of a model"),
+    "convert": Command(".model_files", "Convert", "released weights to this project's form"),
+    "export": Command(".export", "Export", "write a model for other engines: ONNX, TensorRT"),
+    "bench": Command(".bench", "Bench", "measure speed, and quality against evaluations"),
+    "train": Command(".train", "Train", "train a model from nothing, or go on"),
+    "data": Command(".data", "Data", "build training data, look at pairs, try their order"),
+    "eval": Command(".evaluate", "Eval", "measure a model on every task"),
+}
+
+
+def help_text() -> str:
+    """What `pixwizard --help` prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: pixwizard COMMAND …",
+            "",
+            "One model that restores, edits, generates and reads pictures from instructions.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "pixwizard COMMAND --help says more. For example:",
+            '  pixwizard run photo.jpg -i "Remove the noise" -o clean.png',
+        ]
+    )
+
+
+def report(message: object) -> None:
+    """One line on stderr."""
+    print(f"pixwizard: error: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _message(error: Exception) -> str:
+    """The system's errors say what is wrong in an odd order: 'No such file or directory: x' reads better from x on."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}; check the path and its permissions"
+    return str(error) or type(error).__name__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, what the command says, or 2 for a user's mistake."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(help_text(), file=sys.stdout if arguments else sys.stderr)
+        return 0 if arguments else USAGE_ERROR
+    if arguments[0] == "--version":
+        print(f"pixwizard {VERSION}")
+        return 0
+    if arguments[0] not in COMMANDS:
+        report(f"the commands are {', '.join(COMMANDS)}, found {arguments[0]!r}: see pixwizard --help")
+        return USAGE_ERROR
+    return _run(arguments[0], arguments[1:])
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    import tyro
+
+    command = COMMANDS[name]
+    try:
+        kind = getattr(importlib.import_module(command.module, __package__), command.name)
+        return tyro.cli(kind, args=list(arguments), prog=f"pixwizard {name}").run()
+    except BrokenPipeError:
+        # The reader of a pipe went away, as in `pixwizard tasks | head`; Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError) as error:
+        report(_message(error))
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        report("interrupted; files already written are complete")
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

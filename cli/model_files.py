@@ -1,0 +1,158 @@
+"""`pixwizard info` and `pixwizard convert`: what a model is made of, and released files to this project's form."""
+
+from __future__ import annotations
+
+import hashlib
+import json as json_module
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from ..comfyui_pixwizard.config import PixWizardConfig
+from ..comfyui_pixwizard.files.checkpoint import ModelFiles, meta_specs
+from ..comfyui_pixwizard.files.lumina import init_from_lumina
+from ..comfyui_pixwizard.files.released import ARGS_FILE, convert_released, read_released, weights_name
+from ..comfyui_pixwizard.files.safe_files import Spec, replaced
+
+# Over the sorted lines "name [shape]" of the released 2B model: 1003 entries, 2,011,441,976 parameters.
+RELEASED_DIGEST = "7138f6d498d193848c7dab58f077b8b03ac8132dfe29f09a565a360ea8b80241"
+COMPONENTS = {
+    "attention": ("attention.",),
+    "feed-forward": ("feed_forward.",),
+    "token sampler": ("y_pool_proj.", "input_image_proj.", "attention_input_norm.", "in_conv.", "out_conv."),
+    "modulation": ("adaLN_modulation.",),
+    "norms": ("attention_norm", "ffn_norm", "attention_y_norm."),
+}
+
+
+def digest(specs: Mapping[str, Spec]) -> str:
+    """SHA-256 of all names and shapes."""
+    lines = sorted(f"{name} {list(spec.shape)}" for name, spec in specs.items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _component(name: str) -> str:
+    if not name.startswith("layers."):
+        return name.split(".")[0]
+    rest = name.split(".", 2)[2]
+    return "layers: " + next(label for label, starts in COMPONENTS.items() if rest.startswith(starts))
+
+
+def describe(specs: Mapping[str, Spec], config: PixWizardConfig) -> dict[str, Any]:
+    """Parameters and entries, in all and per component, as plain values.
+
+    `equals_released` says whether names and shapes are exactly those of the released 2B model.
+    """
+    components: dict[str, dict[str, int]] = {}
+    for name, spec in specs.items():
+        row = components.setdefault(_component(name), {"parameters": 0, "entries": 0})
+        row["parameters"] += spec.bytes // spec.dtype.itemsize
+        row["entries"] += 1
+    return {
+        "parameters": sum(row["parameters"] for row in components.values()),
+        "entries": len(specs),
+        "equals_released": digest(specs) == RELEASED_DIGEST,
+        "components": components,
+        "config": config.to_dict(),
+    }
+
+
+def _transformer_of(path: Path) -> Path:
+    """The transformer's place: `path` itself, or a part of it where `path` is, or names, a whole model."""
+    from ..comfyui_pixwizard.files.components import BUNDLED, PIPELINE_FILE
+
+    folder = BUNDLED.get(str(path), path)
+    return folder / "transformer" if (folder / PIPELINE_FILE).is_file() else folder
+
+
+def _print(report: Mapping[str, Any]) -> None:
+    print(report["source"])
+    width = max(map(len, report["components"])) + 2
+    print(f"{'component':<{width}}{'parameters':>15}{'entries':>9}")
+    for name, row in report["components"].items():
+        print(f"{name:<{width}}{row['parameters']:>15,}{row['entries']:>9}")
+    print(f"{'total':<{width}}{report['parameters']:>15,}{report['entries']:>9}")
+    print("names and shapes", "equal" if report["equals_released"] else "differ from", "the released 2B model")
+    print("config:", ", ".join(f"{key}={value}" for key, value in report["config"].items()))
+    for key, value in report["provenance"].items():
+        print(f"{key}: {value}")
+
+
+@dataclass
+class Info:
+    """Parameters, entries and configuration of a model; reads no weights."""
+
+    path: tyro.conf.Positional[Path | None] = None
+    """"nano", a model of this project (.safetensors file or folder) or a released folder."""
+    preset: Literal["2b", "nano"] | None = None
+    """A configuration instead of a file."""
+    json: Path | None = None
+    """Also write the same as JSON."""
+
+    def run(self) -> int:
+        """Print the table.
+
+        Raises:
+            ValueError: neither or both of path and preset, or a bad file.
+        """
+        if (self.path is None) == (self.preset is None):
+            raise ValueError(
+                "info needs a path or --preset 2b|nano, found " + ("none" if self.path is None else "both")
+            )
+        provenance: dict[str, Any] = {}
+        if self.preset is not None:
+            config = PixWizardConfig.preset(self.preset)
+            specs: Mapping[str, Spec] = meta_specs(config)
+        elif self.path is not None and (self.path / ARGS_FILE).is_file():
+            file, config, provenance = read_released(self.path, ema=not (self.path / weights_name(False)).is_file())
+            specs = file.specs
+        else:
+            files = ModelFiles(_transformer_of(self.path or Path()))
+            specs, config, provenance = files.specs, files.config, files.provenance
+        source = f"preset {self.preset}" if self.preset else str(self.path)
+        report = {"source": source} | describe(specs, config) | {"provenance": provenance}
+        _print(report)
+        if self.json is not None:
+            with replaced(self.json) as out:
+                out.write((json_module.dumps(report, indent=1) + "\n").encode())
+        return 0
+
+
+@dataclass
+class Convert:
+    """Released files to one safetensors file, with configuration and provenance inside."""
+
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
+    """The released folder (consolidated[_ema].00-of-01.pth, model_args.pth); Lumina-Next's file or folder
+    with --init-from-lumina."""
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """A .safetensors file, or a folder for model.safetensors."""
+    ema: bool = False
+    """Take the averaged weights."""
+    dtype: Literal["float32", "float16", "bfloat16"] | None = None
+    """Element type of the output; the source's own by default, float32 with --init-from-lumina."""
+    init_from_lumina: bool = False
+    """Build a start for training from Lumina-Next-T2I: its weights, new parts freshly initialised."""
+    seed: int = 0
+    """Of the new parts, with --init-from-lumina."""
+
+    def run(self) -> int:
+        """Convert and say where the result is.
+
+        Raises:
+            ValueError: a missing, truncated, foreign, misshapen or hostile file; nothing is written then.
+        """
+        if self.init_from_lumina and self.ema:
+            raise ValueError(
+                "--ema chooses between the files of a released folder, found it with --init-from-lumina: "
+                "give the file of Lumina-Next that you want instead"
+            )
+        if self.init_from_lumina:
+            path = init_from_lumina(self.source, self.out, dtype=self.dtype or "float32", seed=self.seed)
+        else:
+            path = convert_released(self.source, self.out, ema=self.ema, dtype=self.dtype)
+        print(f"wrote {path} ({path.stat().st_size / 1e6:,.1f} MB)")
+        return 0

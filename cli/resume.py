@@ -1,0 +1,105 @@
+"""Which answers an earlier run has made already, and what a killed one left behind.
+
+An answer is known again by the text entries of its PNG: the settings, the bytes of its source and the model. Its
+version of this project is no part of that: a long run goes on after an update, unless the update brought another model
+or another default.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+from tqdm import tqdm
+
+from ..comfyui_pixwizard.files.safe_files import drafts_of, sha256_of
+from ..comfyui_pixwizard.pictures.labels import label_files
+
+if TYPE_CHECKING:
+    from .batch import Job, Settings
+
+# Of a large file this many pieces of so many bytes are looked at, evenly spread.
+PIECES, PIECE_BYTES = 64, 4096
+THREADS = 4
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes; "" of one that cannot be read, which then fails where it is opened."""
+    try:
+        return sha256_of(path)
+    except OSError:
+        return ""
+
+
+def model_fingerprint(folder: Path) -> str:
+    """Tells models apart without reading all their weights: other training, parts or element types change it.
+
+    A hash of the names and sizes of all configurations and weights, of small files whole and of large ones in pieces.
+    """
+    found = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")):
+        size = path.stat().st_size
+        found.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
+        with open(path, "rb") as file:
+            if size <= PIECES * PIECE_BYTES:
+                found.update(file.read())
+            else:
+                for piece in range(PIECES):
+                    file.seek((size - PIECE_BYTES) * piece // (PIECES - 1))
+                    found.update(file.read(PIECE_BYTES))
+    return found.hexdigest()[:32]
+
+
+def made_before(jobs: Sequence[Job], settings: Settings) -> list[Job]:
+    """The jobs whose answers exist, whole, from the same sources with the same settings, with the label if wanted."""
+    there = [job for job in jobs if job.output.is_file()]
+    pool = ThreadPoolExecutor(THREADS, "pixwizard-resume")
+    try:
+        made = pool.map(lambda job: is_made(job, settings), there)
+        shown = tqdm(made, "looking for answers", len(there), unit="picture", leave=False, delay=1)
+        return [job for job, known in zip(there, shown, strict=True) if known]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def is_made(job: Job, settings: Settings) -> bool:
+    """Whether this answer need not be made again."""
+    wanted = settings.entries(None)
+    wanted.pop("source_sha256")
+    wanted.pop("model")  # the same one may go by another path
+    if settings.label is None:
+        wanted.pop("decode")  # a label too many does no harm
+    elif not all(path.is_file() for path in label_files(job.output, settings.label)):
+        return False
+    try:
+        with Image.open(job.output) as image:
+            if any(image.info.get(name) != value for name, value in wanted.items()):
+                return False
+            # Last, because it reads the whole source.
+            if image.info.get("source_sha256") != (job.source and file_digest(job.source)):
+                return False
+            image.load()  # a copy that broke off is no answer
+    except Exception:  # a broken file chooses which one
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def leftovers_removed(jobs: Sequence[Job], settings: Settings) -> Iterator[None]:
+    """Remove what a killed run left of the files of these jobs.
+
+    Only what lies there at the beginning and still does at the end: what another run is writing now is gone by then.
+    """
+    kind = settings.label or "image"
+    found = drafts_of(path for job in jobs for path in (job.output, *label_files(job.output, kind)))
+    try:
+        yield
+    finally:
+        for path in found:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)

@@ -1,0 +1,309 @@
+"""`pixwizard run`: pictures in, pictures out, and the labels beside them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from ..comfyui_pixwizard.pictures.buckets import Size
+    from ..comfyui_pixwizard.pipeline import Progress
+    from ..comfyui_pixwizard.tasks import Task
+    from .batch import Job, Outcome, Settings
+
+# So many answers that are kept are named; of more, only the number is told.
+NAMED = 10
+EVERYWHERE = (0.0, 1.0)
+
+
+@dataclass
+class Run:
+    """Do what an instruction says, to one or many pictures.
+
+    Writes PNG files that carry the settings in their text entries. Answers that were made from the same pictures with
+    the same settings are kept, so that a run that ended early goes on where it was. Without INPUT the model paints on
+    a blank canvas: pixwizard run -i "Draw a red ball on a wooden floor" -o ball.png
+    """
+
+    instruction: Annotated[str, tyro.conf.arg(aliases=["-i"], metavar="TEXT")]
+    """What to do, in English."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
+    """A .png file; for several pictures or a folder, a folder."""
+    inputs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[INPUT [INPUT ...]]")] = ()
+    """Pictures, or folders of pictures."""
+    task: str | None = None
+    """A name that `pixwizard tasks` lists; guessed from the instruction by default. It gives the other defaults."""
+    steps: int | None = None
+    """Points of the time grid; one less than this is the number of steps."""
+    solver: str = "unipc"
+    """euler, midpoint, heun, rk4, ab2, dpmpp_2m or unipc."""
+    text_guidance: float | None = None
+    """Weight of the instruction."""
+    image_guidance: float | None = None
+    """Weight of the picture."""
+    guided_channels: int | None = None
+    """Guide only that many latent channels; 3 is what the released code does."""
+    guidance_interval: Annotated[tuple[float, float], tyro.conf.arg(metavar="FROM TO")] = EVERYWHERE
+    """Guide only at these times, 0 noise to 1 picture; at the others the prediction that sees everything is taken as
+    it is, which costs one evaluation."""
+    seed: int = 0
+    """Of the noise."""
+    size: Annotated[str | None, tyro.conf.arg(metavar="N|WxH")] = None
+    """The model's size: side of the square of the same area, or exactly WIDTHxHEIGHT; multiples of 16. The picture's
+    own by default, as far as the model was trained for it."""
+    keep_model_size: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Leave the answer at the model's size instead of bringing it back to the picture's."""
+    whole_answer: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Take all of the answer, also where a task that changes only a part (an edit) changed nothing; without it the
+    picture itself is pasted back there."""
+    decode: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Also write what the answer stands for, at the model's size: depth (16-bit PNG in millimetres, .npy in metres),
+    normals (.npy), segmentation (indexed PNG, JSON legend), mask and edges (PNG), boxes, keypoints and pose (JSON)."""
+    model: str = "nano"
+    """The bundled model, nano, or a folder."""
+    backend: str = "eager"
+    """What runs the network: eager, bfloat16, compiled, or auto for the fastest that needs no compiler here;
+    onnxruntime runs what pixwizard export onnx wrote."""
+    engine: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """With --backend onnxruntime: the exported folder."""
+    provider: Literal["cpu", "cuda", "tensorrt", "tensorrt-rtx"] = "cpu"
+    """What ONNX Runtime computes on; there is no falling back to another."""
+    device: str = "auto"
+    """cpu, cuda or cuda:N; auto is the GPU where there is one."""
+    again: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Make all answers anew, also those that were made before."""
+    ray: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
+    """Spread the pictures over a Ray cluster whose machines see the same folders: its address, or local."""
+
+    def run(self) -> int:
+        """Exit code 0; 1 when some of several pictures failed.
+
+        Raises:
+            ValueError: settings that cannot be used, or a picture that cannot when it is the only one.
+            FileNotFoundError: no such picture.
+        """
+        jobs = plan(self.inputs, self.output)
+        task, size = self._check(jobs)
+        from .resume import leftovers_removed, made_before
+
+        if self.ray is not None:
+            from .batch_ray import require_ray
+
+            require_ray()
+        settings = self._settings(task, size)
+        with leftovers_removed(jobs, settings):
+            kept = set() if self.again else set(made_before(jobs, settings))
+            for line in _kept_lines([job for job in jobs if job in kept], len(jobs)):
+                print(line)
+            left = [job for job in jobs if job not in kept]
+            failed = self._do_all(left, len(jobs), settings) if left else 0
+        return 1 if failed else 0
+
+    def _settings(self, task: Task | None, size: Size | int | None) -> Settings:
+        """What is asked for, with the defaults that the pipeline would take."""
+        from ..comfyui_pixwizard.files.components import BUNDLED, find_folder, read_description
+        from ..comfyui_pixwizard.pipeline import GENERAL_GUIDANCE, GENERAL_STEPS
+        from ..runtime.evaluators import engine_digest
+        from .batch import Settings
+        from .resume import model_fingerprint
+
+        text, image = task.guidance if task else GENERAL_GUIDANCE
+        folder = find_folder(self.model)
+        return Settings(
+            call=dict(
+                instruction=self.instruction,
+                task=task.name if task else None,
+                steps=self.steps or (task.steps if task else GENERAL_STEPS),
+                solver=self.solver,
+                text_guidance=text if self.text_guidance is None else self.text_guidance,
+                image_guidance=image if self.image_guidance is None else self.image_guidance,
+                guided_channels=self.guided_channels,
+                **({} if self.guidance_interval == EVERYWHERE else {"guidance_interval": self.guidance_interval}),
+                seed=self.seed,
+                keep_unchanged=not self.whole_answer,
+            ),
+            size=size,
+            keep_size=not self.keep_model_size,
+            label=task.kind if task and self.decode else None,
+            model=self.model,
+            folder=self.model if self.model in BUNDLED else str(folder.absolute()),
+            fingerprint=model_fingerprint(folder),
+            max_size=read_description(folder).max_size,
+            backend=self.backend,
+            device=self.device,
+            engine=str(self.engine.expanduser().absolute()) if self.engine else None,
+            engine_digest=engine_digest(self.engine.expanduser()) if self.engine else None,
+            provider=self.provider,
+        )
+
+    def _do_all(self, jobs: Sequence[Job], of: int, settings: Settings) -> int:
+        """All pictures under one bar of steps; how many failed, of which the only one of all raises."""
+        from ..comfyui_pixwizard.pictures.images import open_picture
+        from .batch import load, reason, run_here
+        from .main import report
+
+        if of == 1 and jobs[0].source is not None:
+            open_picture(jobs[0].source)  # so that a bad file is told at once, not after the model is loaded
+        pipeline = load(settings) if self.ray is None else None
+        if pipeline is not None and self.backend != "eager":
+            print(f"{pipeline.evaluator.name}: {pipeline.evaluator.reason}")
+        failed = 0
+        with StepBar(jobs, settings.call["steps"] - 1) as bar:
+            if pipeline is not None:
+                outcomes = run_here(jobs, settings, pipeline, bar.begin)
+            else:
+                from .batch_ray import run_on_ray
+
+                outcomes = run_on_ray(jobs, settings, self.ray or "")
+            with closing(outcomes):
+                for outcome in outcomes:
+                    bar.end(outcome)
+                    if outcome.error is None:
+                        bar.write("\n".join(_written_lines(outcome, settings)))
+                        continue
+                    if of == 1:
+                        raise outcome.error
+                    failed += 1
+                    error, source = reason(outcome.error), outcome.job.source
+                    with bar.external_write_mode():
+                        report(error if str(source) in error else f"{source}: {error}")
+        if failed:
+            report(f"{failed} of {of} pictures failed; the others are in {self.output}")
+        return failed
+
+    def _check(self, jobs: Sequence[Job]) -> tuple[Task | None, Size | int | None]:
+        """Everything that can be wrong with the settings, before the model is loaded."""
+        from ..comfyui_pixwizard.guidance import DualGuidance
+        from ..comfyui_pixwizard.pictures.labels import label_files
+        from ..comfyui_pixwizard.pictures.sizes import check_size
+        from ..comfyui_pixwizard.pipeline import PixWizardPipeline
+        from ..comfyui_pixwizard.solvers import EVALUATIONS
+
+        if self.solver not in EVALUATIONS:
+            raise ValueError(f"--solver must be one of {', '.join(EVALUATIONS)}, found {self.solver!r}: take euler")
+        if self.steps is not None and self.steps < 2:
+            raise ValueError(f"--steps counts points of the time grid, at least 2, found {self.steps}: take 5")
+        from ..runtime.evaluators import check, find_device
+
+        check(self.backend, self.engine.expanduser() if self.engine else None)
+        find_device(self.device)
+        size = parse_size(self.size)
+        check_size(size)
+        DualGuidance(guided_channels=self.guided_channels, interval=self.guidance_interval)
+        task = PixWizardPipeline.choose_task(self.instruction, self.task, has_image=jobs[0].source is not None)
+        if self.decode and task is None:
+            raise ValueError(
+                "--decode needs to know the task, found none that fits the instruction: name it with --task"
+            )
+        sources = {job.source.resolve() for job in jobs if job.source is not None}
+        for job in jobs:
+            written = [job.output, *(label_files(job.output, task.kind) if task and self.decode else ())]
+            for path in written:
+                if path.resolve() in sources:
+                    raise ValueError(
+                        f"an input is never overwritten, found output {path} among them: choose another OUT"
+                    )
+        return task, size
+
+
+class StepBar(tqdm):
+    """Steps of all pictures; those of a picture that fails are taken off, those that nobody told are made up for."""
+
+    def __init__(self, jobs: Sequence[Job], steps: int) -> None:
+        super().__init__(total=len(jobs) * steps, unit="step", leave=False)
+        self.jobs, self.steps, self.begun = len(jobs), steps, 0
+        self.told: Counter[Job] = Counter()
+
+    def begin(self, job: Job) -> Progress:
+        """The model takes up a job; returns what counts its steps."""
+        self.begun += 1
+        self.set_description(job.name if self.jobs == 1 else f"{self.begun}/{self.jobs} {job.name}")
+
+        def advance(done: int, of: int) -> None:
+            self.told[job] += 1
+            self.update()
+
+        return advance
+
+    def end(self, outcome: Outcome) -> None:
+        """A job has ended."""
+        untold = self.steps - self.told.pop(outcome.job, 0)
+        if outcome.error is None:
+            self.update(untold)
+        else:
+            self.total -= untold
+
+
+def _written_lines(outcome: Outcome, settings: Settings) -> Iterator[str]:
+    yield f"wrote {outcome.job.output} ({outcome.size[0]}x{outcome.size[1]}, {outcome.seconds:.1f} s)"
+    yield from (f"wrote {path}" for path in outcome.labels)
+    if settings.label is not None and not outcome.labels:
+        yield f"task {settings.call['task']} has no label beside its picture"
+
+
+def _kept_lines(kept: Sequence[Job], of: int) -> list[str]:
+    if len(kept) > NAMED:
+        return [f"kept {len(kept)} of {of} answers, made before with these settings"]
+    return [f"kept {job.output}, made before with these settings" for job in kept]
+
+
+def plan(inputs: Sequence[Path], output: Path) -> list[Job]:
+    """What is to be done.
+
+    Raises:
+        ValueError: an output that does not fit the number of inputs, a folder without pictures, two inputs of one name.
+        FileNotFoundError: an input that does not exist.
+    """
+    from ..comfyui_pixwizard.pictures.images import picture_files
+    from .batch import Job
+
+    sources: list[Path] = []
+    for path in map(Path.expanduser, inputs):
+        if not path.exists():
+            raise FileNotFoundError(f"an input must be a picture or a folder, found none at {path}: check the path")
+        sources += picture_files(path) if path.is_dir() else [path]
+    output = output.expanduser()
+    if len(sources) > 1 or any(Path(path).is_dir() for path in inputs):
+        if output.is_file() or output.suffix.lower() == ".png":
+            raise ValueError(f"several pictures are written to a folder, found the file {output}: name a folder")
+        return [Job(source, output / name) for source, name in zip(sources, _names(sources), strict=True)]
+    source = sources[0] if sources else None
+    if output.is_dir():
+        output = output / (f"{source.stem}.png" if source else "canvas.png")
+    if output.suffix.lower() != ".png":
+        raise ValueError(f"answers are PNG files, found {output}: end it in .png, or name a folder that exists")
+    return [Job(source, output)]
+
+
+def _names(sources: Sequence[Path]) -> list[str]:
+    """File names of the answers: a.jpg becomes a.png, or a.jpg.png where there is an a.webp too."""
+    stems = Counter(source.stem for source in sources)
+    names = [f"{source.stem if stems[source.stem] == 1 else source.name}.png" for source in sources]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"answers in one folder need different names, found {twice[0]} twice: run the folders one by one"
+        )
+    return names
+
+
+def parse_size(text: str | None) -> int | tuple[int, int] | None:
+    """256 or 320x192.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)(?:[xX](\d+))?", text.strip())
+    if not match:
+        raise ValueError(f"--size must be a number or WIDTHxHEIGHT, found {text!r}: for example 256 or 320x192")
+    return (int(match[1]), int(match[2])) if match[2] else int(match[1])

@@ -1,0 +1,134 @@
+"""`pixwizard tasks`."""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+LEAST_INSTRUCTIONS = 30
+
+
+@dataclass
+class Tasks:
+    """List the tasks: domain, an instruction, default guidance and steps."""
+
+    file: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[FILE]")] = None
+    """Where --json writes; the screen by default."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """All instructions too, with those that training never draws, as JSON."""
+    check: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Instead, check that every task has thirty instructions, a builder of training pairs, a codec and a metric."""
+
+    def run(self) -> int:
+        """Print or write the list; with --check 1 where something is missing.
+
+        Raises:
+            ValueError: a file without --json, a place that cannot be written, or --check without the training.
+        """
+        from ..comfyui_pixwizard.files.safe_files import replaced
+
+        if self.check:
+            if self.json or self.file is not None:
+                raise ValueError("tasks --check only prints, found --json or a file too: leave one of them out")
+            return check_tasks()
+        if self.file is not None and not self.json:
+            raise ValueError(f"tasks writes a file only with --json, found {self.file}: add --json")
+        rows = describe_tasks()
+        text = json_module.dumps({"tasks": rows}, indent=1) if self.json else table(rows)
+        if self.file is None:
+            print(text)
+        else:
+            with replaced(self.file) as out:
+                out.write(f"{text}\n".encode())
+        return 0
+
+
+def describe_tasks() -> list[dict[str, Any]]:
+    """The registry as plain values."""
+    from ..comfyui_pixwizard.tasks import TASKS
+
+    return [
+        {
+            "name": task.name,
+            "domain": task.domain,
+            "summary": task.summary,
+            "answer": task.kind,
+            "needs_image": task.needs_image,
+            "steps": task.steps,
+            "text_guidance": task.guidance[0],
+            "image_guidance": task.guidance[1],
+            "codecs": list(task.codecs),
+            "words": list(task.words),
+            "instructions": list(task.instructions),
+            "held_out": list(task.held_out),
+        }
+        for task in TASKS.values()
+    ]
+
+
+def check_tasks() -> int:
+    """Print what every task has and which cells are empty; 0 when none is, else 1.
+
+    Raises:
+        ValueError: the training is not installed.
+    """
+    try:
+        from ..training.data.rendered.builders import BUILDERS
+        from ..training.evaluate.measures import MEASURES
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"tasks --check looks into the training, which is not installed (no {error.name}): use a clone of the "
+            "repository after make install"
+        ) from error
+    cells = task_cells(BUILDERS, MEASURES)
+    print(aligned({"task": list(cells)} | {title: [row[title] for row in cells.values()] for title in CELLS}))
+    empty = [f"{name}: {title}" for name, row in cells.items() for title in CELLS if not row[title]]
+    print(f"empty: {', '.join(empty)}" if empty else f"{len(cells)} tasks, no empty cell")
+    return 1 if empty else 0
+
+
+CELLS = ("instructions", "builder", "codec", "eval")
+
+
+def task_cells(builders: Mapping[str, Any], measures: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """For each task the text of every cell in CELLS, "" where there is nothing (or too few instructions)."""
+    from ..comfyui_pixwizard.tasks import TASKS
+
+    rows = {}
+    for name, task in TASKS.items():
+        count, builder = len(task.instructions) + len(task.held_out), builders.get(name)
+        rows[name] = {
+            "instructions": str(count) if count >= LEAST_INSTRUCTIONS else "",
+            "builder": "" if builder is None else getattr(getattr(builder, "func", builder), "__name__", "yes"),
+            "codec": ", ".join(task.codecs),
+            "eval": measures[name].metric if name in measures else "",
+        }
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Lines for people."""
+    columns = {
+        "task": [row["name"] for row in rows],
+        "domain": [row["domain"] for row in rows],
+        "answer": [row["answer"] for row in rows],
+        "steps": [str(row["steps"]) for row in rows],
+        "text, image guidance": [f"{row['text_guidance']:g}, {row['image_guidance']:g}" for row in rows],
+        "instruction": [row["instructions"][0] for row in rows],
+    }
+    return aligned(columns)
+
+
+def aligned(columns: Mapping[str, list[str]]) -> str:
+    """Columns of text under their titles."""
+    widths = {title: max(len(title), *map(len, cells)) for title, cells in columns.items()}
+    lines = [list(columns), *zip(*columns.values(), strict=True)]
+    spaced = [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths.values(), strict=True)) for line in lines
+    ]
+    return "\n".join(line.rstrip() for line in spaced)

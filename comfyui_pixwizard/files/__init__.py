@@ -1,0 +1,1 @@
+"""Weight files and model folders: read without executing anything, converted, written whole."""

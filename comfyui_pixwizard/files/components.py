@@ -1,0 +1,188 @@
+"""The folder of a whole model: which parts it has, how each is read and written.
+
+pipeline.json     format, kinds of the parts, largest size, names of classes, provenance
+transformer/      config.json, safetensors in shards
+text_encoder/  task_encoder/  image_encoder/     Hugging Face folders
+autoencoder/      config.json, model.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..encoders.autoencoder import SdxlAutoencoder
+from ..encoders.clip import ClipTextEncoder, ClipVisionEncoder
+from ..encoders.gemma import GemmaTextEncoder
+from ..encoders.nano_autoencoder import NanoAutoencoder, NanoAutoencoderConfig
+from ..version import VERSION
+from .checkpoint import MAX_SHARD_BYTES, load_transformer, save_transformer
+from .safe_files import Spec, read_tensors, replaced, write_safetensors
+
+FORMAT = 1
+# A small model goes into shards that any host of repositories takes; of a large one that would make hundreds.
+SMALL_BYTES, LARGE_SHARD_BYTES = 2**28, 4 * 2**30
+PIPELINE_FILE = "pipeline.json"
+PARTS = ("transformer", "text_encoder", "task_encoder", "image_encoder", "autoencoder")
+BUNDLED = {"nano": Path(__file__).parent.parent / "weights" / "nano"}
+KINDS: dict[str, dict[str, Any]] = {
+    "text_encoder": {"gemma": GemmaTextEncoder},
+    "task_encoder": {"clip": ClipTextEncoder},
+    "image_encoder": {"clip": ClipVisionEncoder},
+    "autoencoder": {"nano": NanoAutoencoder, "sdxl": SdxlAutoencoder},
+}
+
+
+@dataclass
+class Description:
+    """What pipeline.json says.
+
+    Attributes:
+        components: kind of every encoder and of the autoencoder, keys of KINDS.
+        max_size: side in pixels of the largest square that the model was trained for.
+        class_names: names of the classes that its segmentations show, by id; the first is "nothing".
+        depth_range: smallest and largest depth in metres that it was trained on, or None.
+        provenance: how the weights came to be, plain values.
+    """
+
+    components: dict[str, str]
+    max_size: int
+    class_names: list[str] = field(default_factory=list)
+    depth_range: tuple[float, float] | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def find_folder(model: str | Path) -> Path:
+    """The folder of a bundled model by name, or the folder itself.
+
+    Raises:
+        ValueError: there is no model.
+    """
+    folder = BUNDLED.get(str(model)) or Path(model).expanduser()
+    if not (folder / PIPELINE_FILE).is_file():
+        raise ValueError(
+            f"a model is 'nano' or a folder with {PIPELINE_FILE}, found none at {folder}: check the path, "
+            "or train one with pixwizard train nano"
+        )
+    return folder
+
+
+def read_description(folder: Path) -> Description:
+    """Read and check pipeline.json.
+
+    Raises:
+        ValueError: unreadable, of another format, or with parts of an unknown kind.
+    """
+    path = folder / PIPELINE_FILE
+    values = _read_json(path)
+    if values.get("format") != FORMAT:
+        raise ValueError(f"{path} should have format {FORMAT}, found {values.get('format')!r}: update pixwizard")
+    try:
+        found = Description(**{name: values[name] for name in Description.__dataclass_fields__})
+    except KeyError as error:
+        raise ValueError(f"{path} lacks {error}: use an unmodified copy of the model") from error
+    for part, kinds in KINDS.items():
+        kind = found.components.get(part) if isinstance(found.components, dict) else None
+        if kind not in kinds:
+            raise ValueError(f"{path} needs {part} to be {' or '.join(kinds)}, found {kind!r}: use an unmodified copy")
+    return found
+
+
+def load_part(folder: Path, part: str, kind: str, dtype: torch.dtype) -> nn.Module:
+    """One encoder or the autoencoder, in eval mode.
+
+    Raises:
+        ValueError: the part is missing, broken or of another kind.
+    """
+    if (part, kind) == ("autoencoder", "nano"):
+        return _load_nano_autoencoder(folder / part).to(dtype)
+    return KINDS[part][kind].from_pretrained(folder / part, dtype=dtype)
+
+
+def kind_of(part: str, component: Any) -> str:
+    """The kind of a component, for pipeline.json.
+
+    Raises:
+        ValueError: a class that cannot be saved.
+    """
+    for kind, known in KINDS[part].items():
+        if type(component) is known:
+            return kind
+    names = " or ".join(known.__name__ for known in KINDS[part].values())
+    raise ValueError(f"{part} can be saved when it is a {names}, found {type(component).__name__}: load one of these")
+
+
+def load_parts(folder: Path, found: Description, dtype: torch.dtype) -> dict[str, nn.Module]:
+    """All parts of a folder, in eval mode on the CPU.
+
+    Raises:
+        ValueError: a part is missing or broken.
+    """
+    parts: dict[str, nn.Module] = {"transformer": load_transformer(folder / "transformer", dtype)}
+    return parts | {part: load_part(folder, part, found.components[part], dtype) for part in KINDS}
+
+
+def save_parts(folder: Path, parts: Mapping[str, Any], found: Description, dtype: torch.dtype) -> None:
+    """Write all parts, pipeline.json last, so that a folder with it is always whole."""
+    (folder / PIPELINE_FILE).unlink(missing_ok=True)
+    numbers = sum(parameter.numel() for parameter in parts["transformer"].parameters())
+    shard = MAX_SHARD_BYTES if numbers * dtype.itemsize < SMALL_BYTES else LARGE_SHARD_BYTES
+    save_transformer(parts["transformer"], folder / "transformer", dtype, shard, found.provenance)
+    for part in ("text_encoder", "task_encoder", "image_encoder"):
+        parts[part].save_pretrained(folder / part, dtype)
+    if found.components["autoencoder"] == "nano":
+        _save_nano_autoencoder(parts["autoencoder"], folder / "autoencoder", dtype)
+    else:
+        _save_sdxl_autoencoder(parts["autoencoder"], folder / "autoencoder", dtype)
+    _write_json(folder / PIPELINE_FILE, {"format": FORMAT, "version": VERSION} | asdict(found))
+
+
+def _save_nano_autoencoder(model: NanoAutoencoder, folder: Path, dtype: torch.dtype) -> None:
+    state = model.state_dict()
+    specs = {name: Spec(dtype, tuple(value.shape)) for name, value in state.items()}
+    write_safetensors(folder / "model.safetensors", specs, lambda names: {name: state[name] for name in names}, {})
+    _write_json(folder / "config.json", model.config.to_dict())
+
+
+def _load_nano_autoencoder(folder: Path) -> NanoAutoencoder:
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"the autoencoder needs {folder / 'config.json'}, found none: use a complete copy of the model"
+        )
+    state = read_tensors(folder / "model.safetensors")
+    try:
+        model = NanoAutoencoder(NanoAutoencoderConfig(**_read_json(folder / "config.json")))
+        model.load_state_dict({name: value.float() for name, value in state.items()}, strict=True)
+    except (TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{folder} does not hold this autoencoder: {reason}; use a complete copy of it") from error
+    return model.eval()
+
+
+def _save_sdxl_autoencoder(model: SdxlAutoencoder, folder: Path, dtype: torch.dtype) -> None:
+    # diffusers keeps scale and shift in the config; what this model was given may differ from the file it came from.
+    model.vae.register_to_config(scaling_factor=model.scale, shift_factor=model.shift)
+    before = model.vae.dtype
+    model.vae.to(dtype).save_pretrained(folder)
+    model.vae.to(before)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}; use an unmodified copy of the model") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} should hold a JSON object, found {type(values).__name__}: use an unmodified copy")
+    return values
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    with replaced(path) as file:
+        file.write((json.dumps(values, indent=1) + "\n").encode())

@@ -1,0 +1,154 @@
+"""Keypoints as pictures: a filled disc of one colour on each visible joint (InstructDiffusion's code).
+
+Shape legend: K joints [K, 3] as x, y in pixels (see codec_shapes) and visible (1 or 0); one picture [3, H, W].
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..task import Codec
+from .clean_up import box_mean, components
+from .marks import (
+    MARK_COLORS,
+    check_base,
+    check_canvas,
+    check_one,
+    disc_windows,
+    fit_discs,
+    mark_color,
+    paint,
+    paint_share,
+    region_sums,
+)
+
+# 10 pixels of a picture of side 256.
+RADIUS = 10 / 256
+# Overlap of a mark with a disc of its size and place that makes it one; a disc cut by a corner keeps a quarter.
+LEAST_FITNESS = 0.15
+# Without a source a pixel belongs to a colour that is nearer than this.
+NEAR = 0.45
+COLORS = ("red",)
+MARKS = "dot|disc|disk|circle|point|marker|mark|keypoint|spot"
+
+
+def disc_radius(height: int, width: int) -> float:
+    """Radius of the discs in pixels; the side is the shorter one."""
+    return max(min(height, width) * RADIUS, 1.5)
+
+
+def asked_color(text: str) -> str:
+    """The colour of the disc that an instruction asks for: the one before "dot" or the like, or the only one; red."""
+    names = "|".join(MARK_COLORS)
+    found = re.findall(rf"\b({names})\s+(?:{MARKS})", text.lower()) or re.findall(rf"\b({names})\b", text.lower())
+    return found[0] if found else COLORS[0]
+
+
+def _check_colors(colors: Sequence[str], count: int | None = None) -> Tensor:
+    names = (colors,) if isinstance(colors, str) else tuple(colors)
+    if not names or len(set(names)) != len(names) or (count is not None and len(names) != count):
+        wanted = "one or more" if count is None else str(count)
+        raise ValueError(f"keypoints need {wanted} different colours, found {', '.join(names) or 'none'}: one a joint")
+    return torch.stack([mark_color(name) for name in names])
+
+
+def encode_keypoints(label: Any, source: Any = None, *, colors: Sequence[str] = COLORS) -> Tensor:
+    """Source with a disc on every visible joint: [K,3] and one colour name for each -> [3,H,W]. Later ones lie on top.
+
+    Raises:
+        ValueError: not a [K,3] list of finite numbers, not K different colours, or no source.
+    """
+    joints = torch.as_tensor(label).float()
+    if joints.ndim != 2 or joints.shape[-1] != 3 or not bool(joints.isfinite().all()):
+        raise ValueError(f"keypoints are [K, 3] of x, y, visible, found {tuple(joints.shape)}: finite, one row a joint")
+    canvas = check_canvas(source, "a keypoint").clone()
+    paints = _check_colors(colors, len(joints)) if len(joints) else torch.zeros(0, 3)
+    radius = disc_radius(*canvas.shape[-2:])
+    for (x, y, visible), paint_color in zip(joints.tolist(), paints, strict=True):
+        if visible > 0.5:
+            center = torch.tensor([x, y], device=canvas.device)
+            paint(canvas, center, center, radius, paint_color.to(canvas.device))
+    return canvas
+
+
+def _belonging(picture: Tensor, source: Any, paints: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which disc a pixel shows [H,W] int64 (0 none, k + 1 the k-th colour), how much [K,H,W], and whether it tells."""
+    distance = torch.stack([(picture - paint_color[:, None, None]).norm(dim=0) for paint_color in paints])
+    if source is None:
+        nearest, index = distance.min(0)
+        share = (1.5 - distance / NEAR).clamp(0, 1)
+        return torch.where(nearest < NEAR, index + 1, 0), share, torch.ones_like(share, dtype=torch.bool)
+    base = check_base(source, picture, "a keypoint")
+    shares, tells = zip(*(paint_share(picture, base, paint_color) for paint_color in paints), strict=True)
+    share, telling = torch.stack(shares).clamp(0, 1), torch.stack(tells)
+    nearest, index = distance.min(0)
+    painted = telling.gather(0, index[None])[0] & (share.gather(0, index[None])[0] > 0.5)
+    # A pixel that moved in the colour's direction and stopped elsewhere was changed by something else.
+    painted &= nearest < torch.maximum(0.5 * (picture - base).norm(dim=0), torch.tensor(0.2, device=picture.device))
+    return torch.where(painted, index + 1, 0), share, telling
+
+
+def _fitness(regions: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+    """Centres of regions [N,2] and how much each is a disc [N]: intersection over union with one at its centre."""
+    area, center = region_sums(regions, torch.ones_like(regions, dtype=torch.float32))
+    row, column = (regions > 0).nonzero(as_tuple=True)
+    region = regions[row, column] - 1
+    offset = torch.stack([column, row], dim=1) + 0.5 - center[region]
+    inside = torch.zeros_like(area).index_add_(0, region, (offset.norm(dim=1) <= radius).float())
+    return center, inside / (area + math.pi * radius**2 - inside)
+
+
+def _found(picture: Tensor, source: Any, paints: Tensor) -> tuple[Tensor, Tensor]:
+    """Joints [K,3] and how much each looks like a disc [K], 0 when not found."""
+    marks, share, telling = _belonging(picture, source, paints)
+    radius = disc_radius(*picture.shape[-2:])
+    joints, match = picture.new_zeros(len(paints), 3), picture.new_zeros(len(paints))
+    regions = components(marks)
+    if not bool(regions.any()):
+        return joints, match
+    center, fitness = _fitness(regions, radius)
+    owner = torch.zeros(len(center), dtype=torch.long, device=picture.device)
+    owner[regions[marks > 0] - 1] = marks[marks > 0] - 1
+    for k in range(len(paints)):
+        mine = (owner == k) & (fitness >= LEAST_FITNESS)
+        if not bool(mine.any()):
+            continue
+        best = int(torch.where(mine, fitness, -1.0).argmax())
+        own = regions == best + 1
+        near = box_mean(own[None].float())[0] > 0
+        known = telling[k] & ((marks == 0) | (marks == k + 1))
+        windows = disc_windows(torch.stack([share[k] * near, known.float()]), center[best : best + 1], radius)
+        place = fit_discs(windows[:, 0], windows[:, 1], center[best : best + 1], radius)[0]
+        joints[k] = torch.cat([place, place.new_ones(1)])
+        match[k] = fitness[best]
+    return joints, match
+
+
+def decode_keypoints(picture: Any, source: Any = None, *, colors: Sequence[str] = COLORS) -> Tensor:
+    """Joints [K,3], one for each colour; x = y = visible = 0 where there is no disc of that colour.
+
+    Args:
+        source: the picture before the discs, against which things of the colour that were there before cancel; None
+            trusts the colour alone.
+
+    Raises:
+        ValueError: not one float picture, colours that are unknown or named twice, or a source of another size.
+    """
+    paints = _check_colors(colors)
+    one = check_one(picture)
+    return _found(one, source, paints.to(one.device))[0]
+
+
+def keypoints_confidence(picture: Any, source: Any = None, *, colors: Sequence[str] = COLORS) -> float:
+    """Mean over the colours of how much the mark is a disc (intersection over union); 0 for a colour without a mark."""
+    one = check_one(picture)
+    return float(_found(one, source, _check_colors(colors).to(one.device))[1].mean())
+
+
+KEYPOINT = Codec("keypoint", encode_keypoints, decode_keypoints, keypoints_confidence)

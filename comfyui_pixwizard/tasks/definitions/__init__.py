@@ -1,0 +1,1 @@
+"""The tasks by domain: words, code and defaults of each."""

@@ -1,0 +1,142 @@
+"""What the nodes share: pictures and conditionings between the host's forms and the core's.
+
+The host's IMAGE is [B, H, W, 3] in [0, 1]; the core's pictures are [B, 3, H, W] in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from functools import wraps
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from comfy_api.latest import io
+from einops import rearrange
+from torch import Tensor
+
+from ..comfyui_pixwizard.pictures.buckets import Size
+from ..comfyui_pixwizard.pictures.images import resized, to_tensor, unit_to_image
+
+CATEGORY = "PixWizard"
+# An input that the page may fold away.
+ADVANCED = {"advanced": True}
+
+
+def schema(*, aliases: list[str], category: str = CATEGORY, **values: Any) -> io.Schema:
+    """A node's schema; other words to find it by reach hosts that know them."""
+    known = {field.name for field in fields(io.Schema)}
+    extra = {"search_aliases": aliases} if "search_aliases" in known else {}
+    return io.Schema(category=category, **values, **extra)
+
+
+class Node(io.ComfyNode):
+    """A node that holds its numbers to the limits of their widgets, wherever they come from.
+
+    The host checks what stands in a widget; what arrives by a link it hands over as it is.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = cls.__dict__.get("execute")
+        # The host runs a node as a subclass with a copy of its attributes.
+        if own is not None and not hasattr(own.__func__, "__wrapped__"):
+            cls.execute = classmethod(_limited(own.__func__))  # type: ignore[method-assign, assignment]
+
+
+def _limited(execute: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(execute)
+    def checked(cls: type[Node], **given: Any) -> Any:
+        check_limits(cls.SCHEMA, given)
+        return execute(cls, **given)
+
+    return checked
+
+
+def check_limits(wanted: io.Schema, given: Mapping[str, Any]) -> None:
+    """Refuse numbers beyond the limits of their widgets, and what is no number.
+
+    Raises:
+        ValueError: the first of them.
+    """
+    for item in wanted.inputs:
+        value, low, high = given.get(item.id), getattr(item, "min", None), getattr(item, "max", None)
+        if low is None or high is None or not isinstance(value, int | float):
+            continue
+        if not low <= value <= high:
+            raise ValueError(
+                f"{wanted.display_name}: {item.id} lies in {low} to {high}, found {value}: change the widget or the "
+                "node that is linked to it"
+            )
+
+
+def to_core(image: Tensor) -> Tensor:
+    """IMAGE to pictures; transparency is dropped.
+
+    Raises:
+        ValueError: no IMAGE.
+    """
+    if image.ndim != 4 or image.shape[-1] not in (3, 4):
+        raise ValueError(f"an IMAGE is [B, H, W, 3], found {list(image.shape)}: connect a node that gives IMAGE")
+    return rearrange(image[..., :3].float(), "b h w c -> b c h w") * 2 - 1
+
+
+def to_host(pictures: Tensor) -> Tensor:
+    """Pictures to IMAGE."""
+    return rearrange(pictures.float().cpu() / 2 + 0.5, "b c h w -> b h w c").clamp(0, 1)
+
+
+def from_pillow(pictures: list[Any]) -> Tensor:
+    """Pillow pictures of one size to IMAGE."""
+    return to_host(torch.cat([to_tensor(picture) for picture in pictures]))
+
+
+def at_size(image: Tensor, size: Size) -> Tensor:
+    """IMAGE at (width, height), by Lanczos over 8 bits as the pipeline does it; itself when it has that size."""
+    if (image.shape[2], image.shape[1]) == size:
+        return image[..., :3]
+    pictures = rearrange(image[..., :3], "b h w c -> b c h w")
+    return from_pillow([resized(unit_to_image(picture), size) for picture in pictures])
+
+
+def resized_mask(mask: Tensor, height: int, width: int) -> Tensor:
+    """MASK [B, h, w] at another size; itself when it has that size."""
+    if mask.ndim == 2:
+        mask = mask[None]
+    if tuple(mask.shape[1:]) == (height, width):
+        return mask.float()
+    return F.interpolate(mask[:, None].float(), size=(height, width), mode="bilinear", antialias=True)[:, 0]
+
+
+def with_values(conditioning: list[Any], values: dict[str, Any]) -> list[Any]:
+    """A copy of a CONDITIONING with more entries."""
+    return [[features, options | values] for features, options in conditioning]
+
+
+def one_for_each(values: Tensor, count: int, what: str, other: str) -> Tensor:
+    """A batch as long as another one, a single entry repeated.
+
+    Raises:
+        ValueError: lengths that do not match.
+    """
+    if len(values) not in (1, count):
+        raise ValueError(
+            f"{what} must come once or once for each of {count} {other}, found {len(values)}: pick or repeat with the "
+            "host's batch nodes"
+        )
+    return values.expand(count, *values.shape[1:])
+
+
+def matching_source(image: Tensor, source: Tensor) -> Tensor:
+    """The source IMAGE for every picture of an answer, of which it has the size.
+
+    Raises:
+        ValueError: another size, or a number that does not match.
+    """
+    if source.shape[1:3] != image.shape[1:3]:
+        raise ValueError(
+            f"answer and source must have one size, found {list(image.shape[1:3])} and {list(source.shape[1:3])} px: "
+            "connect the source output of Image Conditioning"
+        )
+    return one_for_each(source[..., :3], len(image), "a source", "answers")

@@ -1,0 +1,1 @@
+"""From plans and stores to batches, ahead of time and in a reproducible order."""

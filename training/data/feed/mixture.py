@@ -1,0 +1,169 @@
+"""Batches over all tasks: what the model reads, what it should make of it, and the sentence that asks for it.
+
+Shape legend: B batch, n samples of one task, S side in pixels, C latent channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ....comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
+from ....comfyui_pixwizard.tasks import TASKS
+from ..rendered.builders import BUILDERS
+from ..rendered.material import Material, Pairs
+from ..rendered.patch_labels import Truth
+from ..rendered.scene_pool import to_bytes
+
+GENERATION = "text_to_image"
+Stored = tuple[str, Tensor]  # see `Pairs`
+
+
+def common_count(tasks: Mapping[str, float] | None = None) -> dict[str, float]:
+    """Weights of stage 1: every task is brought to the same count (paper, section 3.3)."""
+    return dict.fromkeys(tasks or TASKS, 1.0)
+
+
+def with_generation(weights: Mapping[str, float], share: float) -> dict[str, float]:
+    """Weights of stage 2: tasks by their own weights, and a share of all samples for text-to-image (1:1 in the paper).
+
+    Raises:
+        ValueError: a share outside [0, 1), a negative weight, or nothing but text-to-image.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"the share of {GENERATION} lies in [0, 1), found {share:g}: the paper's is 0.5")
+    others = {task: weight for task, weight in weights.items() if task != GENERATION}
+    total = sum(others.values())
+    if total <= 0 or min(others.values()) < 0:
+        raise ValueError(f"task weights are not negative and not all zero, found {others}: raise some")
+    return {task: (1 - share) * weight / total for task, weight in others.items()} | {GENERATION: share}
+
+
+@dataclass
+class Drawn:
+    """B samples before anything is encoded, on the CPU.
+
+    source, target: pictures as bytes [n,3,S,S], of the targets only those whose latents no pool keeps.
+    stored: for each task's samples their number and, for source and target, where their latents are kept or None.
+    """
+
+    tasks: list[str]
+    sentences: list[str]
+    source: Tensor
+    target: Tensor
+    stored: list[tuple[int, Stored | None, Stored | None]]
+    seeds: list[int]
+    truth: Truth
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+
+@dataclass
+class Batch:
+    """B samples: picture [B,3,S,S] in [-1,1], source and target latents [B,C,S/8,S/8], sentences, task names.
+
+    seeds: of what training draws for each sample.   keys: what each picture is known by where it recurs, else "".
+    truth: what is known of the sources' patches, where something is.
+    """
+
+    tasks: list[str]
+    sentences: list[str]
+    picture: Tensor
+    source: Tensor
+    target: Tensor
+    seeds: list[int]
+    keys: list[str] | None = None
+    truth: Truth | None = None
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+
+class Mixture:
+    """Draws batches of tasks by weight at one size.
+
+    Args:
+        autoencoder: frozen; what no pool keeps the latents of is encoded as it is drawn.
+        material: pools at the size.
+        weights: share of each task.
+        bfloat16: encode under autocast.
+
+    Raises:
+        ValueError: weights of unknown tasks.
+    """
+
+    def __init__(
+        self, autoencoder: NanoAutoencoder, material: Material, weights: Mapping[str, float], bfloat16: bool = False
+    ):
+        unknown = sorted(set(weights) - set(BUILDERS))
+        if unknown:
+            raise ValueError(f"a mixture needs tasks of the registry, found {unknown}: choose from {sorted(BUILDERS)}")
+        self.autoencoder, self.material, self.bfloat16 = autoencoder, material, bfloat16
+        self.weights = dict(weights)
+
+    def batch(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Draw and encode a batch; samples of one task lie together."""
+        return self.encode(self.draw(batch_size, generator))
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> Drawn:
+        """What a batch is made of; a function of the generator's state alone."""
+        names = list(self.weights)
+        shares = torch.tensor([self.weights[name] for name in names])
+        chosen = torch.multinomial(shares, batch_size, replacement=True, generator=generator)
+        counts = torch.bincount(chosen, minlength=len(names)).tolist()
+        drawn = [(name, n) for name, n in zip(names, counts, strict=True) if n]
+        parts = [BUILDERS[name](self.material, n, generator) for name, n in drawn]
+        fresh, size = [part.target for part in parts if part.stored[1] is None], self.material.size
+        return Drawn(
+            tasks=[name for name, n in drawn for _ in range(n)],
+            sentences=[sentence for part in parts for sentence in part.sentences],
+            source=to_bytes(torch.cat([part.source for part in parts])),
+            target=to_bytes(torch.cat(fresh)) if fresh else parts[0].source.new_empty(0, 3, size, size).byte(),
+            stored=[(len(part.sentences), *part.stored) for part in parts],
+            seeds=torch.randint(2**62, (batch_size,), generator=generator).tolist(),
+            truth=self._truth(parts),
+        )
+
+    @torch.no_grad()
+    def encode(self, drawn: Drawn) -> Batch:
+        """The batch of what was drawn, on the autoencoder's device."""
+        place = self.autoencoder.code.weight.device
+        counts = [n for n, _, _ in drawn.stored]
+        sources = [
+            part for part, (_, kept, _) in zip(drawn.source.split(counts), drawn.stored, strict=True) if kept is None
+        ]
+        sizes = [len(part) for part in sources] + [n for n, _, kept in drawn.stored if kept is None]
+        fresh = torch.cat([*sources, drawn.target]).to(place).float() / 255
+        encoded = iter(self._encode(fresh).split(sizes) if sizes else ())
+
+        def latents(kept: Stored | None) -> Tensor:
+            return next(encoded) if kept is None else self.material.scenes.latents(*kept, self._encode)
+
+        return Batch(
+            drawn.tasks,
+            drawn.sentences,
+            drawn.source.to(place).float() / 127.5 - 1,
+            torch.cat([latents(kept) for _, kept, _ in drawn.stored]),
+            torch.cat([latents(kept) for _, _, kept in drawn.stored]),
+            drawn.seeds,
+            truth=drawn.truth.to(place),
+        )
+
+    def _truth(self, parts: list[Pairs]) -> Truth:
+        nothing = [torch.full((len(part.sentences),), -1) for part in parts]
+        scene = torch.cat([n if part.scene is None else part.scene for part, n in zip(parts, nothing, strict=True)])
+        named = torch.cat([n if part.named is None else part.named for part, n in zip(parts, nothing, strict=True)])
+        known, asked = scene >= 0, named > 0
+        labels = self.material.scenes.patches[scene.clamp(min=0)].float() * known[:, None, None, None]
+        shares = self.material.scenes.named(scene.clamp(min=0), named) * asked[:, None, None]
+        return Truth(labels, known, shares, asked)
+
+    def _encode(self, picture: Tensor) -> Tensor:
+        """Latents of pictures in [0,1], on the autoencoder's device."""
+        picture = picture.to(self.autoencoder.code.weight.device)
+        with torch.autocast(picture.device.type, torch.bfloat16, enabled=self.bfloat16):
+            return self.autoencoder.encode(picture * 2 - 1).float()

@@ -1,0 +1,1 @@
+"""Training pairs of what is rendered here."""

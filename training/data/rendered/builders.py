@@ -1,0 +1,259 @@
+"""A builder of training pairs for every task: `BUILDERS[name](material, n, generator) -> Pairs`.
+
+A builder is a function of the generator's state alone. Everything is rendered or derived from clean pictures when it is
+asked for; pools only keep what is expensive to render. Shape legend: n samples, S side in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ....comfyui_pixwizard.tasks import TASKS
+from ...annotators import ANNOTATORS
+from ...degradations import DEGRADATIONS
+from ...render.scenes import DEPTH_RANGE, style_edit, text_edit
+from .material import Material, Pairs, below, pick
+from .scene_pool import DENSE, EDITS
+
+Builder = Callable[[Material, int, torch.Generator], Pairs]
+FACE_SHARE = SCENE_SHARE = 0.5
+# Share of text-to-image and edge-control samples that show people.
+FIGURE_SHARE = 0.15
+HAZE_SHARE = 0.3
+DISC_COLORS = ("red", "green", "blue", "yellow", "cyan", "magenta", "orange", "purple", "white", "black")
+
+
+def _sentences(task: str, n: int, generator: torch.Generator) -> list[str]:
+    return [TASKS[task].instruction(generator) for _ in range(n)]
+
+
+def _split(n: int, share: float, generator: torch.Generator) -> int:
+    """How many of n samples fall to a share."""
+    return int((torch.rand(n, generator=generator, device=generator.device) < share).sum())
+
+
+def _index(material: Material, n: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(len(material.scenes), (n,), generator=generator, device=generator.device)
+
+
+def _join(parts: Sequence[Pairs]) -> Pairs:
+    """Samples of one task from several places, one after the other."""
+    parts = [part for part in parts if part.sentences]
+    if len(parts) == 1:
+        return parts[0]
+    return Pairs(
+        torch.cat([part.source for part in parts]),
+        torch.cat([part.target for part in parts]),
+        [sentence for part in parts for sentence in part.sentences],
+    )
+
+
+# -- restoration and painting: any picture -------------------------------------------------------------------------
+
+
+def restoration(task: str, material: Material, n: int, generator: torch.Generator) -> Pairs:
+    """A clean picture degraded; half of the task `face` are faces, part of the haze follows a scene's true depth."""
+    faces = _split(n, FACE_SHARE, generator) if task == "face" else 0
+    hazy = _split(n, HAZE_SHARE, generator) if task == "dehaze" else 0
+    clean = [material.faces.draw(faces, material.size, generator)] if faces else []
+    if n > faces + hazy:
+        clean.append(material.pictures(n - faces - hazy, generator))
+    degraded = [DEGRADATIONS[task](part, generator) for part in clean]
+    if hazy:
+        index = _index(material, hazy, generator)
+        clean.append(material.scenes.picture(index))
+        near, far = DEPTH_RANGE
+        depth = TASKS["depth"].decode(material.scenes.coded["depth"][index].float() / 255, near=near, far=far)
+        degraded.append(DEGRADATIONS[task](clean[-1], generator, depth=depth))
+    return Pairs(torch.cat(degraded), torch.cat(clean), _sentences(task, n, generator))
+
+
+# -- reading: scenes, people, any picture --------------------------------------------------------------------------
+
+
+def dense(task: str, material: Material, n: int, generator: torch.Generator) -> Pairs:
+    """Depth, normals and classes of scenes."""
+    index = _index(material, n, generator)
+    target = material.scenes.coded[task][index].float() / 255
+    stored = (("image", index), (task, index))
+    return Pairs(material.scenes.picture(index), target, _sentences(task, n, generator), stored, index)
+
+
+def edges(task: str, material: Material, n: int, generator: torch.Generator) -> Pairs:
+    """Edge pictures of scenes and of any picture."""
+    scenes = _split(n, SCENE_SHARE, generator)
+    parts = [material.scenes.draw(scenes, material.size, generator)] if scenes else []
+    if n > scenes:
+        parts.append(material.pictures(n - scenes, generator))
+    picture = torch.cat(parts)
+    target = TASKS[task].encode(ANNOTATORS[task](picture, generator))
+    return Pairs(picture, target, _sentences(task, n, generator))
+
+
+def _skeletons(material: Material, index: Tensor) -> Tensor:
+    size = (material.size, material.size)
+    return torch.stack([TASKS["pose"].encode(material.figures.pose[i], size=size) for i in index.tolist()])
+
+
+def pose(material: Material, n: int, generator: torch.Generator) -> Pairs:
+    """Skeletons of people."""
+    index = torch.tensor(below(len(material.figures), n, generator))
+    return Pairs(material.figures.picture(index), _skeletons(material, index), _sentences("pose", n, generator))
+
+
+# -- grounding -----------------------------------------------------------------------------------------------------
+
+
+def box_of(mask: Tensor) -> Tensor:
+    """The box [1,4] x0 y0 x1 y1 in pixels round the true pixels of a mask [H,W]."""
+    rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+    return torch.stack((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)).float()[None]
+
+
+def referring(task: str, material: Material, n: int, generator: torch.Generator) -> Pairs:
+    """What an expression means, as an overlay, a mask or a box."""
+    scenes, rows, numbers = material.scenes, [], []
+    pictures, targets, sentences = [], [], []
+    for at in below(len(scenes.referable), n, generator):
+        i = scenes.referable[at]
+        expression, number = pick(scenes.referrals[i], generator)
+        picture, mask = scenes.picture(torch.tensor([i]))[0], scenes.instance[i] == number
+        label = box_of(mask) if task == "referring_box" else mask
+        rows.append(i)
+        numbers.append(number)
+        pictures.append(picture)
+        targets.append(TASKS[task].encode(label, picture))
+        sentences.append(TASKS[task].instruction(generator, caption=expression))
+    index, named = torch.tensor(rows), torch.tensor(numbers)
+    return Pairs(torch.stack(pictures), torch.stack(targets), sentences, (("image", index), None), index, named)
+
+
+def keypoint(material: Material, n: int, generator: torch.Generator) -> Pairs:
+    """A disc on one visible joint of a person."""
+    task, figures = TASKS["keypoint"], material.figures
+    index = torch.tensor(below(len(figures), n, generator))
+    pictures, targets, sentences = figures.picture(index), [], []
+    for row, i in enumerate(index.tolist()):
+        expression, person, joint = pick(figures.joints[i], generator)
+        color = pick(DISC_COLORS, generator)
+        point = figures.pose[i, person, joint][None]
+        targets.append(task.encode(point, pictures[row], colors=(color,)))
+        sentences.append(task.instruction(generator, caption=expression, color=color))
+    return Pairs(pictures, torch.stack(targets), sentences)
+
+
+# -- making pictures -----------------------------------------------------------------------------------------------
+
+
+def _captioned_scenes(task: str, material: Material, index: Tensor, generator: torch.Generator) -> list[str]:
+    captions = material.scenes.captions
+    return [TASKS[task].instruction(generator, caption=pick(captions[i], generator)) for i in index.tolist()]
+
+
+def _people(task: str, material: Material, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[str]]:
+    """Rows, pictures and sentences of n pictures of people."""
+    index = torch.tensor(below(len(material.figures), n, generator), dtype=torch.int64)
+    captions = [pick(material.figures.captions[i], generator) for i in index.tolist()]
+    sentences = [TASKS[task].instruction(generator, caption=caption) for caption in captions]
+    return index, material.figures.picture(index), sentences
+
+
+def dense_to_image(task: str, material: Material, n: int, generator: torch.Generator) -> Pairs:
+    """Scenes from their depth, normals or classes."""
+    reading, index = task.removesuffix("_to_image"), _index(material, n, generator)
+    source = material.scenes.coded[reading][index].float() / 255
+    stored = ((reading, index), ("image", index))
+    return Pairs(source, material.scenes.picture(index), _captioned_scenes(task, material, index, generator), stored)
+
+
+def edges_to_image(task: str, material: Material, n: int, generator: torch.Generator) -> Pairs:
+    """Scenes and people from their edges."""
+    reading, people = task.removesuffix("_to_image"), _split(n, FIGURE_SHARE, generator)
+    parts = []
+    if people:
+        _, picture, sentences = _people(task, material, people, generator)
+        parts.append(Pairs(picture, picture, sentences))
+    if n > people:
+        index = _index(material, n - people, generator)
+        picture = material.scenes.picture(index)
+        stored = (None, ("image", index))
+        parts.append(Pairs(picture, picture, _captioned_scenes(task, material, index, generator), stored))
+    for part in parts:
+        part.source = TASKS[reading].encode(ANNOTATORS[reading](part.target, generator))
+    return _join(parts)
+
+
+def pose_to_image(material: Material, n: int, generator: torch.Generator) -> Pairs:
+    """People from their skeletons."""
+    index, picture, sentences = _people("pose_to_image", material, n, generator)
+    return Pairs(_skeletons(material, index), picture, sentences)
+
+
+def text_to_image(material: Material, n: int, generator: torch.Generator) -> Pairs:
+    """Scenes and people on a canvas that is black or white at random, as in the released training."""
+    people, parts = _split(n, FIGURE_SHARE, generator), []
+    if people:
+        _, picture, sentences = _people("text_to_image", material, people, generator)
+        parts.append(Pairs(picture, picture, sentences))
+    if n > people:
+        index = _index(material, n - people, generator)
+        sentences = _captioned_scenes("text_to_image", material, index, generator)
+        picture = material.scenes.picture(index)
+        parts.append(Pairs(picture, picture, sentences, (None, ("image", index))))
+    for part in parts:
+        shade = torch.randint(2, (len(part.target), 1, 1, 1), generator=generator, device=generator.device).float()
+        part.source = shade.expand_as(part.target).clone()
+    return _join(parts)
+
+
+# -- editing -------------------------------------------------------------------------------------------------------
+
+
+def scene_edit(task: str, material: Material, n: int, generator: torch.Generator) -> Pairs:
+    """Scenes rendered again with one thing changed."""
+    scenes = material.scenes
+    if not scenes.by_edit[task]:
+        raise ValueError(f"{task} needs a scene with room for it, found none of {len(scenes)}: render more scenes")
+    records = [scenes.by_edit[task][at] for at in below(len(scenes.by_edit[task]), n, generator)]
+    source, target = scenes.edit_pairs(records)
+    sentences = [TASKS[task].instruction(generator, **record.words) for record in records]
+    index = torch.tensor([record.scene for record in records])
+    given = ("image", index)
+    changed = ("edited", torch.tensor([record.row for record in records]))
+    # All edits of a task run the same way: only additions are removals the other way round.
+    if records[0].swapped:
+        return Pairs(source, target, sentences, (changed, given))
+    named = torch.tensor([record.instance for record in records])
+    return Pairs(source, target, sentences, (given, changed), index, named)
+
+
+def picture_edit(task: str, change: Callable, material: Material, n: int, generator: torch.Generator) -> Pairs:
+    """Styles and written words, on scenes and on any picture."""
+    scenes = _split(n, SCENE_SHARE, generator)
+    parts = [material.scenes.draw(scenes, material.size, generator)] if scenes else []
+    if n > scenes:
+        parts.append(material.pictures(n - scenes, generator))
+    source = torch.cat(parts)
+    target, words = change(source, generator)
+    return Pairs(source, target, [TASKS[task].instruction(generator, **found) for found in words])
+
+
+BUILDERS: dict[str, Builder] = {
+    **{task: partial(restoration, task) for task in DEGRADATIONS},
+    **{task: partial(dense, task) for task in DENSE},
+    **{task: partial(edges, task) for task in ANNOTATORS},
+    "pose": pose,
+    **{task: partial(referring, task) for task in ("referring_segmentation", "referring_box", "referring_mask")},
+    "keypoint": keypoint,
+    **{f"{task}_to_image": partial(dense_to_image, f"{task}_to_image") for task in DENSE},
+    **{f"{task}_to_image": partial(edges_to_image, f"{task}_to_image") for task in ANNOTATORS},
+    "pose_to_image": pose_to_image,
+    **{task: partial(scene_edit, task) for task in EDITS},
+    "edit_style": partial(picture_edit, "edit_style", style_edit),
+    "edit_text": partial(picture_edit, "edit_text", text_edit),
+    "text_to_image": text_to_image,
+}

@@ -1,0 +1,112 @@
+"""Pools of rendered people with their poses, and of drawn faces (see `pools` for why there are pools).
+
+Shape legend: N pictures, S side in pixels, B batch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ...render.faces import draw_faces
+from ...render.figures import joint_expressions, render_figures
+from .pools import cached
+from .scene_pool import to_bytes
+
+Draw = Callable[[int, int, torch.Generator], Tensor]
+CHUNK = 40
+_SPLIT_SEEDS = {"train": 0, "test": 500_000_003}
+
+
+class Pictures:
+    """N square pictures as bytes, drawn by number or at random.
+
+    Attributes:
+        image: [N,3,S,S] uint8.   size: S.
+    """
+
+    def __init__(self, image: Tensor):
+        self.image, self.size = image, image.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def picture(self, index: Tensor) -> Tensor:
+        """Pictures [B,3,S,S] in [0,1]."""
+        return self.image[index].float() / 255
+
+    def draw(self, n: int, size: int, generator: torch.Generator) -> Tensor:
+        """n pictures [n,3,size,size] in [0,1]; size is at most the pool's."""
+        pictures = self.picture(torch.randint(len(self), (n,), generator=generator))
+        top, left = (int(torch.randint(self.size - size + 1, (1,), generator=generator)) for _ in range(2))
+        return pictures[:, :, top : top + size, left : left + size]
+
+
+class FigurePool(Pictures):
+    """Rendered people.
+
+    Attributes:
+        image: [N,3,S,S] uint8.   pose: [N,2,18,3] float, x, y in pixels and visible; zero for absent people.
+        instance: [N,S,S] uint8: 0 backdrop, 1 and 2 the people of `pose`, 3 a stool.
+        captions: per picture some captions.
+        joints: per picture (expression, person, joint number) of every visible joint.
+
+    Args:
+        backdrop: draws pictures that half of the people stand in front of; without, all stand in rooms.
+    """
+
+    def __init__(
+        self, folder: Path, count: int, size: int, seed: int = 3, split: str = "train", backdrop: Draw | None = None
+    ):
+        if split not in _SPLIT_SEEDS:
+            raise ValueError(f'split must be "train" or "test", found {split!r}; choose one of the two')
+        self.split = split
+        place = "" if backdrop is None else "-backdrops"
+        path = folder / f"figures-{split}-{count}-{size}-{seed}{place}.safetensors"
+        data = cached(path, lambda: self._build(count, size, seed, split, backdrop))
+        super().__init__(data["image"])
+        self.pose, self.instance = data["pose"], data["instance"]
+        self.captions: list[list[str]] = json.loads(bytes(data["texts"].numpy()))
+        self.joints = [joint_expressions(pose) for pose in self.pose]
+
+    @staticmethod
+    def _build(count: int, size: int, seed: int, split: str, backdrop: Draw | None) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + size + _SPLIT_SEEDS[split])
+        parts = []
+        for first in tqdm(range(0, count, CHUNK), desc=f"figures {size}px", unit="chunk"):
+            n = min(CHUNK, count - first)
+            before = 0 if backdrop is None else n // 2
+            parts.append(render_figures(n - before, size, generator, split=split))
+            if backdrop is not None and before:
+                parts.append(render_figures(before, size, generator, backdrop(before, size, generator), split))
+        texts = json.dumps([captions for part in parts for captions in part.captions])
+        return {
+            "image": torch.cat([to_bytes(part.image) for part in parts]),
+            "pose": torch.cat([part.pose for part in parts]),
+            "instance": torch.cat([part.instance for part in parts]),
+            "texts": torch.frombuffer(bytearray(texts.encode()), dtype=torch.uint8),
+        }
+
+
+class FacePool(Pictures):
+    """Drawn portraits.
+
+    Attributes:
+        image: [N,3,S,S] uint8.
+    """
+
+    def __init__(self, folder: Path, count: int, size: int, seed: int = 4):
+        path = folder / f"faces-{count}-{size}-{seed}.safetensors"
+        super().__init__(cached(path, lambda: self._build(count, size, seed))["image"])
+
+    @staticmethod
+    def _build(count: int, size: int, seed: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + size)
+        chunks = tqdm(range(0, count, CHUNK), desc=f"faces {size}px", unit="chunk")
+        drawn = [to_bytes(draw_faces(min(CHUNK, count - first), size, generator)) for first in chunks]
+        return {"image": torch.cat(drawn)}

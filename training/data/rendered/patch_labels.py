@@ -1,0 +1,63 @@
+"""What the renderer knows of each patch of a scene, for teachers that training has and the network has not.
+
+Shapes: N scenes, B samples, c = CHANNELS, S side in pixels, g = S/16 patches a side.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, reduce
+from torch import Tensor
+
+from ...render import scenes as S
+
+PATCH = 16
+# ground, background and the shapes; "ignore" never occurs.
+CLASSES = len(S.CLASS_NAMES) - 1
+COLORS = len(S.COLOR_NAMES)
+# Channels of `patch_labels`.
+PARTS = {
+    "classes": slice(0, CLASSES),
+    "colors": slice(CLASSES, CLASSES + COLORS),
+    "depth": slice(CLASSES + COLORS, CLASSES + COLORS + 1),
+    "normal": slice(CLASSES + COLORS + 1, CLASSES + COLORS + 4),
+}
+CHANNELS = CLASSES + COLORS + 4
+
+
+class Truth(NamedTuple):
+    """What is known of the patches of B samples.
+
+    labels [B,c,g,g] and known [B], see `patch_labels`; named [B,g,g], the share that the sentence names, and asked [B].
+    """
+
+    labels: Tensor
+    known: Tensor
+    named: Tensor
+    asked: Tensor
+
+    def to(self, place: torch.device) -> Truth:
+        """On a device."""
+        return Truth(*(part.to(place) for part in self))
+
+
+def pooled(picture: Tensor) -> Tensor:
+    """Means over patches, [N, c, S, S] -> [N, c, g, g]."""
+    return reduce(picture, "n c (h p) (w q) -> n c h w", "mean", p=PATCH, q=PATCH)
+
+
+def patch_labels(scenes: S.Scenes, render: S.Labels) -> Tensor:
+    """[N, CHANNELS, g, g] in half precision: the share of each class, the share of solids of each colour, the depth
+    between 0 (near) and 1 (far) in logarithms, the mean normal.
+    """
+    classes = rearrange(F.one_hot(render.classes - 1, CLASSES), "n h w c -> n c h w").float()
+    # Row 0 stands for no solid, and is left out.
+    color_of = F.pad(scenes.color + 1, (1, 0))
+    color = color_of.gather(1, rearrange(render.instance, "n h w -> n (h w)")).view_as(render.instance)
+    colors = rearrange(F.one_hot(color, COLORS + 1), "n h w c -> n c h w")[:, 1:].float()
+    near, far = (torch.tensor(value).log() for value in S.DEPTH_RANGE)
+    depth = ((render.depth.log() - near) / (far - near))[:, None]
+    return pooled(torch.cat([classes, colors, depth, render.normal], dim=1)).half()

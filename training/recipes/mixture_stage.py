@@ -1,0 +1,138 @@
+"""The bundled model's training: transformer and towers, all tasks together, with aids that fade as the rate falls.
+
+Shapes: B samples, C latent channels, g = patches a side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from einops import reduce
+from torch import Tensor
+
+from ...comfyui_pixwizard.flow import flow_loss
+from ..data.feed.ahead import DrawsAhead
+from ..data.feed.mixture import Batch, Drawn
+from ..loop.logs import Records
+from ..loop.velocity import Drawing, Draws, Dropout
+from .balance import Balance
+from .flow_stage import FlowStage, records
+from .teachers import change_of, emphasis
+
+if TYPE_CHECKING:  # slow, and not needed by the other stages
+    from ..data.feed.mixture import Mixture
+    from .towers import NanoModel
+
+# A sample without its picture is a task of its own, of which nothing but the look of pictures can be learned.
+BLIND = "without picture"
+
+
+@dataclass(frozen=True)
+class Aids:
+    """What helps a small model to begin, each (while the rate is at its peak, when it has fallen to zero).
+
+    Attributes:
+        teachers: weight of the losses of `Teachers`.
+        emphasis: share of a patch's weight that goes by how much it changes; see `teachers.emphasis`.
+        dropout: samples that lose text, picture or both.
+        balance: divide losses by what is usual for their task and quarter of t; see `Balance`. Without, a sample's loss
+            is divided by its latents' power.
+    """
+
+    teachers: tuple[float, float] = (0.5, 0.1)
+    emphasis: tuple[float, float] = (0.5, 0.0)
+    dropout: tuple[Dropout, Dropout] = (Dropout(0.02, 0.02, 0.01), Dropout())
+    balance: bool = True
+
+
+PLAIN = Aids((0.0, 0.0), (0.0, 0.0), (Dropout(), Dropout()), balance=False)
+
+
+class MixtureStage(DrawsAhead, FlowStage):
+    """Transformer and towers on one or more mixtures (one a size).
+
+    Args:
+        mixtures: (share, batch size, mixture); each batch comes from one of them.
+        balance: running means of the losses, shared by the stages of a run.
+    """
+
+    def __init__(
+        self,
+        model: NanoModel,
+        mixtures: Sequence[tuple[float, int, Mixture]],
+        drawing: Drawing,
+        bfloat16: bool = False,
+        aids: Aids | None = None,
+        balance: Balance | None = None,
+    ) -> None:
+        self.aids = aids or Aids()
+        super().__init__(model, drawing, tokens=model.vision.tokens, bfloat16=bfloat16, equal_power=True)
+        self.mixtures = mixtures
+        self.balance = balance or Balance([*dict.fromkeys(name for _, _, m in mixtures for name in m.weights), BLIND])
+        self.rate_is(1.0)
+
+    def rate_is(self, left: float) -> None:
+        """Told before each step: the learning rate as a share of its peak."""
+        falling = left < 1
+        self.drawing = replace(self.drawing, dropout=self.aids.dropout[falling])
+        self.teaching, self.emphasis = (b + (a - b) * left for a, b in (self.aids.teachers, self.aids.emphasis))
+
+    def draw(self, generator: torch.Generator) -> tuple[int, Drawn]:
+        """The number of a mixture, and what a batch of it is made of."""
+        shares = torch.tensor([share for share, _, _ in self.mixtures])
+        number = int(torch.multinomial(shares, 1, generator=generator))
+        _, size, mixture = self.mixtures[number]
+        return number, mixture.draw(size, generator)
+
+    def batch(self, generator: torch.Generator) -> Batch:
+        number, drawn = self.drawn(generator)
+        return self.mixtures[number][2].encode(drawn)
+
+    def inputs(self, batch: Batch, sentences: list[str], no_image: Tensor) -> Sequence[Any]:
+        return batch.picture.to(no_image.device), sentences, no_image
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Records]:
+        """Mean loss of a batch, and its parts by task, by quarter of t and by teacher."""
+        velocity, draws, target = self.answers(batch)
+        source = batch.source.to(target.device)
+        plain = flow_loss(velocity, draws.noise, target)
+        logged = records(batch, plain.detach(), draws)
+        losses = self._emphasised(velocity, draws, source, target) if self.emphasis else plain
+        if self.aids.balance:
+            blind = draws.no_image.tolist()
+            tasks = [BLIND if lost else task for task, lost in zip(batch.tasks, blind, strict=True)]
+            losses = losses * self.balance.factors(tasks, draws.t, plain)
+        else:
+            losses = losses / ((1 + target.square().mean((1, 2, 3))) / 2)
+        total = losses.mean()
+        if self.teaching and self.model.teachers is not None and batch.truth is not None:
+            truth = batch.truth.to(target.device)
+            # What a sample lost cannot be asked of it.
+            truth = truth._replace(known=truth.known & ~draws.no_image, asked=truth.asked & ~draws.no_image)
+            taught, parts = self.model.teachers.loss(source, target, truth, draws.no_image, self.patch)
+            total, logged = total + self.teaching * taught, logged | parts
+        return total, logged
+
+    @property
+    def patch(self) -> int:
+        """Side of a patch in latents."""
+        return self.model.transformer.config.patch_size
+
+    def _emphasised(self, velocity: Tensor, draws: Draws, source: Tensor, target: Tensor) -> Tensor:
+        p = self.patch
+        wrong = (velocity - (target - draws.noise)).square()
+        wrong = reduce(wrong, "b c (g p) (k q) -> b g k", "mean", p=p, q=p)
+        share = torch.where(draws.no_image, 0.0, self.emphasis)[:, None, None]
+        weight = share * emphasis(change_of(source, target, p)) + (1 - share)
+        return (wrong * weight).mean((1, 2))
+
+    def data_state(self) -> dict[str, Any]:
+        """The running means."""
+        return {"balance": self.balance.state()}
+
+    def load_data_state(self, state: dict[str, Any]) -> None:
+        """Continue with them."""
+        self.balance.load(state["balance"])

@@ -1,0 +1,1 @@
+"""Everything that is drawn from nothing: scenes, people, faces, dead leaves."""
