@@ -1,8 +1,7 @@
 """`pixwizard …`: finds the command, runs it, and turns a user's mistakes into one line and exit code 2.
 
-The command line is the composition root, the one place that knows all packages. It names them in a table of strings
-and imports a command only when it is asked for: the core must not import the training, which imports the core, and
-`--help` should not wait seconds for torch.
+`COMMANDS` is the only table of modules that are imported by name: a command is imported when it is asked for, so that
+`--help` does not wait seconds for torch.
 """
 
 from __future__ import annotations
@@ -103,7 +102,3 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         report("interrupted; files already written are complete")
         return INTERRUPTED
-
-
-if __name__ == "__main__":
-    sys.exit(main())

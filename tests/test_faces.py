@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pixwizard.training.data.rendered.fixed_pairs import figure_pool
-from pixwizard.training.data.rendered.fixed_pairs.figure_pool import FacePool
+from pixwizard.training.data.rendered import figure_pool
+from pixwizard.training.data.rendered.figure_pool import FacePool
 from pixwizard.training.render.faces import draw_faces
 from pixwizard.training.render.faces.canvas import head_coordinates
 from pixwizard.training.render.faces.traits import draw_traits

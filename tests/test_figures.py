@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixwizard.comfyui_pixwizard.tasks.codecs.pose import JOINTS, POSE
-from pixwizard.training.data.rendered.fixed_pairs import figure_pool
-from pixwizard.training.data.rendered.fixed_pairs.figure_pool import FigurePool
+from pixwizard.training.data.rendered import figure_pool
+from pixwizard.training.data.rendered.figure_pool import FigurePool
 from pixwizard.training.render.figures import HELD_OUT, joint_expressions, render_figures
 from pixwizard.training.render.figures.body import Body
 from pixwizard.training.render.figures.camera import Projected, project_body, sample_camera

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pixwizard.comfyui_pixwizard.tasks import TASKS, guess_task, words_for
-from pixwizard.comfyui_pixwizard.tasks.language.paraphrase.guess_words import stem
-from pixwizard.comfyui_pixwizard.tasks.language.paraphrase.paraphrase import canonical
+from pixwizard.comfyui_pixwizard.tasks.language.guess_words import stem
+from pixwizard.comfyui_pixwizard.tasks.language.paraphrase import canonical
 from pixwizard.comfyui_pixwizard.tasks.task import fill
 from pixwizard.training.evaluate.paraphrases import UNSEEN, unseen_instruction
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from pixwizard.comfyui_pixwizard.tasks import TASKS
-from pixwizard.training.data.rendered.fixed_pairs import scene_pool
-from pixwizard.training.data.rendered.fixed_pairs.scene_pool import DENSE, EDITS, ScenePool
+from pixwizard.training.data.rendered import scene_pool
+from pixwizard.training.data.rendered.scene_pool import DENSE, EDITS, ScenePool
 
 SIDE = 64
 

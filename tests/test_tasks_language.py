@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from pixwizard.comfyui_pixwizard.tasks import TASKS, get_task, words_for
 from pixwizard.comfyui_pixwizard.tasks.defaults import DEFAULTS
-from pixwizard.comfyui_pixwizard.tasks.language.paraphrase import paraphrase as language
-from pixwizard.comfyui_pixwizard.tasks.language.paraphrase.grammar import (
+from pixwizard.comfyui_pixwizard.tasks.language import paraphrase as language
+from pixwizard.comfyui_pixwizard.tasks.language.grammar import (
     HELD_OUT_OWN,
     HELD_OUT_POLITE,
     HELD_OUT_PREFIXES,
@@ -21,7 +21,7 @@ from pixwizard.comfyui_pixwizard.tasks.language.paraphrase.grammar import (
     PREFIXES,
     SYNONYMS,
 )
-from pixwizard.comfyui_pixwizard.tasks.language.paraphrase.paraphrase import articled, canonical, lowered, paraphrase
+from pixwizard.comfyui_pixwizard.tasks.language.paraphrase import articled, canonical, lowered, paraphrase
 from pixwizard.comfyui_pixwizard.tasks.task import fill
 
 NAMES = sorted(TASKS)

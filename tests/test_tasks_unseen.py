@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pixwizard.comfyui_pixwizard.tasks import TASKS
-from pixwizard.comfyui_pixwizard.tasks.language.paraphrase.paraphrase import canonical, paraphrase
+from pixwizard.comfyui_pixwizard.tasks.language.paraphrase import canonical, paraphrase
 from pixwizard.training.evaluate import paraphrases
 from pixwizard.training.evaluate.paraphrases import LONGEST, UNSEEN, check_unseen, overlap, unseen_instruction
 

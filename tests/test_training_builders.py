@@ -8,10 +8,10 @@ from pixwizard.cli.main import main
 from pixwizard.comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder, NanoAutoencoderConfig
 from pixwizard.comfyui_pixwizard.tasks import TASKS
 from pixwizard.training.data.feed.mixture import GENERATION, Mixture, common_count, with_generation
-from pixwizard.training.data.rendered.fixed_pairs.builders import BUILDERS, box_of
-from pixwizard.training.data.rendered.fixed_pairs.figure_pool import FacePool, FigurePool
-from pixwizard.training.data.rendered.fixed_pairs.material import Material
-from pixwizard.training.data.rendered.fixed_pairs.scene_pool import ScenePool
+from pixwizard.training.data.rendered.builders import BUILDERS, box_of
+from pixwizard.training.data.rendered.figure_pool import FacePool, FigurePool
+from pixwizard.training.data.rendered.material import Material
+from pixwizard.training.data.rendered.scene_pool import ScenePool
 from pixwizard.training.recipes.nano import WEIGHTS
 from pixwizard.training.render.dead_leaves import dead_leaves
 

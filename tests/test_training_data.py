@@ -7,9 +7,9 @@ from PIL import Image
 
 from pixwizard.comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder, NanoAutoencoderConfig
 from pixwizard.comfyui_pixwizard.tasks import TASKS
-from pixwizard.training.data.rendered.fixed_pairs.photos import PhotoPool
-from pixwizard.training.data.rendered.fixed_pairs.pools import LeafPool, cached
-from pixwizard.training.data.rendered.fixed_pairs.scene_pool import ScenePool
+from pixwizard.training.data.rendered.photos import PhotoPool
+from pixwizard.training.data.rendered.pools import LeafPool, cached
+from pixwizard.training.data.rendered.scene_pool import ScenePool
 from pixwizard.training.loop.velocity import Dropout
 from pixwizard.training.recipes.nano import blend
 from pixwizard.training.render.dead_leaves import LeafStyle, cut, dead_leaves, sheet

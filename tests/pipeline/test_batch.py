@@ -53,7 +53,7 @@ def arguments(source: Path, out: Path, model: Path, *more: object) -> list[str]:
 
 def start(*given: Any) -> subprocess.Popen[str]:
     """The real program, in a process of its own."""
-    command = [sys.executable, "-m", "pixwizard.cli.main", *arguments(*given)]
+    command = [sys.executable, "-m", "pixwizard.cli", *arguments(*given)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     pipes: dict[str, Any] = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     # A test run in the background of a shell ignores Ctrl-C and would hand that down.

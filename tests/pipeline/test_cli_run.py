@@ -31,7 +31,7 @@ def photo(path: Path, size: tuple[int, int] = (80, 60), seed: int = 0) -> Path:
 
 def shell(*arguments: object) -> subprocess.CompletedProcess[str]:
     """The real program, in a process of its own."""
-    command = [sys.executable, "-m", "pixwizard.cli.main", *map(str, arguments)]
+    command = [sys.executable, "-m", "pixwizard.cli", *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
 

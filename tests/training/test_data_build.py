@@ -108,7 +108,7 @@ def collection(folder: Path) -> tuple[Path, Counter[str]]:
 
 def killed_at(count: int, path: Path) -> None:
     """Start a real build and kill it, with all it started, when so many shards are there."""
-    command = [sys.executable, "-m", "pixwizard.cli.main", "data", "build", str(path)]
+    command = [sys.executable, "-m", "pixwizard.cli", "data", "build", str(path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     silent: dict[str, Any] = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     process = subprocess.Popen(command, **silent)

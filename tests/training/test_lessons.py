@@ -6,12 +6,12 @@ import torch
 from pixwizard.comfyui_pixwizard import PixWizardPipeline
 from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.training.data.feed.mixture import Mixture
-from pixwizard.training.data.rendered.fixed_pairs.facts import FACTS, UNKNOWN, facts, sentences
-from pixwizard.training.data.rendered.fixed_pairs.figure_pool import FacePool, FigurePool
-from pixwizard.training.data.rendered.fixed_pairs.material import Material
-from pixwizard.training.data.rendered.fixed_pairs.patch_labels import PARTS, PATCH
-from pixwizard.training.data.rendered.fixed_pairs.pools import LeafPool
-from pixwizard.training.data.rendered.fixed_pairs.scene_pool import ScenePool
+from pixwizard.training.data.rendered.facts import FACTS, UNKNOWN, facts, sentences
+from pixwizard.training.data.rendered.figure_pool import FacePool, FigurePool
+from pixwizard.training.data.rendered.material import Material
+from pixwizard.training.data.rendered.patch_labels import PARTS, PATCH
+from pixwizard.training.data.rendered.pools import LeafPool
+from pixwizard.training.data.rendered.scene_pool import ScenePool
 from pixwizard.training.loop.trainer import Trainer, TrainerConfig
 from pixwizard.training.loop.velocity import Drawing
 from pixwizard.training.recipes.balance import Balance
