@@ -29,7 +29,8 @@ from ..comfyui_pixwizard.guidance import BRANCHES, DualGuidance
 from ..comfyui_pixwizard.pipeline import PixWizardPipeline
 from ..comfyui_pixwizard.solvers import solve
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
-from ..runtime.evaluators import choose, default_device, velocity_error
+from ..runtime.evaluators import choose, default_device
+from ..runtime.exactness import velocity_error
 from .peak import EMPTY_TOKENS, TEXT_TOKENS, sampling_peak
 from .pictures import psnr, real_inputs
 from .reference import Inputs, ReferenceStep

@@ -6,54 +6,21 @@ folders and have this package installed under its own name.
 
 from __future__ import annotations
 
-import importlib
 import json
-import logging
-import os
-import socket
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..comfyui_pixwizard.files.components import find_folder
-from ..comfyui_pixwizard.optional import pip_install
-from .batch import (
-    FAILURES,
-    Job,
-    Outcome,
-    Settings,
-    answer,
-    load,
-    prepare,
-    reason,
-    write,
-)
-from .resume import model_fingerprint
+from ..comfyui_pixwizard.files.digests import model_fingerprint
+from ..runtime.ray_cluster import PACKAGE, connected, require_ray
+from .batch import FAILURES, answer, load, prepare, reason, write
+from .jobs import Job, Outcome, Settings
 
-REQUIREMENT = "ray[data]>=2.40"
-PACKAGE = "pixwizard"
 # Pictures travel in so many parts at most: a worker that dies takes one with it, which another does again.
 PARTS = 1000
 # Memory of a worker beside the model's parts, which are float32 there and mostly float16 in the files.
 WORKER_BYTES, TIMES_FILES = 2**30, 3
-
-
-def require_ray() -> Any:
-    """The module ray, with ray.data imported.
-
-    Raises:
-        ValueError: it is not installed, or this package goes by another name, as inside ComfyUI.
-    """
-    if not __name__.startswith(f"{PACKAGE}."):
-        raise ValueError(f"--ray needs this package installed as {PACKAGE}, found {__name__}: run pip install in it")
-    # The numbers that a local Ray sends home by default are none of its business here.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        importlib.import_module("ray.data")
-        return importlib.import_module("ray")
-    except ImportError as error:
-        raise ValueError(f"--ray needs Ray Data, found: {error}; {pip_install(REQUIREMENT)}") from error
 
 
 class Worker:
@@ -139,45 +106,6 @@ def _outcome(jobs: Sequence[Job], found: dict[str, Any]) -> Outcome:
     width, height = found["size"]
     labels = tuple(job.output.with_name(name) for name in found["labels"])
     return Outcome(job, (width, height), found["seconds"], labels)
-
-
-@contextmanager
-def connected(ray: Any, address: str) -> Iterator[None]:
-    """Connected to a cluster, quietly; a connection that the caller has is used and kept."""
-    if ray.is_initialized():
-        yield
-        return
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address == "local":
-        quiet["include_dashboard"] = False
-    try:
-        _check_reachable(address)
-        ray.init(address, **quiet)
-    except (OSError, ValueError, RuntimeError, OverflowError) as error:
-        found = " ".join(str(error).split())[:300]
-        raise ValueError(
-            f"--ray takes local or the address of a running cluster, found {address!r}: {found}; start one with "
-            "ray start --head, or take local"
-        ) from error
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _check_reachable(address: str) -> None:
-    """Ask once at HOST:PORT: Ray itself asks for minutes, and says so in a dozen lines.
-
-    Raises:
-        OSError: nobody answers there.
-    """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=10):
-            pass
 
 
 def _workers(ray: Any, folder: Path, jobs: int) -> tuple[int, dict[str, float]]:

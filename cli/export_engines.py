@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from ..comfyui_pixwizard.files.safe_files import replaced
+from ..export.engine_options import Shapes, exported_graph, load_model
 from ..export.rtx_build import build_rtx, look_at, rtx_key, shown_progress
 from ..export.tensorrt_build import Settings, build_tensorrt, tensorrt_key
 from ..runtime.engine_cache import EngineCache, Entry
 from ..runtime.engine_profiles import described
 from ..runtime.engine_run import EngineRun, base_weights
 from ..runtime.tensorrt_evaluator import load, tested
-from .export_options import Shapes, exported_graph, load_model
 
 Place = Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[DIR]")]
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..comfyui_pixwizard.version import VERSION
+from .messages import report
 
 USAGE_ERROR, INTERRUPTED = 2, 130
 
@@ -56,11 +57,6 @@ def help_text() -> str:
             '  pixwizard run photo.jpg -i "Remove the noise" -o clean.png',
         ]
     )
-
-
-def report(message: object) -> None:
-    """One line on stderr."""
-    print(f"pixwizard: error: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _message(error: Exception) -> str:

@@ -8,51 +8,21 @@ or another default.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
 from tqdm import tqdm
 
-from ..comfyui_pixwizard.files.safe_files import drafts_of, sha256_of
+from ..comfyui_pixwizard.files.digests import file_digest
+from ..comfyui_pixwizard.files.safe_files import drafts_of
 from ..comfyui_pixwizard.pictures.labels import label_files
 
 if TYPE_CHECKING:
-    from .batch import Job, Settings
+    from .jobs import Job, Settings
 
-# Of a large file this many pieces of so many bytes are looked at, evenly spread.
-PIECES, PIECE_BYTES = 64, 4096
 THREADS = 4
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes; "" of one that cannot be read, which then fails where it is opened."""
-    try:
-        return sha256_of(path)
-    except OSError:
-        return ""
-
-
-def model_fingerprint(folder: Path) -> str:
-    """Tells models apart without reading all their weights: other training, parts or element types change it.
-
-    A hash of the names and sizes of all configurations and weights, of small files whole and of large ones in pieces.
-    """
-    found = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")):
-        size = path.stat().st_size
-        found.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
-        with open(path, "rb") as file:
-            if size <= PIECES * PIECE_BYTES:
-                found.update(file.read())
-            else:
-                for piece in range(PIECES):
-                    file.seek((size - PIECE_BYTES) * piece // (PIECES - 1))
-                    found.update(file.read(PIECE_BYTES))
-    return found.hexdigest()[:32]
 
 
 def made_before(jobs: Sequence[Job], settings: Settings) -> list[Job]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..comfyui_pixwizard.pictures.buckets import Size
     from ..comfyui_pixwizard.pipeline import Progress
     from ..comfyui_pixwizard.tasks import Task
-    from .batch import Job, Outcome, Settings
+    from .jobs import Job, Outcome, Settings
 
 # So many answers that are kept are named; of more, only the number is told.
 NAMED = 10
@@ -95,7 +95,7 @@ class Run:
         from .resume import leftovers_removed, made_before
 
         if self.ray is not None:
-            from .batch_ray import require_ray
+            from ..runtime.ray_cluster import require_ray
 
             require_ray()
         settings = self._settings(task, size)
@@ -110,10 +110,10 @@ class Run:
     def _settings(self, task: Task | None, size: Size | int | None) -> Settings:
         """What is asked for, with the defaults that the pipeline would take."""
         from ..comfyui_pixwizard.files.components import BUNDLED, find_folder, read_description
+        from ..comfyui_pixwizard.files.digests import model_fingerprint
         from ..comfyui_pixwizard.pipeline import GENERAL_GUIDANCE, GENERAL_STEPS
         from ..runtime.evaluators import engine_digest
-        from .batch import Settings
-        from .resume import model_fingerprint
+        from .jobs import Settings
 
         text, image = task.guidance if task else GENERAL_GUIDANCE
         folder = find_folder(self.model)
@@ -148,7 +148,7 @@ class Run:
         """All pictures under one bar of steps; how many failed, of which the only one of all raises."""
         from ..comfyui_pixwizard.pictures.images import open_picture
         from .batch import load, reason, run_here
-        from .main import report
+        from .messages import report
 
         if of == 1 and jobs[0].source is not None:
             open_picture(jobs[0].source)  # so that a bad file is told at once, not after the model is loaded
@@ -263,7 +263,7 @@ def plan(inputs: Sequence[Path], output: Path) -> list[Job]:
         FileNotFoundError: an input that does not exist.
     """
     from ..comfyui_pixwizard.pictures.images import picture_files
-    from .batch import Job
+    from .jobs import Job
 
     sources: list[Path] = []
     for path in map(Path.expanduser, inputs):

@@ -234,7 +234,7 @@ def _tensorrt(
     except Unsupported:
         if not build:
             raise
-        from ..cli.export_options import Shapes, exported_graph
+        from ..export.engine_options import Shapes, exported_graph
         from ..export.tensorrt_build import Settings, build_tensorrt, tensorrt_key
 
         key = tensorrt_key(network, precision, Shapes().profiles(network.config), Settings(precision != "fp8"))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from .engine_profiles import Profile, Unsupported, choose
-from .evaluators import velocity_error
+from .exactness import velocity_error
 from .refit import Exchange, Refittable
 
 # Largest error against eager that an engine may show, relative, by type of its products.

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from ..comfyui_pixwizard.conditions import Conditions
 from ..comfyui_pixwizard.evaluator import Branch, Eager, EagerStep, Evaluator, Step
@@ -204,8 +203,3 @@ def engine_digest(engine: str | Path) -> str:
         return sha256_of(folder / MANIFEST_FILE)[:16]
     names = sorted(path.name for path in folder.glob(f"*{SIDECAR}"))
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
-
-
-def velocity_error(found: Tensor, expected: Tensor) -> float:
-    """Root mean square of the difference over that of the expected."""
-    return float((found - expected).square().mean().sqrt() / expected.square().mean().sqrt())

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixwizard.cli.export_options import Shapes, parse_size
 from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.export.build_progress import BuildProgress
+from pixwizard.export.engine_options import Shapes, parse_size
 from pixwizard.export.onnx_graph import velocity_example
 from pixwizard.runtime.engine_profiles import (
     Unsupported,

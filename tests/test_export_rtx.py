@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pixwizard.cli.export_options import exported_graph, load_model
 from pixwizard.cli.main import main
 from pixwizard.export import rtx_build
 from pixwizard.export.build_progress import BuildProgress
+from pixwizard.export.engine_options import exported_graph, load_model
 from pixwizard.export.rtx_build import BuildFailed, build_rtx, look_at, rtx_key
 from pixwizard.runtime.engine_cache import EngineCache, EngineKey, Entry
 from pixwizard.runtime.engine_profiles import size_profiles

@@ -13,7 +13,8 @@ from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.comfyui_pixwizard.evaluator import Eager, EagerStep
 from pixwizard.comfyui_pixwizard.guidance import BRANCHES, DualGuidance
 from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
-from pixwizard.runtime.evaluators import EVALUATORS, choose, find_device, velocity_error
+from pixwizard.runtime.evaluators import EVALUATORS, choose, find_device
+from pixwizard.runtime.exactness import velocity_error
 
 CONFIG = PixWizardConfig.from_dict(PixWizardConfig.preset("nano").to_dict() | {"n_layers": 2})
 TIMES = [0.0, 0.25, 0.5, 0.75]

@@ -29,7 +29,8 @@ from pixwizard.export.onnx_cpu import for_onnxruntime
 from pixwizard.export.onnx_folder import export_onnx
 from pixwizard.export.onnx_int8 import quantise
 from pixwizard.export.onnx_model import export_velocity
-from pixwizard.runtime.evaluators import choose, velocity_error
+from pixwizard.runtime.evaluators import choose
+from pixwizard.runtime.exactness import velocity_error
 from pixwizard.runtime.onnx_evaluator import PROVIDERS, OnnxRuntime, OnnxStep, open_session
 
 CONFIG = PixWizardConfig.from_dict(PixWizardConfig.preset("nano").to_dict() | {"n_layers": 2, "dim": 64})

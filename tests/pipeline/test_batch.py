@@ -21,12 +21,13 @@ import pytest
 from PIL import Image
 
 from pixwizard.cli import batch
-from pixwizard.cli.batch import Job, Settings, run_here
+from pixwizard.cli.batch import run_here
 from pixwizard.cli.batch_ray import Worker
+from pixwizard.cli.jobs import Job, Settings
 from pixwizard.cli.main import main
-from pixwizard.cli.resume import model_fingerprint
 from pixwizard.cli.run import Run
 from pixwizard.comfyui_pixwizard.answer import Result
+from pixwizard.comfyui_pixwizard.files.digests import model_fingerprint
 from pixwizard.comfyui_pixwizard.pictures.images import metadata_of
 from pixwizard.comfyui_pixwizard.tasks import get_task
 

@@ -17,29 +17,8 @@ from PIL import Image
 from ....comfyui_pixwizard.pictures.images import to_tensor
 from ...annotators import ANNOTATORS as FILTERS
 from . import recipe as recipes
+from .notes import Annotator, Note
 from .pictures import Rejected
-
-
-@dataclass
-class Note:
-    """What annotators say of one picture: maps by task, captions, and facts that reading the maps needs."""
-
-    maps: dict[str, Image.Image] = field(default_factory=dict)
-    captions: list[str] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
-class Annotator(Protocol):
-    """Adds to the notes of pictures.
-
-    Attributes:
-        name: the task whose map it makes, or "caption".
-    """
-
-    name: str
-
-    def __call__(self, pictures: Sequence[Image.Image], notes: Sequence[Note]) -> None:
-        """Read RGB pictures of any sizes; the same pictures always give the same notes."""
 
 
 class FilterAnnotator:

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from ....comfyui_pixwizard.optional import required
-from .annotate import Note
+from .notes import Note
 
 PACKAGE = "controlnet_aux"
 

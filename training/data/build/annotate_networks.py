@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ....comfyui_pixwizard.encoders.folder import quiet
 from ....comfyui_pixwizard.encoders.transformers_models import broken_torchvision_hidden
-from .annotate import Note
+from .notes import Note
 
 with broken_torchvision_hidden():
     import transformers

@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ....cli.resume import model_fingerprint
+from ....comfyui_pixwizard.files.digests import model_fingerprint
 from ....comfyui_pixwizard.files.safe_files import DRAFT
 from ..feed.workers import KILLED, start_worker
 from .annotate import Tools

@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 
-from ....cli.batch_ray import connected, require_ray
+from ....runtime.ray_cluster import connected, require_ray
 from .annotate import Tools
-from .build import Work
 from .recipe import BuildRecipe
-from .shards import batched, build_shard
+from .shards import Work, batched, build_shard
 
 # Shards that are handed over together: their candidates are in the memory of the driver for so long.
 AHEAD = 2000

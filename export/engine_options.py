@@ -17,9 +17,9 @@ from ..comfyui_pixwizard.files.checkpoint import load_transformer
 from ..comfyui_pixwizard.files.components import BUNDLED, PIPELINE_FILE
 from ..comfyui_pixwizard.pictures.buckets import Size
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
-from ..export.fp8 import export_fp8
-from ..export.onnx_model import VELOCITY_FILE, export_velocity
 from ..runtime.engine_profiles import Profile, bucket_profiles, default_buckets, size_profiles
+from .fp8 import export_fp8
+from .onnx_model import VELOCITY_FILE, export_velocity
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SIZE = re.compile(r"(\d+)(?:x(\d+))?")
