@@ -6,13 +6,11 @@ Source: paper section 3.1 (task-aware attention), docs/mathematics.md section 6.
 
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn, zeros
 
 from .config import PixWizardConfig
-from .cpu.tiled_attention import fits, tiled_attention
 from .rope import apply_rope
 
 Attend = Callable[..., Tensor]
@@ -29,29 +27,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
     Returns:
         [B, h, L, e].
     """
-    if fits(query, key, mask):
-        return tiled_attention(query, key, value)
-    if query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.is_grad_enabled():
-        return _explicit(query, key, value, mask)
     grouped = query.shape[1] != key.shape[1]
     # On CPU, forward and backward: 14 ms against 18 ms with repeated keys (batch 32, 64 tokens, 8/4 heads of 32).
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=grouped)
-
-
-def _explicit(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """`attend` written out, for training in bfloat16 on a CPU.
-
-    There SDPA's backward is slow: batch 48, 64 tokens, 8/4 heads of 32, forward and backward took 51 ms, this 10 ms.
-    """
-    groups = key.shape[1]
-    rows = rearrange(query, "b (g n) l e -> b g (n l) e", g=groups)
-    scores = rows @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-    if mask is not None:
-        # Added, and broadcast over queries where all read the same keys, which spares a mask of the scores' size.
-        bias = torch.zeros(mask.shape, dtype=scores.dtype, device=mask.device).masked_fill(~mask, float("-inf"))
-        scores = scores + (bias if mask.shape[-2] == 1 else bias.repeat(1, 1, query.shape[1] // groups, 1))
-    out = scores.softmax(dim=-1).to(value.dtype) @ value
-    return rearrange(out, "b g (n l) e -> b (g n) l e", l=query.shape[2])
 
 
 class Attention(nn.Module):
@@ -76,7 +54,7 @@ class Attention(nn.Module):
         self.k_norm = nn.LayerNorm(kv_width) if config.qk_norm else nn.Identity()
         self.kii_norm = nn.LayerNorm(kv_width) if config.qk_norm else nn.Identity()
         self.ky_norm = nn.LayerNorm(kv_width) if config.qk_norm else nn.Identity()
-        # Replaced where somebody else provides them (a host, an exporter); called as `attend` and `apply_rope` are.
+        # Replaced where somebody else provides them (`cpu.kernels`, a host, an exporter); called as these two are.
         self.attend: Attend = attend
         self.rotate: Callable[[Tensor, Tensor, Tensor], Tensor] = apply_rope
         self.reset_parameters()

@@ -45,6 +45,16 @@ class Conditions:
     all_keys: Tensor | None = None
     all_values: Tensor | None = None
 
+    @classmethod
+    def of_keys(
+        cls, text_keys: Tensor, text_values: Tensor, text_mask: Tensor | None, image_keys: Tensor, image_values: Tensor
+    ) -> "Conditions":
+        """Only what `PixWizardTransformer.denoise` reads; the mask may be additive. The rest is empty."""
+        nothing = text_keys.new_zeros(0)
+        return cls(
+            text_keys, text_values, text_mask, image_keys, image_values, nothing, nothing, nothing, nothing, nothing
+        )
+
     def __len__(self) -> int:
         return len(self.task_embedding)
 

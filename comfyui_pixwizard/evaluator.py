@@ -100,10 +100,7 @@ class EagerStep:
 
     def run(self, x: Tensor, branch: Branch, modulations: list[Tensor]) -> Tensor:
         """Velocity [n * B, C, h, w] of joined branches."""
-        model = self.transformer
-        tokens = model.embed_latents(x, branch.source)
-        patches = model.denoise_tokens(tokens, None, *self.rope, branch.conditions, modulations=modulations)
-        return model.unpatchify(patches, tuple(x.shape[-2:]))
+        return self.transformer.denoise(x, branch.source, None, *self.rope, branch.conditions, modulations=modulations)
 
     def _join(self, names: tuple[str, ...]) -> Branch:
         if names not in self.joined:

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from .answer import Result, choose_reader, choose_task
-from .cpu.linear import through_onednn
+from .cpu.kernels import use_cpu_kernels
 from .encoders.offload import brought
 from .encoders.tiled_decoding import decode_tiled, needs_tiles
 from .evaluator import Branch, Eager, Evaluator
@@ -94,7 +94,7 @@ class PixWizardPipeline:
         self.depth_range = None if depth_range is None else (float(depth_range[0]), float(depth_range[1]))
         self.provenance = dict(provenance or {})
         for part in self.parts.values():
-            through_onednn(part)
+            use_cpu_kernels(part)
         self.evaluator: Evaluator = Eager()
         self.name, self.load_seconds = "unnamed", 0.0
 

@@ -12,8 +12,8 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from ..comfyui_pixwizard.block import TransformerBlock
 from ..comfyui_pixwizard.layers import RMSNorm
-from ..comfyui_pixwizard.transformer import TransformerBlock
 from .onnx_graph import attend_plainly
 
 

@@ -14,11 +14,11 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..comfyui_pixwizard.block import TransformerBlock
 from ..comfyui_pixwizard.conditions import Conditions
 from ..comfyui_pixwizard.config import PixWizardConfig
-from ..comfyui_pixwizard.cpu.linear import OneDnnLinear
 from ..comfyui_pixwizard.rope import rope_table
-from ..comfyui_pixwizard.transformer import PixWizardTransformer, TransformerBlock
+from ..comfyui_pixwizard.transformer import PixWizardTransformer
 
 Adapt = Callable[[TransformerBlock], None]
 
@@ -52,9 +52,6 @@ def exportable(
         for weight in transformer.parameters()
     }
     made = copy.deepcopy(transformer, weights).eval()
-    for layer in made.modules():
-        if type(layer) is OneDnnLinear:
-            layer.__class__ = nn.Linear  # type: ignore[assignment]
     for block in made.blocks:
         adapt(block)
     return made
@@ -99,14 +96,9 @@ class VelocityGraph(nn.Module):
         # Far below any score, yet finite, so that no engine has to guard a softmax against rows of nothing.
         hidden = torch.finfo(text_keys.dtype).min / 2
         bias = torch.zeros_like(text_mask, dtype=text_keys.dtype).masked_fill(~text_mask, hidden)
-        nothing = vector.new_zeros(0)
-        conditions = Conditions(
-            text_keys, text_values, bias, image_keys, image_values, nothing, nothing, vector, vector, nothing
-        )
+        conditions = Conditions.of_keys(text_keys, text_values, bias, image_keys, image_values)
         c = model.t_embedder(t) + vector
-        tokens = model.embed_latents(x, source)
-        patches = model.denoise_tokens(tokens, c, cos, sin, conditions, attention_scale=attention_scale)
-        return model.unpatchify(patches, tuple(x.shape[-2:])).float()
+        return model.denoise(x, source, c, cos, sin, conditions, attention_scale=attention_scale).float()
 
 
 class ConditionsGraph(nn.Module):

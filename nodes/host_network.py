@@ -7,6 +7,7 @@ h query heads, e head channels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,8 +17,9 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor, nn
 
+from ..comfyui_pixwizard.conditions import Conditions
 from ..comfyui_pixwizard.config import PixWizardConfig
-from ..comfyui_pixwizard.transformer import PixWizardTransformer
+from ..comfyui_pixwizard.transformer import Around, PixWizardTransformer
 
 
 class HostTransformer(PixWizardTransformer):
@@ -108,56 +110,49 @@ class HostTransformer(PixWizardTransformer):
         patch = self.config.patch_size
         padded = comfy.ldm.common_dit.pad_to_patch_size(x, (patch, patch))
         noisy, source = padded.chunk(2, dim=1)
-        tokens = self.embed_latents(noisy, source)
-        cos, sin = self.rope(tuple(noisy.shape[-2:]), tokens.device)
+        cos, sin = self.rope(tuple(noisy.shape[-2:]), x.device)
+        dtype = x.dtype
         # The one place where the host's time becomes the model's: t = 1 - sigma here, and the sign at the end.
         t = 1.0 - timesteps
-        c = self.t_embedder.mlp(self.t_embedder.sinusoid(t).to(tokens.dtype)) + vector
-        mask = None if text_mask is None else _additive(text_mask > 0.5, tokens.dtype)
+        c = self.t_embedder.mlp(self.t_embedder.sinusoid(t).to(dtype)) + vector
+        mask = None if text_mask is None else _additive(text_mask > 0.5, dtype)
+        by_layer = [value.transpose(0, 1) for value in (text_keys, text_values, image_keys, image_values)]
+        conditions = Conditions.of_keys(by_layer[0], by_layer[1], mask, by_layer[2], by_layer[3])
         self.options.clear()
         self.options.update(options)
         try:
-            layers = zip(
-                zip(text_keys.unbind(1), text_values.unbind(1), strict=True),
-                zip(image_keys.unbind(1), image_values.unbind(1), strict=True),
-                strict=True,
-            )
-            for i, (text, image) in enumerate(layers):
-                tokens = self._block(i, tokens, c, cos, sin, text, image, mask, x, options)
+            out = self.denoise(noisy, source, c, cos, sin, conditions, around=_patched(options, x, (cos, sin)))
         finally:
             self.options.clear()
-        out = self.unpatchify(self.final_layer(tokens, c), tuple(noisy.shape[-2:]))
         return -out[..., :height, :width]
 
-    def _block(
-        self,
-        index: int,
-        tokens: Tensor,
-        c: Tensor,
-        cos: Tensor,
-        sin: Tensor,
-        text: tuple[Tensor, Tensor],
-        image: tuple[Tensor, Tensor],
-        mask: Tensor | None,
-        x: Tensor,
-        options: dict[str, Any],
-    ) -> Tensor:
-        """One block, or what a model patch put in its place, then the patches that follow it."""
-        block, before = self.blocks[index], tokens
-        replacement = options.get("patches_replace", {}).get("dit", {}).get(("double_block", index))
+
+def _patched(options: dict[str, Any], x: Tensor, tables: tuple[Tensor, Tensor]) -> Around:
+    """Blocks with the host's patches: each, or what a model patch put in its place, then the patches that follow it."""
+    replaced = options.get("patches_replace", {}).get("dit", {})
+    following = options.get("patches", {}).get("double_block", [])
+
+    def run(index: int, block: Callable[[Tensor, Tensor | None], Tensor], tokens: Tensor, c: Tensor | None) -> Tensor:
+        before, replacement = tokens, replaced.get(("double_block", index))
         if replacement is None:
-            tokens = block(tokens, c, cos, sin, text, image, text_mask=mask)
+            tokens = block(tokens, c)
         else:
-
-            def original(args: dict[str, Any]) -> dict[str, Any]:
-                return {"img": block(args["img"], args["vec"], cos, sin, text, image, text_mask=mask)}
-
-            args = {"img": tokens, "vec": c, "pe": (cos, sin), "transformer_options": options}
-            tokens = replacement(args, {"original_block": original})["img"]
-        for patch in options.get("patches", {}).get("double_block", []):
-            args = {"img": tokens, "img_input": before, "pe": (cos, sin), "vec": c, "x": x, "block_index": index}
+            given = {"img": tokens, "vec": c, "pe": tables, "transformer_options": options}
+            original = {"original_block": lambda args: {"img": block(args["img"], args["vec"])}}
+            tokens = replacement(given, original)["img"]
+        for patch in following:
+            args: dict[str, Any] = {
+                "img": tokens,
+                "img_input": before,
+                "pe": tables,
+                "vec": c,
+                "x": x,
+                "block_index": index,
+            }
             tokens = patch(args | {"transformer_options": options}).get("img", tokens)
         return tokens
+
+    return run
 
 
 def _attend(options: dict[str, Any], query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -5,6 +5,7 @@ import torch
 
 from pixwizard.comfyui_pixwizard import PixWizardConfig, PixWizardTransformer
 from pixwizard.comfyui_pixwizard.flow import sample_times, times_from_draws
+from pixwizard.comfyui_pixwizard.network_inputs import pad_tables
 from pixwizard.comfyui_pixwizard.pictures.buckets import bucket_sizes
 from pixwizard.comfyui_pixwizard.rope import rope_table, scale_factors
 
@@ -29,9 +30,8 @@ def test_rope(golden):
 def test_patches(golden, golden_model):
     g, model = golden("units"), golden_model()
     pairs = list(zip(g.listed("patchify.x"), g.listed("patchify.cond"), strict=True))
-    embedded = [model.embed_latents(x[None], source[None])[0] for x, source in pairs]
-    tables = [rope_table(x.shape[1] // 2, x.shape[2] // 2, model.config.head_dim) for x, _ in pairs]
-    tokens, cos, _, mask = model._pad(embedded, tables)
+    tokens, mask = model.embed([x for x, _ in pairs], [source for _, source in pairs])
+    cos, _ = pad_tables([rope_table(x.shape[1] // 2, x.shape[2] // 2, model.config.head_dim) for x, _ in pairs])
     # The inputs count up to 1095 and tokens reach 684: one rounding there is 6e-5, and CPUs sum in different orders.
     wanted = g["patchify.embed"]
     torch.testing.assert_close(tokens, wanted, rtol=0, atol=1e-6 * float(wanted.abs().max()))

@@ -18,6 +18,14 @@ Module = TypeVar("Module", bound=nn.Module)
 class OneDnnLinear(nn.Linear):
     """A linear layer that takes oneDNN where it can: float32 on a CPU, without gradients, not inside a compiler."""
 
+    @classmethod
+    def of(cls, layer: nn.Linear) -> OneDnnLinear:
+        """This layer with the weights, mode and device of another."""
+        with torch.device("meta"):
+            new = cls(layer.in_features, layer.out_features, layer.bias is not None)
+        new.weight, new.bias = layer.weight, layer.bias
+        return new.train(layer.training)
+
     def forward(self, x: Tensor) -> Tensor:
         if (
             x.device.type == "cpu"
@@ -37,12 +45,16 @@ def available() -> bool:
 
 
 def through_onednn(module: Module) -> Module:
-    """Make the linear layers of a module `OneDnnLinear`, in place; names, weights and hooks stay. Returns the module.
+    """A module with `OneDnnLinear` in place of its linear layers; weights are shared, names stay.
 
     Subclasses (quantised, adapted, a host's own) have their own forward and stay what they are.
     """
-    if available():
-        for layer in module.modules():
-            if type(layer) is nn.Linear:
-                layer.__class__ = OneDnnLinear
+    if not available():
+        return module
+    if type(module) is nn.Linear:
+        return OneDnnLinear.of(module)  # type: ignore[arg-type,return-value]
+    for name, child in module.named_children():
+        new = through_onednn(child)
+        if new is not child:
+            setattr(module, name, new)
     return module

@@ -70,7 +70,7 @@ def test_evaluates_only_needed_branches_and_encodes_once(
     tiny: PixWizardPipeline, monkeypatch: pytest.MonkeyPatch, weights: tuple[float, float], branches: int
 ) -> None:
     encoded = count_calls(monkeypatch, tiny.transformer, "encode_conditions")
-    evaluated = count_calls(monkeypatch, tiny.transformer, "denoise_tokens")
+    evaluated = count_calls(monkeypatch, tiny.transformer, "denoise")
     seen = count_calls(monkeypatch, tiny.image_encoder, "encode")
     tiny.generate(pictures(2), WORDS, steps=6, guidance=weights, seeds=[0, 1])
     assert len(encoded) == branches and len(seen) == 1

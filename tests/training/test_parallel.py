@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import SETTINGS, NoiseStage, finished, log, work
 
-from pixwizard.comfyui_pixwizard.transformer import TransformerBlock
+from pixwizard.comfyui_pixwizard.block import TransformerBlock
 from pixwizard.training.loop.checkpoints import newest, read
 from pixwizard.training.loop.parallel import ParallelConfig, World
 from pixwizard.training.loop.trainer import Trainer, TrainerConfig

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
-from ...comfyui_pixwizard.transformer import TransformerBlock
+from ...comfyui_pixwizard.block import TransformerBlock
 
 Mode = Literal["auto", "single", "ddp", "fsdp"]
 # What of a block is called from outside, each with activations of its own.

@@ -51,8 +51,9 @@ LARGE_WEIGHTS = dict.fromkeys(TASKS, 0.12) | dict.fromkeys(DEGRADATIONS, 1.0) | 
 # The paper's share of text-to-image in stage 2 is 0.5; a model of this size forgets how to read with it.
 GENERATION_SHARE, LARGE_GENERATION_SHARE = 0.08, 0.02
 EDITS_OF_A_SCENE = 3
-# Lines, dots and letters, which an autoencoder of pictures alone loses.
-MARKS = "pose", "keypoint", "referring_box", "edit_text", "edit_texture", "canny", "line_art", "sketch"
+# Lines, dots, letters and fine patterns, which an autoencoder of pictures alone loses; twice what it loses most.
+TWICE = "pose", "edit_texture"
+MARKS = (*TWICE, *TWICE, "keypoint", "referring_box", "edit_text", "canny", "line_art", "sketch")
 # Gates and the weights of norms move faster than matrices. What makes the conditioning vector moves slower: its parts
 # are added up, and their inputs are far from zero mean (the ramps of the time embedding always positive), so that every
 # step of Adam moves the sum by the steps of all weights of a row. The towers, which know what they need from a stage of
@@ -223,12 +224,12 @@ class NanoRecipe:
         start = self.pictures(500, 128, torch.Generator().manual_seed(5))
         self.autoencoder.start_from_components(start.to(self.place) * 2 - 1)
         sources: list[tuple[float, Draw]] = [
-            (0.5, self.pictures),
+            (0.4, self.pictures),
             (0.15, self.small.scenes.draw),
             (0.05, self.large.scenes.draw),
             (0.1, self.small.scenes.draw_labels),
             (0.05, self.large.scenes.draw_labels),
-            (0.15, self._marked),
+            (0.25, self._marked),
         ]
         stage = AutoencoderStage(self.autoencoder, sources, bfloat16=self.bfloat16)
         stage.draw_ahead(self.processes)

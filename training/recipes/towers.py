@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor, nn
 
 from ...comfyui_pixwizard.config import PixWizardConfig
+from ...comfyui_pixwizard.cpu.kernels import use_cpu_attention
 from ...comfyui_pixwizard.encoders.clip import ClipTextEncoder, ClipVisionEncoder
 from ...comfyui_pixwizard.encoders.folder import wrap_tokenizer
 from ...comfyui_pixwizard.encoders.gemma import GemmaTextEncoder
@@ -96,11 +97,12 @@ class NanoModel(nn.Module):
         return self
 
     def use_plain_attention(self) -> None:
-        """Write attention out in the towers, for training on a CPU, where the fused kernel's backward is several times
-        slower in bfloat16. The text body has a configuration of its own, from which its mask is made.
+        """Write attention out, for training on a CPU, where the fused kernel's backward is several times slower in
+        bfloat16. The text body has a configuration of its own, from which its mask is made.
         """
         if self.transformer.pad_token.device.type != "cpu":
             return
+        use_cpu_attention(self.transformer)
         for tower in (self.text.model, self.text.body, self.task.model, self.vision.model):
             tower.set_attn_implementation("eager")
 
