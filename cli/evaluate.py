@@ -16,22 +16,8 @@ from ..training.evaluate.following import follow
 from ..training.evaluate.measures import MEASURES
 from ..training.evaluate.photographs import picture_paths
 from ..training.evaluate.questions import SETS, Questions, set_of
-from ..training.evaluate.report import (
-    Failure,
-    contact_sheet,
-    save_failures,
-    table,
-    worst,
-    write_json,
-)
-from ..training.evaluate.runner import (
-    Answerer,
-    Outcome,
-    Row,
-    Settings,
-    evaluate,
-    evaluations,
-)
+from ..training.evaluate.report import Failure, contact_sheet, save_failures, table, worst, write_json
+from ..training.evaluate.runner import Answerer, Outcome, Row, Settings, evaluate, evaluations
 from ..training.evaluate.samples import Samples
 from ..training.evaluate.scene_samples import ON_SCENES
 from ..training.evaluate.sweep import asked_in_all, sweep

@@ -19,14 +19,7 @@ from .cpu.kernels import use_cpu_kernels
 from .encoders.offload import brought
 from .encoders.tiled_decoding import decode_tiled, needs_tiles
 from .evaluator import Branch, Eager, Evaluator
-from .files.components import (
-    Description,
-    find_folder,
-    kind_of,
-    load_parts,
-    read_description,
-    save_parts,
-)
+from .files.components import Description, find_folder, kind_of, load_parts, read_description, save_parts
 from .flow import time_grid
 from .guidance import ALWAYS, DualGuidance
 from .noise import draw_noise, noise_generators

@@ -13,14 +13,7 @@ import torch
 
 from ..comfyui_pixwizard.optional import pip_install, required
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
-from .onnx_graph import (
-    VELOCITY_INPUTS,
-    VELOCITY_OUTPUTS,
-    VelocityGraph,
-    exportable,
-    velocity_axes,
-    velocity_example,
-)
+from .onnx_graph import VELOCITY_INPUTS, VELOCITY_OUTPUTS, VelocityGraph, exportable, velocity_axes, velocity_example
 from .onnx_model import OPSET
 
 # Latents, in patches a side, and text tokens that the ranges of activations are measured on.

@@ -14,15 +14,7 @@ from torch import Tensor
 from ..comfyui_pixwizard.files.components import BUNDLED, Description, read_description
 from ..comfyui_pixwizard.tasks import get_task
 from .conversions import Node, schema
-from .decoder_common import (
-    CONFIDENCE,
-    DATA,
-    answer_input,
-    decoded,
-    pictures,
-    preview_of,
-    text_of,
-)
+from .decoder_common import CONFIDENCE, DATA, answer_input, decoded, pictures, preview_of, text_of
 
 
 @cache

@@ -8,16 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..comfyui_pixwizard.pictures.paste_back import keep_unchanged
-from .conversions import (
-    Node,
-    at_size,
-    matching_source,
-    one_for_each,
-    resized_mask,
-    schema,
-    to_core,
-    to_host,
-)
+from .conversions import Node, at_size, matching_source, one_for_each, resized_mask, schema, to_core, to_host
 from .round_trip import round_trip
 
 

@@ -13,15 +13,7 @@ from torch import Tensor
 
 from ..comfyui_pixwizard.pictures.buckets import CELL, Size
 from ..comfyui_pixwizard.pictures.sizes import model_size
-from .conversions import (
-    Node,
-    at_size,
-    one_for_each,
-    resized_mask,
-    schema,
-    to_core,
-    with_values,
-)
+from .conversions import Node, at_size, one_for_each, resized_mask, schema, to_core, with_values
 from .host_model import IMAGE_TOKENS, SOURCE
 from .host_vision import encode_tokens
 from .round_trip import remember

@@ -14,15 +14,7 @@ from ..comfyui_pixwizard.tasks.codecs.marks import MARK_COLORS
 from ..comfyui_pixwizard.tasks.codecs.mask import COLORS as OVERLAY
 from ..comfyui_pixwizard.tasks.codecs.mask import DEFAULT_COLOR
 from .conversions import Node, matching_source, one_for_each, schema
-from .decoder_common import (
-    CONFIDENCE,
-    DATA,
-    answer_input,
-    decoded,
-    pictures,
-    preview_of,
-    text_of,
-)
+from .decoder_common import CONFIDENCE, DATA, answer_input, decoded, pictures, preview_of, text_of
 from .round_trip import round_trip
 
 # Both kinds of one node, by the words that its choice shows.

@@ -7,14 +7,7 @@ import torch
 from PIL import Image
 
 from pixwizard.bench.chart import line_chart, nice_step, stacked
-from pixwizard.bench.quality import (
-    LARGEST_PSNR,
-    Method,
-    Quality,
-    methods,
-    psnr,
-    summed_up,
-)
+from pixwizard.bench.quality import LARGEST_PSNR, Method, Quality, methods, psnr, summed_up
 from pixwizard.comfyui_pixwizard.guidance import DualGuidance
 
 

@@ -16,12 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pixwizard.comfyui_pixwizard import PixWizardConfig, PixWizardTransformer
-from pixwizard.comfyui_pixwizard.files.checkpoint import (
-    ModelFiles,
-    load_transformer,
-    meta_specs,
-    save_transformer,
-)
+from pixwizard.comfyui_pixwizard.files.checkpoint import ModelFiles, load_transformer, meta_specs, save_transformer
 from pixwizard.comfyui_pixwizard.files.lumina import init_from_lumina, is_new
 from pixwizard.comfyui_pixwizard.files.released import convert_released
 from pixwizard.comfyui_pixwizard.files.safe_files import SAFETENSORS_NAMES, Spec, TensorFile, write_safetensors

@@ -10,13 +10,7 @@ from hypothesis import strategies as st
 
 from pixwizard.comfyui_pixwizard.tasks import TASKS
 from pixwizard.comfyui_pixwizard.tasks.codecs.mask import BINARY, COLORS
-from pixwizard.comfyui_pixwizard.tasks.codecs.palette import (
-    ADE20K,
-    ADE20K_COLORS,
-    CLASSES,
-    GRID_COLORS,
-    palette,
-)
+from pixwizard.comfyui_pixwizard.tasks.codecs.palette import ADE20K, ADE20K_COLORS, CLASSES, GRID_COLORS, palette
 
 DEPTH, NORMAL, CLASS, MASK = (TASKS[n] for n in ("depth", "normal", "segmentation", "referring_segmentation"))
 SEEDS = st.integers(0, 9999)

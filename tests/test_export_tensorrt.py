@@ -22,13 +22,7 @@ from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
 from pixwizard.export import tensorrt_build
 from pixwizard.export.fp8 import export_fp8
 from pixwizard.export.onnx_graph import VelocityGraph, exportable, velocity_example
-from pixwizard.export.tensorrt_build import (
-    Settings,
-    configuration,
-    monitor_class,
-    tensorrt_key,
-    timing_cache_file,
-)
+from pixwizard.export.tensorrt_build import Settings, configuration, monitor_class, tensorrt_key, timing_cache_file
 from pixwizard.runtime.eager_graph import eager_velocity
 from pixwizard.runtime.engine_cache import EngineCache, EngineKey, Entry
 from pixwizard.runtime.engine_profiles import Profile, Unsupported, bucket_profiles

@@ -6,15 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixwizard.training.render.dead_leaves import dead_leaves
-from pixwizard.training.render.scenes import (
-    STYLES,
-    render,
-    restyle,
-    sample_scenes,
-    style_edit,
-    text_edit,
-    write,
-)
+from pixwizard.training.render.scenes import STYLES, render, restyle, sample_scenes, style_edit, text_edit, write
 from pixwizard.training.render.scenes.lettering import INKS, PLACES, WORDS, contrasting
 from pixwizard.training.render.scenes.picture_edits import STYLE_WORDS
 

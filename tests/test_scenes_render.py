@@ -7,14 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixwizard.training.render.scenes import (
-    HELD_OUT,
-    SHAPES,
-    Scenes,
-    labels,
-    render,
-    sample_scenes,
-)
+from pixwizard.training.render.scenes import HELD_OUT, SHAPES, Scenes, labels, render, sample_scenes
 from pixwizard.training.render.scenes.trace import in_shadow, solid_pixels, trace, world_normals
 from pixwizard.training.render.scenes.vocabulary import COLOR_NAMES
 

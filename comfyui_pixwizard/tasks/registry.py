@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from .definitions import (
-    control,
-    dense,
-    editing,
-    generation,
-    grounding,
-    painting,
-    restoration,
-)
+from .definitions import control, dense, editing, generation, grounding, painting, restoration
 from .task import Codec, Task
 
 DOMAINS = (restoration, painting, dense, control, grounding, editing, generation)

@@ -10,14 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .filters import (
-    blur,
-    check_image,
-    gradient,
-    is_small,
-    opponent,
-    soften,
-)
+from .filters import blur, check_image, gradient, is_small, opponent, soften
 
 # Step of each further blur and weight of the scale it leads to. Standard deviations 1, 2.2 and 4.6 pixels, or of a
 # small picture 0.7, 1.2 and 2.3; a texture is gone at the widest.

@@ -10,14 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from .filters import (
-    blur,
-    check_image,
-    dilate,
-    opponent,
-    shifts,
-    soften,
-)
+from .filters import blur, check_image, dilate, opponent, shifts, soften
 
 COLOUR = 1.2
 DIRECTIONS, REACH = 8, 4

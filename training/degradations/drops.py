@@ -11,15 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import (
-    check_amount,
-    check_image,
-    grid,
-    per_sample,
-    smooth_field,
-    smoothstep,
-    uniform,
-)
+from .checks import check_amount, check_image, grid, per_sample, smooth_field, smoothstep, uniform
 
 
 class Layer(NamedTuple):

@@ -5,16 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .checks import (
-    check_amount,
-    check_image,
-    chosen,
-    luma,
-    per_sample,
-    smooth_field,
-    smoothstep,
-    uniform,
-)
+from .checks import check_amount, check_image, chosen, luma, per_sample, smooth_field, smoothstep, uniform
 
 # Gains of red, green and blue: the print turns yellow or red, seldom blue.
 WARM = ((1.0, 1.15), (0.85, 1.02), (0.55, 0.9))

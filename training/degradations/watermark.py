@@ -15,15 +15,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .checks import (
-    REFERENCE_SIZE,
-    check_amount,
-    check_image,
-    chosen,
-    grid,
-    per_sample,
-    uniform,
-)
+from .checks import REFERENCE_SIZE, check_amount, check_image, chosen, grid, per_sample, uniform
 
 CONSONANTS, VOWELS = "bcdfghjklmnprstvwz", "aeiou"
 LETTERS = string.ascii_letters + string.digits + "© "

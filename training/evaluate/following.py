@@ -17,14 +17,7 @@ from torch import Tensor
 
 from ...comfyui_pixwizard.tasks.task import fill
 from ..loop.seeding import seeded
-from .runner import (
-    Advance,
-    Answerer,
-    Row,
-    Settings,
-    answers,
-    ceiling,
-)
+from .runner import Advance, Answerer, Row, Settings, answers, ceiling
 from .samples import Samples
 
 FLOOR, TARGET = 0.8, 0.97

@@ -7,14 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from .measures import MEASURES
-from .runner import (
-    Advance,
-    Answerer,
-    Settings,
-    answers,
-    reading,
-    referenced,
-)
+from .runner import Advance, Answerer, Settings, answers, reading, referenced
 from .samples import Samples
 
 # (points of the time grid, text guidance, image guidance). One answer is right: guidance can only bend it.

@@ -9,15 +9,7 @@ import torch
 from torch import Tensor
 
 from .canvas import Head, bump, step
-from .traits import (
-    BALD,
-    BUN,
-    CURLY,
-    LONG,
-    PARTED,
-    SHORT,
-    Traits,
-)
+from .traits import BALD, BUN, CURLY, LONG, PARTED, SHORT, Traits
 
 
 def behind(head: Head, traits: Traits, rough: Tensor) -> Tensor:

@@ -9,23 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .canvas import (
-    Head,
-    bump,
-    head_coordinates,
-    noise,
-    over,
-    step,
-    unit,
-)
-from .features import (
-    paint_brows,
-    paint_eyes,
-    paint_glasses,
-    paint_mouth,
-    paint_skin,
-    relief,
-)
+from .canvas import Head, bump, head_coordinates, noise, over, step, unit
+from .features import paint_brows, paint_eyes, paint_glasses, paint_mouth, paint_skin, relief
 from .hair import behind, fringe, strand_light
 from .traits import LONG, Traits, draw_traits
 

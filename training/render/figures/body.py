@@ -11,19 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .outfit import (
-    BALD,
-    BUN,
-    FACE,
-    HAIR,
-    LONG,
-    SHIRT,
-    SHOES,
-    SKIN,
-    STOOL,
-    TROUSERS,
-    Outfits,
-)
+from .outfit import BALD, BUN, FACE, HAIR, LONG, SHIRT, SHOES, SKIN, STOOL, TROUSERS, Outfits
 from .skeleton import SITTING, Skeletons
 
 Number = float | Tensor

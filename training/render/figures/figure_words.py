@@ -12,14 +12,7 @@ from ....comfyui_pixwizard.tasks.codecs.pose import JOINTS
 from ..scenes.scene_words import Chooser
 from ..scenes.vocabulary import BACKDROP_NAMES, COLOR_NAMES
 from .camera import Camera
-from .outfit import (
-    BALD,
-    BUN,
-    HAIR_NAMES,
-    HAIR_STYLES,
-    LONG,
-    Outfits,
-)
+from .outfit import BALD, BUN, HAIR_NAMES, HAIR_STYLES, LONG, Outfits
 from .room import FLOORS, Rooms
 from .skeleton import ARMS, LEGS, Skeletons
 

@@ -9,14 +9,7 @@ from .parameters import Scenes
 from .renderer import labels
 from .sample import RADIUS_SHARE, extent_of, has_room, jitter_color
 from .scene_words import Chooser, addition, describe
-from .vocabulary import (
-    COLOR_NAMES,
-    COLORS,
-    PLAIN,
-    SHAPES,
-    TEXTURES,
-    is_held_out,
-)
+from .vocabulary import COLOR_NAMES, COLORS, PLAIN, SHAPES, TEXTURES, is_held_out
 
 Words = dict[str, str]
 CHECK_SIDE = 96  # pixels of the labels that words are checked on when the caller brings none

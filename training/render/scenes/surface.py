@@ -9,15 +9,7 @@ from torch import Tensor
 
 from .parameters import Scenes
 from .trace import Hits, SolidPixels, wall_normal
-from .vocabulary import (
-    BOX,
-    CHECKERED,
-    CYLINDER,
-    FIRST_SKY,
-    GROUNDS,
-    SPHERE,
-    STRIPED,
-)
+from .vocabulary import BOX, CHECKERED, CYLINDER, FIRST_SKY, GROUNDS, SPHERE, STRIPED
 
 _PATTERNS = tuple(name.split()[0] for name in GROUNDS)
 _NOISE_SIDE = 32
