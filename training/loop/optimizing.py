@@ -1,8 +1,8 @@
-"""AdamW or Muon with float32 master weights, and the exponential average of the weights; sharded as the model is."""
+"""AdamW with float32 master weights, and the exponential average of the weights; sharded as the model is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from typing import Any
@@ -14,8 +14,7 @@ from .parallel import local, whole
 
 # Averaging touches every weight; every fourth step with the decay of four steps is as good and four times cheaper.
 AVERAGE_EVERY = 4
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")
-MUON_MOMENTS = ("momentum_buffer",)
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,6 @@ class OptimizerConfig:
             key norms set how sharp attention is; at the rate of matrices a short run leaves both where they were.
         rates: factors for parameters by pattern of their names, as fnmatch reads it; the first that fits counts, in
             place of vector_lr.
-        muon: patterns of the names of matrices that Muon moves instead of AdamW: along the orthogonal factor of their
-            momentum, scaled to the root mean square of AdamW's steps, so that one rate serves both.
         clip: largest gradient norm.
     """
 
@@ -44,7 +41,6 @@ class OptimizerConfig:
     ema: float = 0.999
     vector_lr: float = 1.0
     rates: Mapping[str, float] = field(default_factory=dict)
-    muon: Sequence[str] = ()
     clip: float = 1.0
 
 
@@ -52,7 +48,7 @@ class Optimizing:
     """The optimiser and the average of a module's trainable parameters.
 
     Raises:
-        ValueError: nothing to train, master weights that are not float32, or Muon for weights in shards.
+        ValueError: nothing to train, or master weights that are not float32.
     """
 
     def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
@@ -63,30 +59,21 @@ class Optimizing:
             found = f"{narrow[0]} in {self.named[narrow[0]].dtype}" if narrow else "no parameters"
             raise ValueError(f"training moves weights in float32, found {found}: load the model in float32")
         self.parameters = list(self.named.values())
-        self.by_muon = {n for n, p in self.named.items() if p.ndim == 2 and any(fnmatch(n, m) for m in config.muon)}
-        if any(local(self.named[name]) is not self.named[name] for name in self.by_muon):
-            raise ValueError("Muon needs whole matrices, found some in shards: train with --parallel ddp")
-        adam = torch.optim.AdamW(self._groups(muon=False), lr=config.lr, betas=config.betas, fused=True)
-        self.optimizers: list[torch.optim.Optimizer] = [adam]
-        if self.by_muon:
-            groups = self._groups(muon=True)
-            self.optimizers.append(torch.optim.Muon(groups, lr=config.lr, adjust_lr_fn="match_rms_adamw"))
+        groups, self.factors = self._groups()
+        self.optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
         self.average = [p.detach().clone() for p in self.parameters]
 
-    def _groups(self, muon: bool) -> list[dict[str, Any]]:
-        """Parameters of one optimiser that move alike, matrices first, and each group's factor on the rate."""
-        alike: dict[tuple[bool, float], list[nn.Parameter]] = {(False, 1.0): []}
+    def _groups(self) -> tuple[list[dict[str, Any]], list[float]]:
+        """Parameters that move alike, matrices first, and each group's factor on the rate."""
+        alike: dict[tuple[bool, float], list[nn.Parameter]] = {(False, 1.0): [], (True, self.config.vector_lr): []}
         for name, value in self.named.items():
-            if (name in self.by_muon) == muon:
-                vector = value.ndim < 2
-                usual = self.config.vector_lr if vector else 1.0
-                factor = next((f for pattern, f in self.config.rates.items() if fnmatch(name, pattern)), usual)
-                alike.setdefault((vector, factor), []).append(value)
+            vector = value.ndim < 2
+            usual = self.config.vector_lr if vector else 1.0
+            factor = next((f for pattern, f in self.config.rates.items() if fnmatch(name, pattern)), usual)
+            alike.setdefault((vector, factor), []).append(value)
         decay = self.config.weight_decay
-        return [
-            {"params": found, "weight_decay": 0.0 if vector else decay, "factor": factor}
-            for (vector, factor), found in alike.items()
-        ]
+        groups = [{"params": found, "weight_decay": 0.0 if vector else decay} for (vector, _), found in alike.items()]
+        return groups, [factor for _, factor in alike]
 
     # -- steps -------------------------------------------------------------------------------------------------------
 
@@ -108,10 +95,9 @@ class Optimizing:
 
     def step(self, step: int, progress: float) -> None:
         """Move the weights in step number `step` (from 0), then the average."""
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = self.rate(step, progress) * group["factor"]
-            optimizer.step()
+        for group, factor in zip(self.optimizer.param_groups, self.factors, strict=True):
+            group["lr"] = self.rate(step, progress) * factor
+        self.optimizer.step()
         done = step + 1
         if done % AVERAGE_EVERY == 0:
             decay = min(self.config.ema, (1 + done) / (10 + done)) ** AVERAGE_EVERY
@@ -137,32 +123,18 @@ class Optimizing:
         state = self.model.state_dict(keep_vars=True)
         kept = {n: v for n, v in state.items() if v.requires_grad or not isinstance(v, nn.Parameter)}
         found = {f"model.{name}": value.detach() for name, value in kept.items()}
-        for name, mean in zip(self.named, self.average, strict=True):
+        for (name, parameter), mean in zip(self.named.items(), self.average, strict=True):
             found[f"average.{name}"] = mean
-            moments = self._state(name)
-            keys = MUON_MOMENTS if name in self.by_muon else MOMENTS
-            found |= {f"optimizer.{name}.{key}": moments[key] for key in keys}
+            moments = self.optimizer.state[parameter]
+            found |= {f"optimizer.{name}.{key}": moments[key] for key in (*MOMENTS, "step")}
         return found
 
-    def _state(self, name: str) -> dict[str, Any]:
-        return self.optimizers[name in self.by_muon].state[self.named[name]]
-
     def _begin(self) -> None:
-        """The state that an optimiser makes in its first step: a checkpoint may be wanted, or filled, before."""
-        for name, parameter in self.named.items():
-            state = self._state(name)
-            if state:
-                continue
-            for key in MUON_MOMENTS if name in self.by_muon else MOMENTS:
+        """The state that AdamW makes in its first step: a checkpoint may be wanted, or filled, before."""
+        for parameter in self.parameters:
+            if not self.optimizer.state[parameter]:
                 device = local(parameter).device
-                state[key] = torch.zeros((), device=device) if key == "step" else torch.zeros_like(parameter)
-
-    def clear(self) -> None:
-        """Forget the gradients."""
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-
-    @property
-    def lr(self) -> float:
-        """The rate of matrices in the last step."""
-        return self.optimizers[0].param_groups[0]["lr"]
+                self.optimizer.state[parameter] |= {
+                    "step": torch.zeros((), device=device),
+                    **{key: torch.zeros_like(parameter) for key in MOMENTS},
+                }

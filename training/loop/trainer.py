@@ -225,7 +225,7 @@ class Trainer:
         if isinstance(self.stage, Scheduled):
             self.stage.rate_is(self.weights.left(progress))
         batches, samples = self._batches()
-        self.weights.clear()
+        self.weights.optimizer.zero_grad(set_to_none=True)
         records: Records = {}
         mean = 0.0
         for part, (batch, generator) in enumerate(batches):
@@ -287,7 +287,7 @@ class Trainer:
                 span.show(bar, self.step)
                 if self.step % self.config.log_every == 0:
                     self.seconds = span.before + span.spent
-                    line = self.logs.write(self.step, self.seconds, self.weights.lr)
+                    line = self.logs.write(self.step, self.seconds, self.weights.optimizer.param_groups[0]["lr"])
                     bar.set_postfix_str(f"step {self.step} loss {line['loss']:.4f}")
                 self._validate()
             stopped = bool(decided[0])

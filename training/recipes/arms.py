@@ -25,7 +25,7 @@ from ..evaluate.runner import Row, Settings, evaluate
 from ..loop.trainer import Trainer, TrainerConfig
 from ..loop.velocity import Drawing
 from .mixture_stage import PLAIN, Aids, MixtureStage
-from .nano import MUON, RATES, VECTOR_LR, NanoRecipe
+from .nano import RATES, VECTOR_LR, NanoRecipe
 from .towers import NanoModel
 
 TASKS = ("referring_box", "referring_mask", "edit_remove", "edit_recolor")
@@ -39,36 +39,26 @@ class Arm:
         towers: towers learn alone first, inside the arm's own minutes.
         awake: the network's start, see `NanoModel.build`.
         rates: the summed biases and the towers have rates of their own.
-        muon: Muon moves the blocks' matrices.
     """
 
     towers: bool = True
     awake: bool = True
     rates: bool = True
-    muon: bool = True
     aids: Aids = field(default_factory=Aids)
 
 
 NEW = Arm()
 ARMS: dict[str, Arm] = {
-    "old": Arm(towers=False, awake=False, rates=False, muon=False, aids=PLAIN),
+    "old": Arm(towers=False, awake=False, rates=False, aids=PLAIN),
     "new": NEW,
     "without towers": replace(NEW, towers=False),
     "without start": replace(NEW, awake=False, rates=False),
     "without teachers": replace(NEW, aids=replace(Aids(), teachers=(0.0, 0.0))),
     "without emphasis": replace(NEW, aids=replace(Aids(), emphasis=(0.0, 0.0))),
-    "without muon": replace(NEW, muon=False),
     "without balance": replace(NEW, aids=replace(Aids(), balance=False)),
 }
 Name = Literal[
-    "old",
-    "new",
-    "without towers",
-    "without start",
-    "without teachers",
-    "without emphasis",
-    "without muon",
-    "without balance",
+    "old", "new", "without towers", "without start", "without teachers", "without emphasis", "without balance"
 ]
 
 
@@ -153,13 +143,7 @@ class NanoArms:
         stage = MixtureStage(model, [(1.0, self.batch_size, mixture)], drawing, self.bfloat16, arm.aids)
         rates: Mapping[str, float] = RATES if arm.rates else {}
         config = TrainerConfig(
-            lr=self.recipe.lr,
-            vector_lr=VECTOR_LR,
-            rates=rates,
-            muon=MUON if arm.muon else (),
-            cooldown=0.5,
-            seed=self.seed,
-            warmup=150,
+            lr=self.recipe.lr, vector_lr=VECTOR_LR, rates=rates, cooldown=0.5, seed=self.seed, warmup=150
         )
         return Trainer(stage, self.folder / name.replace(" ", "-") / "transformer", config)
 

@@ -63,8 +63,6 @@ MARKS = (*TWICE, *TWICE, "keypoint", "referring_box", "edit_text", "canny", "lin
 # step of Adam moves the sum by the steps of all weights of a row. The towers, which know what they need from a stage of
 # their own, move slowest: at 0.3 they forget it in two hundred steps.
 VECTOR_LR = 6.0
-# Matrices of the blocks that Muon moves; adaLN's start at zero and the choice of tokens has a single output.
-MUON = ("transformer.layers.*.attention.w*", "transformer.layers.*.feed_forward.w*")
 RATES = (
     {f"*{name}": 0.1 for name in SUMMED_BIASES}
     | {"*t_embedder.*": 0.1, "*task_embedder.*": 0.3, "*global_semantic_embedder.*": 0.3}
@@ -131,8 +129,6 @@ class NanoRecipe:
     """Share of steps at 256 px."""
     lr: float = 1e-3
     """Peak learning rate."""
-    muon: bool = True
-    """Muon for the blocks' matrices; AdamW for the rest, or for all."""
     cooldown: float = 0.25
     """Share of the plan, at its end, over which the learning rate falls to zero; before, it is constant, and the plan
     can be prolonged."""
@@ -294,13 +290,7 @@ class NanoRecipe:
         if self.compile:
             model.compile()
         config = TrainerConfig(
-            lr=self.lr,
-            vector_lr=VECTOR_LR,
-            rates=RATES,
-            muon=MUON if self.muon else (),
-            cooldown=self.cooldown,
-            seed=self.seed,
-            warmup=150,
+            lr=self.lr, vector_lr=VECTOR_LR, rates=RATES, cooldown=self.cooldown, seed=self.seed, warmup=150
         )
         self.balance = Balance([*TASKS, BLIND])
         equal = common_count(), common_count()
