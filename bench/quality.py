@@ -17,19 +17,18 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from ..comfyui_pixwizard.evaluator import Branch, Eager, Evaluator
+from ..comfyui_pixwizard.evaluator import Branch, Eager
 from ..comfyui_pixwizard.files.safe_files import replaced
 from ..comfyui_pixwizard.flow import time_grid
 from ..comfyui_pixwizard.guidance import ALWAYS, DualGuidance
 from ..comfyui_pixwizard.noise import draw_noise, noise_generators
 from ..comfyui_pixwizard.solvers import EVALUATIONS, solve
-from ..runtime.block_cache import CachedBlocks, CachedStep
 from .chart import line_chart, stacked
 
 if TYPE_CHECKING:  # slow, and not needed for --help
     from ..comfyui_pixwizard.pipeline import PixWizardPipeline
 
-REFERENCE, INTERVAL, THRESHOLD = "rk4", (0.2, 0.9), 0.1
+REFERENCE, INTERVAL = "rk4", (0.2, 0.9)
 # Of two equal pictures.
 LARGEST_PSNR = 100.0
 Advance = Callable[[int], Any]
@@ -37,16 +36,14 @@ Advance = Callable[[int], Any]
 
 @dataclass(frozen=True)
 class Method:
-    """A solver, and what of each evaluation is left out.
+    """A solver, and when there is guidance.
 
     Attributes:
         interval: of guidance.
-        threshold: of the block cache, None without one.
     """
 
     solver: str
     interval: tuple[float, float] = ALWAYS
-    threshold: float | None = None
 
     def steps(self, evaluations: int) -> int | None:
         """Steps of a budget, None where it is not a whole number of them."""
@@ -73,8 +70,8 @@ class Quality:
     """Measure what fewer evaluations cost: PSNR to the answer of very many, for every solver and saving.
 
     Beside the solvers: euler with guidance between t = 0.2 and 0.9 only (not measured where the weights are 1/1, which
-    is no guidance), and ab2 with the first-block cache. "work" counts evaluations of all branches by all blocks; these
-    two need less than one of it an evaluation. Guidance in an interval means another picture: its curve levels off.
+    is no guidance). "work" counts evaluations of all branches; with an interval one evaluation is less than one of it.
+    Guidance in an interval means another picture: its curve levels off.
     """
 
     tasks: tuple[str, ...] = ("depth", "denoise", "line_art_to_image")
@@ -202,17 +199,16 @@ class Quality:
             }
             title = f"{task}: distance to the answer of {4 * self.reference} evaluations"
             ticks = [budget for budget in self.budgets if budget.bit_count() == 1] or list(self.budgets)
-            across = "evaluations of all branches by all blocks"
+            across = "evaluations of all branches"
             charts.append(line_chart(title, across, "PSNR, dB", curves, ticks, self.target))
         return stacked(charts)
 
 
 def methods() -> dict[str, Method]:
-    """What is compared, by name: all solvers as they are, and two savings."""
+    """What is compared, by name: all solvers as they are, and one saving."""
     return {
         **{name: Method(name) for name in EVALUATIONS},
         "euler_interval": Method("euler", interval=INTERVAL),
-        "ab2_cache": Method("ab2", threshold=THRESHOLD),
     }
 
 
@@ -248,11 +244,10 @@ def questions(task: str, n: int, size: int, seed: int) -> Any:
 def draw(
     pipeline: PixWizardPipeline, prepared: Prepared, method: Method, steps: int, advance: Advance
 ) -> tuple[Tensor, float]:
-    """Pictures [N, 3, H, W] in [0, 1], and the work: evaluations of all the task's branches by all blocks."""
+    """Pictures [N, 3, H, W] in [0, 1], and the work: evaluations of all the task's branches."""
     guidance = replace(prepared.guidance, interval=method.interval)
-    evaluator: Evaluator = Eager() if method.threshold is None else CachedBlocks(method.threshold)
     grid, evaluated = time_grid(steps + 1), 0
-    step = evaluator.start(pipeline.transformer, prepared.branches, grid[:-1].tolist())
+    step = Eager().start(pipeline.transformer, prepared.branches, grid[:-1].tolist())
 
     def velocity(x: Any, t: Tensor) -> Any:
         nonlocal evaluated
@@ -262,11 +257,8 @@ def draw(
         return now.combine(step(x, float(t), names))
 
     x: Any = solve(velocity, prepared.noise, grid, method.solver, lambda *_: advance(EVALUATIONS[method.solver]))
-    work = evaluated / len(prepared.guidance.branches())
-    if isinstance(step, CachedStep):
-        work *= step.share()
     weight = pipeline.transformer.x_embedder.weight
-    return pipeline.decode(x.to(weight.dtype)) / 2 + 0.5, work
+    return pipeline.decode(x.to(weight.dtype)) / 2 + 0.5, evaluated / len(prepared.guidance.branches())
 
 
 def psnr(found: Tensor, exact: Tensor) -> float:

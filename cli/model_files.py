@@ -1,4 +1,4 @@
-"""`pixwizard info` and `pixwizard convert`: what a model is made of, and released files to this project's form."""
+"""`pixwizard info` and `pixwizard convert`: what a model is made of, and others' files to the form read here."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import json as json_module
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from ..comfyui_pixwizard.config import PixWizardConfig
-from ..comfyui_pixwizard.files.checkpoint import ModelFiles, meta_specs
+from ..comfyui_pixwizard.files.checkpoint import DTYPES, ModelFiles, meta_specs
 from ..comfyui_pixwizard.files.lumina import init_from_lumina
 from ..comfyui_pixwizard.files.released import ARGS_FILE, convert_released, read_released, weights_name
 from ..comfyui_pixwizard.files.safe_files import Spec, replaced
+
+if TYPE_CHECKING:  # transformers is slow to import, and not needed for --help
+    from ..comfyui_pixwizard.files.open_clip import OpenClip
 
 # Over the sorted lines "name [shape]" of the released 2B model: 1003 entries, 2,011,441,976 parameters.
 RELEASED_DIGEST = "7138f6d498d193848c7dab58f077b8b03ac8132dfe29f09a565a360ea8b80241"
@@ -123,13 +126,14 @@ class Info:
 
 @dataclass
 class Convert:
-    """Released files to one safetensors file, with configuration and provenance inside."""
+    """Released files to one safetensors file, with configuration and provenance inside; OpenCLIP's to a folder."""
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
-    """The released folder (consolidated[_ema].00-of-01.pth, model_args.pth); Lumina-Next's file or folder
-    with --init-from-lumina."""
+    """The released folder (consolidated[_ema].00-of-01.pth, model_args.pth); an OpenCLIP checkpoint, file or folder;
+    Lumina-Next's file or folder with --init-from-lumina."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """A .safetensors file, or a folder for model.safetensors."""
+    """A .safetensors file, or a folder for model.safetensors. Of an OpenCLIP checkpoint a Hugging Face folder with both
+    CLIP towers and their tokenizer."""
     ema: bool = False
     """Take the averaged weights."""
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
@@ -138,6 +142,9 @@ class Convert:
     """Build a start for training from Lumina-Next-T2I: its weights, new parts freshly initialised."""
     seed: int = 0
     """Of the new parts, with --init-from-lumina."""
+    architecture: str | None = None
+    """OpenCLIP's name for its checkpoint, such as ViT-L-14; by default that of open_clip_config.json beside the file,
+    and without one OpenAI's ViT-L-14-quickgelu or ViT-L-14-336-quickgelu."""
 
     def run(self) -> int:
         """Convert and say where the result is.
@@ -150,9 +157,31 @@ class Convert:
                 "--ema chooses between the files of a released folder, found it with --init-from-lumina: "
                 "give the file of Lumina-Next that you want instead"
             )
+        if self.init_from_lumina and self.architecture is not None:
+            raise ValueError("--architecture goes with an OpenCLIP checkpoint, found --init-from-lumina: leave one out")
         if self.init_from_lumina:
             path = init_from_lumina(self.source, self.out, dtype=self.dtype or "float32", seed=self.seed)
+        elif (checkpoint := self._open_clip()) is not None:
+            path = checkpoint.save(self.out, DTYPES[self.dtype] if self.dtype else None)
+            print(f"both towers of {checkpoint.architecture}")
         else:
             path = convert_released(self.source, self.out, ema=self.ema, dtype=self.dtype)
         print(f"wrote {path} ({path.stat().st_size / 1e6:,.1f} MB)")
         return 0
+
+    def _open_clip(self) -> OpenClip | None:
+        """The OpenCLIP checkpoint that the source is, if it is one."""
+        from ..comfyui_pixwizard.files.open_clip import OpenClip, find_open_clip
+
+        file = find_open_clip(self.source)
+        if file is None:
+            if self.architecture is not None:
+                raise ValueError(
+                    f"--architecture goes with an OpenCLIP checkpoint, found none at {self.source}: leave it out"
+                )
+            return None
+        if self.ema:
+            raise ValueError(f"--ema chooses between the files of a released folder, found OpenCLIP's {file}: drop it")
+        if self.out.suffix == ".safetensors":
+            raise ValueError(f"an OpenCLIP checkpoint becomes a folder, found the file {self.out}: name a folder")
+        return OpenClip(file, self.architecture)

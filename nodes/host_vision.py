@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,29 @@ from torch import Tensor, nn
 
 from ..comfyui_pixwizard.encoders.clip import preprocess
 from ..comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
+from ..comfyui_pixwizard.files.open_clip import OpenClip, find_open_clip
 from ..comfyui_pixwizard.files.safe_files import read_tensors
 
 PREFIX = "vision_model."
 
 
 def load_vision(folder: Path) -> comfy.clip_vision.ClipVisionModel:
-    """CLIP_VISION from a Hugging Face folder of a CLIP vision tower.
+    """CLIP_VISION from a folder of a CLIP vision tower, transformers' or OpenCLIP's.
 
     Raises:
         ValueError: weights are missing.
     """
-    model = comfy.clip_vision.ClipVisionModel(str(folder / "config.json"))
-    state = read_tensors(folder / "model.safetensors")
-    state = {name if name.startswith(PREFIX) else PREFIX + name: value for name, value in state.items()}
+    file = find_open_clip(folder)
+    if file is not None:
+        config, state = OpenClip(file).tower("vision")
+        with tempfile.TemporaryDirectory() as place:  # the host reads the configuration from a file
+            written = Path(place) / "config.json"
+            written.write_text(config.to_json_string(use_diff=False), encoding="utf-8")
+            model = comfy.clip_vision.ClipVisionModel(str(written))
+    else:
+        model = comfy.clip_vision.ClipVisionModel(str(folder / "config.json"))
+        state = read_tensors(folder / "model.safetensors")
+    state = {name if name.startswith(("visual_", PREFIX)) else PREFIX + name: value for name, value in state.items()}
     if "visual_projection.weight" not in state:
         model.model.visual_projection = nn.Identity()
     missing = model.load_sd(state).missing_keys

@@ -17,6 +17,7 @@ from ..comfyui_pixwizard.encoders.folder import load_tokenizer
 from ..comfyui_pixwizard.encoders.transformers_models import PreTrainedTokenizerFast
 from ..comfyui_pixwizard.files.checkpoint import ModelFiles, check_names_and_shapes, meta_specs
 from ..comfyui_pixwizard.files.components import BUNDLED, PIPELINE_FILE, load_part, read_description
+from ..comfyui_pixwizard.files.open_clip import OpenClip, find_open_clip, is_open_clip
 from ..comfyui_pixwizard.files.released import ARGS_FILE, infer_config, read_args
 from ..comfyui_pixwizard.files.safe_files import TensorFile, read_tensors
 from . import host_detection, host_model, host_text, host_vision
@@ -90,14 +91,21 @@ def clip_of(folder: Path) -> Any:
     text, task = folder / "text_encoder", folder / "task_encoder"
     features = read_tensors(text / "model.safetensors")
     features = {name if name.startswith("model.") else f"model.{name}": value for name, value in features.items()}
-    config = json.loads((task / "config.json").read_text(encoding="utf-8"))
+    file = find_open_clip(task)
+    if file is not None:
+        checkpoint = OpenClip(file)
+        tower, weights = checkpoint.tower("text")
+        config, tokenizer = tower.to_dict(), checkpoint.tokenizer()
+    else:
+        config = json.loads((task / "config.json").read_text(encoding="utf-8"))
+        weights, tokenizer = read_tensors(task / "model.safetensors"), load_tokenizer(task, "the CLIP text encoder")
     return host_text.make_clip(
         features,
-        read_tensors(task / "model.safetensors"),
+        weights,
         feature_config=host_text.GemmaConfig.of(features, str(text)),
         task_config=config,
         feature_tokenizer=load_tokenizer(text, "the Gemma text encoder"),
-        task_tokenizer=load_tokenizer(task, "the CLIP text encoder"),
+        task_tokenizer=tokenizer,
     )
 
 
@@ -141,22 +149,32 @@ def load_text_encoders(gemma: str, clip_l: str) -> Any:
         ValueError: another model, or no tokenizer.
     """
     paths = [Path(folder_paths.get_full_path_or_raise("text_encoders", name)) for name in (gemma, clip_l)]
-    features, task = (comfy.utils.load_torch_file(str(path), safe_load=True) for path in paths)
+    features = comfy.utils.load_torch_file(str(paths[0]), safe_load=True)
     pieces = features.pop("spiece_model", None)
     tokenizer = pieces if pieces is not None else _tokenizer_beside(paths[0])
-    if "text_projection.weight" not in task:
-        raise ValueError(
-            f"the task encoder needs CLIP-L with its projection, found none in {clip_l}: use the text "
-            "tower of openai/clip-vit-large-patch14 (the clip_l.safetensors made for Flux lacks it)"
-        )
+    config, task = _task_tower(paths[1])
     return host_text.make_clip(
         features,
-        {name: value for name, value in task.items() if name.startswith("text_")},
+        task,
         feature_config=host_text.GemmaConfig.of(features, gemma),
-        task_config=None,
+        task_config=config,
         feature_tokenizer=tokenizer,
         embedding_directory=folder_paths.get_folder_paths("embeddings"),
     )
+
+
+def _task_tower(path: Path) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Configuration, None for CLIP-L's, and weights of CLIP's text tower in a file, transformers' or OpenCLIP's."""
+    task = comfy.utils.load_torch_file(str(path), safe_load=True)
+    if is_open_clip(task):
+        config, weights = OpenClip(path).tower("text")
+        return config.to_dict(), weights
+    if "text_projection.weight" not in task:
+        raise ValueError(
+            f"the task encoder needs CLIP-L with its projection, found none in {path.name}: use the text "
+            "tower of openai/clip-vit-large-patch14 (the clip_l.safetensors made for Flux lacks it)"
+        )
+    return None, {name: value for name, value in task.items() if name.startswith("text_")}
 
 
 def _tokenizer_beside(path: Path) -> Any:

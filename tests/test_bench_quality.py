@@ -28,7 +28,7 @@ def test_a_small_run(tmp_path, capsys):
         assert [point["evaluations"] for point in points] == ([4] if name == "rk4" else [2, 4])
         assert all(0 < point["work"] <= point["evaluations"] for point in points)
         assert all(0 < point["psnr"] < LARGEST_PSNR for point in points)
-        if name not in ("euler_interval", "ab2_cache"):
+        if name != "euler_interval":
             assert all(point["work"] == point["evaluations"] for point in points)
     # Guidance is off at t = 0 only: one branch instead of three there.
     assert [point["work"] for point in curves["euler_interval"]] == pytest.approx([4 / 3, 10 / 3], abs=1e-3)

@@ -24,7 +24,7 @@ OPTIONAL = (
     "skimage",
     "tensorboard",
     "tensorrt",
-    "tensorrt_rtx",
+    "tensorrt_rtx_bindings",
 )
 WITHOUT_THEM = """
 import json, sys

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,10 +21,10 @@ from pixwizard.runtime.engine_cache import EngineCache, EngineKey, Entry
 from pixwizard.runtime.engine_profiles import size_profiles
 
 PRESENT = sys.platform == "linux" and all(
-    importlib.util.find_spec(name) for name in ("onnxruntime_ep_nv_tensorrt_rtx", "onnx", "onnxscript")
+    importlib.util.find_spec(name) for name in ("tensorrt_rtx_bindings", "tensorrt_rtx_libs", "onnx", "onnxscript")
 )
 needs_rtx = pytest.mark.skipif(
-    not PRESENT, reason="the extra 'tensorrt-rtx' is not installed; on Linux: 150 MB that no other test uses"
+    not PRESENT, reason="the extra 'tensorrt-rtx' is not installed; on Linux: 100 MB that no other test uses"
 )
 KEY = EngineKey("tensorrt-rtx", "a" * 64, 1, "0.1.0", "float32", [], "TensorRT-RTX 1.7.1", "sm89", "linux-x86_64")
 
@@ -177,25 +179,40 @@ def test_unknown_targets_and_a_missing_wheel_are_named(tmp_path: Path, monkeypat
     with pytest.raises(ValueError, match=r"targets are sm75, .* found 'sm90'"):
         rtx_key(load_model("nano"), "float32", [], ("sm90",))
     stand_in = tmp_path / "stand_in_worker.py"
-    text = rtx_build.WORKER.read_text().replace("onnxruntime_ep_nv_tensorrt_rtx", "no_such_wheel")
-    stand_in.write_text(text)
-    monkeypatch.setattr(rtx_build, "WORKER", stand_in)
-    with pytest.raises(
-        ValueError, match=r"not installed: .* -m pip install \"onnxruntime-ep-nv-tensorrt-rtx-cu13>=0.5,<0.6\""
-    ):
-        rtx_build.rtx_version()
-
-
-def test_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not PRESENT:
-        pytest.skip("needs the wheel")
-    stand_in = tmp_path / "stand_in_worker.py"
     text = rtx_build.WORKER.read_text()
-    stand_in.write_text(text.replace("range(10700, 10800)", "range(10900, 11000)"))
+    stand_in.write_text(text.replace("import tensorrt_rtx_bindings", "import no_such_wheel"))
     assert stand_in.read_text() != text
     monkeypatch.setattr(rtx_build, "WORKER", stand_in)
-    with pytest.raises(ValueError, match=r"is supported, found 1\.7\.\d"):
+    with pytest.raises(ValueError, match=r"not whole \(No module named 'no_such_wheel'\): .* -m pip install \"ten"):
         rtx_build.rtx_version()
+
+
+def test_the_line_that_installs_names_the_packages_of_the_extra() -> None:
+    root = Path(rtx_build.__file__).parents[1]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    packages = [item.partition(";")[0] for item in extras["tensorrt-rtx"] if item.startswith("tensorrt-rtx")]
+    (line,) = re.findall(r"pip install (.*)'", rtx_build.WORKER.read_text())
+    assert line.replace('"', "").split() == packages and len(packages) == 2
+
+
+@needs_rtx
+@pytest.mark.parametrize(
+    "shapes, words",
+    [([[5], [4], [3]], "refused the profile"), ([[1], [-1], [1]], r"refused the shapes .* of x: ")],
+    ids=["order", "negative"],
+)
+def test_a_refused_profile_is_one_line(tmp_path: Path, shapes: list[list[int]], words: str) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    node = helper.make_node("Neg", ["x"], ["velocity"])
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in ("x", "velocity")]
+    graph = helper.make_graph([node], "g", ends[:1], ends[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), str(tmp_path / "neg.onnx"))
+    key = dataclasses.replace(KEY, profiles=[{"x": shapes}])
+    with pytest.raises(BuildFailed, match=rf"{words}.*; its log is") as error:
+        build_rtx(EngineCache(tmp_path / "engines"), key, tmp_path / "neg.onnx", "neg")
+    assert "\n" not in str(error.value)
 
 
 def test_keys_name_all_that_matters() -> None:

@@ -337,7 +337,7 @@ def test_missing_packages_are_named(
 BLOCKED = """
 import importlib, pkgutil, sys
 
-absent = ("tensorrt", "tensorrt_rtx", "modelopt")
+absent = ("tensorrt", "tensorrt_rtx_bindings", "modelopt")
 for name in absent:
     sys.modules[name] = None
 for part in ("comfyui_pixwizard", "runtime", "export"):

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .folder import device_of, load_model, load_tokenizer, save_model
+from ..files.open_clip import OpenClip, find_open_clip
+from .folder import device_of, load_model, load_tokenizer, model_of, save_model
 from .transformers_models import CLIPTextModelWithProjection, CLIPVisionModel, PreTrainedTokenizerFast
 
 # The statistics of CLIP's training images, per channel, of values in [0, 1].
@@ -108,12 +109,20 @@ class ClipTextEncoder(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> ClipTextEncoder:
-        """Read a Hugging Face folder (a whole CLIPModel or its text tower); never downloads.
+        """Read a Hugging Face folder (a whole CLIPModel or a text tower) or an OpenCLIP checkpoint; never downloads.
+
+        Args:
+            folder: of transformers, or OpenCLIP's folder or file, see `files.open_clip`.
 
         Raises:
             ValueError: the folder, its config, weights or tokenizer are missing or wrong.
         """
         kind = "the CLIP text encoder"
+        file = find_open_clip(folder)
+        if file is not None:
+            found = OpenClip(file)
+            made = model_of(CLIPTextModelWithProjection, *found.tower("text"), f"{kind} in {file}", dtype)
+            return cls(made, found.tokenizer()).eval()
         model = load_model(CLIPTextModelWithProjection, folder, kind, ("clip", "clip_text_model"), dtype)
         return cls(model, load_tokenizer(folder, kind)).eval()
 
@@ -152,12 +161,18 @@ class ClipVisionEncoder(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> ClipVisionEncoder:
-        """Read a Hugging Face folder (a whole CLIPModel or its vision tower); never downloads.
+        """Read a Hugging Face folder (a whole CLIPModel or a vision tower) or an OpenCLIP checkpoint; never downloads.
+
+        Args:
+            folder: of transformers, or OpenCLIP's folder or file, see `files.open_clip`.
 
         Raises:
             ValueError: the folder, its config or weights are missing or wrong.
         """
         kind = "the CLIP vision encoder"
+        file = find_open_clip(folder)
+        if file is not None:
+            return cls(model_of(CLIPVisionModel, *OpenClip(file).tower("vision"), f"{kind} in {file}", dtype)).eval()
         return cls(load_model(CLIPVisionModel, folder, kind, ("clip", "clip_vision_model"), dtype)).eval()
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:

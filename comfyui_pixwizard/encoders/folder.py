@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tokenizers
 import torch
 from tokenizers.processors import TemplateProcessing
-from torch import nn
+from torch import Tensor, nn
 
 from .transformers_models import PreTrainedModel, PreTrainedTokenizerFast, hf_logging
 
@@ -71,19 +71,34 @@ def load_model(
         ValueError: as `check_folder`, or when weights are missing, misshapen or unreadable.
     """
     path = check_folder(folder, kind, model_types)
+    return _loaded(model_class, f"{kind} in {path}", dtype, path, local_files_only=True)
+
+
+def model_of(
+    model_class: type[Model], config: Any, state: Mapping[str, Tensor], what: str, dtype: torch.dtype
+) -> Model:
+    """A transformers model of a configuration and weights, which may be another tower's too, in `dtype`, in eval mode.
+
+    Raises:
+        ValueError: weights are missing or misshapen.
+    """
+    return _loaded(model_class, what, dtype, None, config=config, state_dict=dict(state))
+
+
+def _loaded(model_class: type[Model], what: str, dtype: torch.dtype, path: Path | None, **given: Any) -> Model:
     fix = "use a complete copy of the model"
     try:
         with quiet():
             loaded: Any = model_class.from_pretrained(
-                path, local_files_only=True, attn_implementation="sdpa", output_loading_info=True
+                path, attn_implementation="sdpa", output_loading_info=True, **given
             )
     except Exception as error:  # safetensors, zip and shape errors share no base class
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{kind} could not be read from {path}: {first_line}; {fix}") from error
+        raise ValueError(f"{what} could not be read: {first_line}; {fix}") from error
     model, info = loaded
     if info["missing_keys"]:
         names = sorted(info["missing_keys"])
-        raise ValueError(f"{kind} in {path} lacks {len(names)} weights, the first is {names[0]!r}: {fix}")
+        raise ValueError(f"{what} lacks {len(names)} weights, the first is {names[0]!r}: {fix}")
     return model.to(dtype).eval()
 
 

@@ -37,6 +37,8 @@ def broken_torchvision_hidden() -> Iterator[None]:
 
 with broken_torchvision_hidden():
     from transformers import (
+        CLIPConfig,
+        CLIPModel,
         CLIPTextConfig,
         CLIPTextModelWithProjection,
         CLIPVisionConfig,
@@ -49,6 +51,8 @@ with broken_torchvision_hidden():
     from transformers.utils import logging as hf_logging
 
 __all__ = [
+    "CLIPConfig",
+    "CLIPModel",
     "CLIPTextConfig",
     "CLIPTextModelWithProjection",
     "CLIPVisionConfig",

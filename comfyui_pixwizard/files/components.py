@@ -2,7 +2,7 @@
 
 pipeline.json     format, kinds of the parts, largest size, names of classes, provenance
 transformer/      config.json, safetensors in shards
-text_encoder/  task_encoder/  image_encoder/     Hugging Face folders
+text_encoder/  task_encoder/  image_encoder/     Hugging Face folders; the last two may be OpenCLIP's, see `open_clip`
 autoencoder/      config.json, model.safetensors
 """
 
