@@ -44,7 +44,7 @@ def test_help_of_run_needs_no_torch() -> None:
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_exists_and_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     command = COMMANDS[name]
-    kind = getattr(importlib.import_module(command.module, core.__name__), command.name)
+    kind = getattr(importlib.import_module(command.module, "pixwizard.cli"), command.name)
     assert callable(kind.run)
     with pytest.raises(SystemExit) as end:
         main([name, "--help"])
