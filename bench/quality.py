@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -24,7 +23,7 @@ from ..comfyui_pixwizard.guidance import ALWAYS, DualGuidance
 from ..comfyui_pixwizard.noise import draw_noise, noise_generators
 from ..comfyui_pixwizard.solvers import EVALUATIONS, solve
 from ..runtime.block_cache import CachedBlocks, CachedStep
-from .chart import line_chart, stacked
+from .chart import figure_class, line_charts
 
 if TYPE_CHECKING:  # slow, and not needed for --help
     from ..comfyui_pixwizard.pipeline import PixWizardPipeline
@@ -120,7 +119,7 @@ class Quality:
         return 0
 
     def check(self) -> None:
-        """Raise ValueError for the first setting that cannot be used."""
+        """Raise ValueError for the first setting that cannot be used, or where a chart is wanted without matplotlib."""
         from ..training.evaluate.samples import ON_PHOTOGRAPHS
         from ..training.evaluate.scene_samples import ON_SCENES
 
@@ -139,6 +138,8 @@ class Quality:
         for option, path in (("json", self.json), ("png", self.png)):
             if path is not None and path.is_dir():
                 raise ValueError(f"--{option} takes a file, found the folder {path}: name a file in it")
+        if self.png is not None:
+            figure_class()
 
     def measure(self, pipeline: PixWizardPipeline, task: str, bar: Any) -> dict[str, Any]:
         """Every method's curve and what it needs for the target; the bar counts evaluations."""
@@ -189,22 +190,19 @@ class Quality:
                 file.write((json.dumps({"tasks": found, "settings": settings}, indent=1) + "\n").encode())
         if self.png is not None:
             with replaced(self.png) as file:
-                self.chart(found).save(file, "png")
+                self.chart(found).savefig(file, format="png")
 
-    def chart(self, found: Mapping[str, Any]) -> Image.Image:
-        """A chart for each task, one below the other."""
-        charts = []
+    def chart(self, found: Mapping[str, Any]) -> Any:
+        """A figure with a chart for each task, one below the other."""
+        charts = {}
         for task, row in found.items():
-            curves = {
+            charts[f"{task}: distance to the answer of {4 * self.reference} evaluations"] = {
                 name: [(point["work"], point["psnr"]) for point in method["points"]]
                 for name, method in row["methods"].items()
                 if method["points"]
             }
-            title = f"{task}: distance to the answer of {4 * self.reference} evaluations"
-            ticks = [budget for budget in self.budgets if budget.bit_count() == 1] or list(self.budgets)
-            across = "evaluations of all branches by all blocks"
-            charts.append(line_chart(title, across, "PSNR, dB", curves, ticks, self.target))
-        return stacked(charts)
+        ticks = [budget for budget in self.budgets if budget.bit_count() == 1] or self.budgets
+        return line_charts(charts, "evaluations of all branches by all blocks", "PSNR, dB", ticks, self.target)
 
 
 def methods() -> dict[str, Method]:
