@@ -122,7 +122,7 @@ def example(host: SimpleNamespace) -> Any:
     """Makes pictures [B, H, W, 3] in [0, 1] with 8-bit values."""
 
     def draw(count: int = 1, size: int = 128, seed: int = 3) -> Tensor:
-        leaves = host.ours("training.dead_leaves").dead_leaves
+        leaves = host.ours("training.render.dead_leaves").dead_leaves
         pictures = leaves(count, size, torch.Generator().manual_seed(seed))
         return ((pictures * 255).round() / 255).permute(0, 2, 3, 1)
 

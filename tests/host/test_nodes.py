@@ -182,7 +182,7 @@ def test_dots_and_skeletons(node: Any, encode: Any, scene: SimpleNamespace, host
     _, frames, count, _, _ = node("PixWizardDecodeKeypoints", image=image, source=scene.clean)
     x, y, seen = frames[0]["people"][0]["pose_keypoints_2d"]
     assert count == 1 and abs(x - 40) < 1 and abs(y - 60) < 1 and seen == 1
-    render = host.ours("training.figures").render_figures
+    render = host.ours("training.render.figures").render_figures
     figure = render(1, 256, torch.Generator().manual_seed(2))
     pose = figure.pose[0][figure.pose[0].flatten(1).any(1)]
     skeleton = encode("pose", pose, size=(256, 256))
@@ -237,7 +237,7 @@ def test_files_and_folders_of_models(host: SimpleNamespace, node: Any, pipeline:
 
     folder_paths.add_model_folder_path("pixwizard", str(tmp_path), is_default=True)
     pipeline.save_pretrained(tmp_path / "mine", torch.float16)
-    host.ours("comfyui_pixwizard.checkpoint").save_transformer(
+    host.ours("comfyui_pixwizard.files.checkpoint").save_transformer(
         pipeline.transformer, tmp_path / "one", max_shard_bytes=2**40
     )
     (tmp_path / "one" / "model.safetensors").rename(tmp_path / "alone.safetensors")
@@ -260,8 +260,8 @@ def test_text_encoders_from_files(host: SimpleNamespace, node: Any, parts: Simpl
     from safetensors.torch import save_file
 
     folder_paths.add_model_folder_path("text_encoders", str(tmp_path), is_default=True)
-    bundled = host.ours("comfyui_pixwizard.components").BUNDLED["nano"] / "text_encoder"
-    read = host.ours("comfyui_pixwizard.safe_files").read_tensors
+    bundled = host.ours("comfyui_pixwizard.files.components").BUNDLED["nano"] / "text_encoder"
+    read = host.ours("comfyui_pixwizard.files.safe_files").read_tensors
     features = {f"model.{name}": value for name, value in read(bundled / "model.safetensors").items()}
     save_file(features, tmp_path / "gemma.safetensors")
     tower = parts.clip.cond_stage_model.clip_l.transformer

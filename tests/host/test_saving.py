@@ -82,7 +82,7 @@ def test_the_hosts_unet_loader_takes_fp8_and_converted_files(
     network = fp8.model.diffusion_model
     assert network.layers[0].attention.wq.weight.dtype == torch.float8_e4m3fn
     assert network.layers[0].attention_norm1.weight.dtype == torch.float32
-    save = host.ours("comfyui_pixwizard.checkpoint").save_transformer
+    save = host.ours("comfyui_pixwizard.files.checkpoint").save_transformer
     save(pipeline.transformer, saved / "converted", max_shard_bytes=2**40)
     shutil.move(saved / "converted" / "model.safetensors", saved / "converted.safetensors")
     model = node("UNETLoader", unet_name="converted.safetensors", weight_dtype="default")[0]
