@@ -6,7 +6,6 @@ Shapes: N pictures, H, W pixels, C latent channels, h w = H/8 W/8.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,20 +16,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..comfyui_pixwizard.evaluator import Branch, Eager, Evaluator
-from ..comfyui_pixwizard.files.safe_files import replaced
+from ..comfyui_pixwizard.files.safe_files import replaced, write_json
 from ..comfyui_pixwizard.flow import time_grid
 from ..comfyui_pixwizard.guidance import ALWAYS, DualGuidance
 from ..comfyui_pixwizard.noise import draw_noise, noise_generators
 from ..comfyui_pixwizard.solvers import EVALUATIONS, solve
 from ..runtime.block_cache import CachedBlocks, CachedStep
+from ..training.evaluate.metrics import psnr
 from .chart import figure_class, line_charts
 
 if TYPE_CHECKING:  # slow, and not needed for --help
     from ..comfyui_pixwizard.pipeline import PixWizardPipeline
 
 REFERENCE, INTERVAL, THRESHOLD = "rk4", (0.2, 0.9), 0.1
-# Of two equal pictures.
-LARGEST_PSNR = 100.0
 Advance = Callable[[int], Any]
 
 
@@ -156,7 +154,11 @@ class Quality:
             curves[name] = []
             for budget, steps in runs[name]:
                 pictures, work = draw(pipeline, prepared, method, steps, bar.update)
-                point = {"evaluations": budget, "work": round(work, 3), "psnr": round(psnr(pictures, exact), 2)}
+                point = {
+                    "evaluations": budget,
+                    "work": round(work, 3),
+                    "psnr": round(float(psnr(pictures, exact).mean()), 2),
+                }
                 curves[name].append(point)
         summary = summed_up(curves, self.target)
         weights = [prepared.guidance.text, prepared.guidance.image]
@@ -186,8 +188,7 @@ class Quality:
         if self.json is not None:
             names = ("n", "size", "reference", "target", "seed", "model")
             settings = {name: getattr(self, name) for name in names} | {"budgets": list(self.budgets)}
-            with replaced(self.json) as file:
-                file.write((json.dumps({"tasks": found, "settings": settings}, indent=1) + "\n").encode())
+            write_json(self.json, {"tasks": found, "settings": settings})
         if self.png is not None:
             with replaced(self.png) as file:
                 self.chart(found).savefig(file, format="png")
@@ -265,12 +266,6 @@ def draw(
         work *= step.share()
     weight = pipeline.transformer.x_embedder.weight
     return pipeline.decode(x.to(weight.dtype)) / 2 + 0.5, work
-
-
-def psnr(found: Tensor, exact: Tensor) -> float:
-    """Mean over pictures [N, 3, H, W] in [0, 1] of each one's PSNR in dB."""
-    error = (found - exact).square().mean(dim=(1, 2, 3)).clamp_min(10 ** (-LARGEST_PSNR / 10))
-    return float(-10 * error.log10().mean())
 
 
 def summed_up(curves: Mapping[str, Sequence[Mapping[str, float]]], target: float) -> dict[str, dict[str, Any]]:

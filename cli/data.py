@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -75,6 +74,7 @@ class Build:
 
     def run(self) -> int:
         """Build and print the report. Raises ValueError for a recipe that cannot be followed."""
+        from ..comfyui_pixwizard.files.safe_files import write_json
         from ..training.data.build.build import build
         from ..training.data.build.recipe import read_recipe
 
@@ -82,20 +82,12 @@ class Build:
             raise ValueError(f"--workers is at least 1, found {self.workers}: leave it out for one")
         recipe = read_recipe(self.recipe)
         report = build(recipe, self.workers, self.ray)
-        write_json(self.json, report)
+        if self.json is not None:
+            write_json(self.json, report)
         print(f"{report['good']} samples in {recipe.output}: {report['made']} of {report['shards']} shards made now")
         for reason, count in report["rejected"].items():
             print(f"  {count:>8} left out: {reason} (such as {report['examples'][reason][0]})")
         return 0
-
-
-def write_json(path: Path | None, value: object) -> None:
-    """Write a value where one is asked for, whole or not at all."""
-    from ..comfyui_pixwizard.files.safe_files import replaced
-
-    if path is not None:
-        with replaced(path) as file:
-            file.write((json.dumps(value, indent=1) + "\n").encode())
 
 
 Verb = Annotated[Preview, tyro.conf.subcommand("preview")] | Annotated[Build, tyro.conf.subcommand("build")]

@@ -5,18 +5,10 @@ import json
 import sys
 
 import pytest
-import torch
 from PIL import Image
 
 from pixwizard.bench.chart import COLORS, line_charts
-from pixwizard.bench.quality import (
-    LARGEST_PSNR,
-    Method,
-    Quality,
-    methods,
-    psnr,
-    summed_up,
-)
+from pixwizard.bench.quality import Method, Quality, methods, summed_up
 from pixwizard.comfyui_pixwizard.guidance import DualGuidance
 
 
@@ -36,7 +28,7 @@ def test_a_small_run(tmp_path, capsys):
     for name, points in curves.items():
         assert [point["evaluations"] for point in points] == ([4] if name == "rk4" else [2, 4])
         assert all(0 < point["work"] <= point["evaluations"] for point in points)
-        assert all(0 < point["psnr"] < LARGEST_PSNR for point in points)
+        assert all(0 < point["psnr"] < 100 for point in points)
         if name not in ("euler_interval", "ab2_cache"):
             assert all(point["work"] == point["evaluations"] for point in points)
     # Guidance is off at t = 0 only: one branch instead of three there.
@@ -63,9 +55,6 @@ def test_first_budget_and_ratio():
 
 def test_parts():
     assert Method("rk4").steps(6) is None and Method("rk4").steps(8) == 2 and Method("heun").steps(6) == 3
-    same = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    assert psnr(same, same) == pytest.approx(LARGEST_PSNR)
-    assert psnr(same, same + torch.tensor([0.1, 0.01]).view(2, 1, 1, 1)) == pytest.approx(30, abs=1e-3)
     assert DualGuidance(1.0, 1.0).branches() == ["full"]
 
 

@@ -7,8 +7,7 @@ is what a network has to look for. The built-in filters are in the table all the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ....comfyui_pixwizard.pictures.images import SUFFIXES
 from ....comfyui_pixwizard.optional import required
+from ....comfyui_pixwizard.pictures.images import SUFFIXES
 from ....comfyui_pixwizard.tasks import TASKS
 from .containers import parquet_rows, tar_samples
 from .recipe import BuildRecipe, Input, typed
