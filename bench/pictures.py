@@ -5,8 +5,6 @@ Shapes: B pictures, h w latent sides.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -59,8 +57,3 @@ def _lengthened(item: Inputs, length: int) -> Inputs:
     features = torch.nn.functional.pad(item.features, (0, 0, 0, missing))
     mask = torch.nn.functional.pad(item.mask.bool(), (0, missing))
     return Inputs(features, mask, item.vector, item.tokens, item.source)
-
-
-def psnr(found: Tensor, expected: Tensor) -> float:
-    """Of pictures in [-1, 1], in dB; 99 where they are as good as equal."""
-    return min(99.0, -10 * math.log10(max(float((found - expected).square().mean()) / 4, 1e-12)))

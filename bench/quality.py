@@ -6,31 +6,28 @@ Shapes: N pictures, H, W pixels, C latent channels, h w = H/8 W/8.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from ..comfyui_pixwizard.evaluator import Branch, Eager
-from ..comfyui_pixwizard.files.safe_files import replaced
+from ..comfyui_pixwizard.files.safe_files import replaced, write_json
 from ..comfyui_pixwizard.flow import time_grid
 from ..comfyui_pixwizard.guidance import ALWAYS, DualGuidance
 from ..comfyui_pixwizard.noise import draw_noise, noise_generators
 from ..comfyui_pixwizard.solvers import EVALUATIONS, solve
-from .chart import line_chart, stacked
+from ..training.evaluate.metrics import psnr
+from .chart import figure_class, line_charts
 
 if TYPE_CHECKING:  # slow, and not needed for --help
     from ..comfyui_pixwizard.pipeline import PixWizardPipeline
 
 REFERENCE, INTERVAL = "rk4", (0.2, 0.9)
-# Of two equal pictures.
-LARGEST_PSNR = 100.0
 Advance = Callable[[int], Any]
 
 
@@ -117,7 +114,7 @@ class Quality:
         return 0
 
     def check(self) -> None:
-        """Raise ValueError for the first setting that cannot be used."""
+        """Raise ValueError for the first setting that cannot be used, or where a chart is wanted without matplotlib."""
         from ..training.evaluate.samples import ON_PHOTOGRAPHS
         from ..training.evaluate.scene_samples import ON_SCENES
 
@@ -136,6 +133,8 @@ class Quality:
         for option, path in (("json", self.json), ("png", self.png)):
             if path is not None and path.is_dir():
                 raise ValueError(f"--{option} takes a file, found the folder {path}: name a file in it")
+        if self.png is not None:
+            figure_class()
 
     def measure(self, pipeline: PixWizardPipeline, task: str, bar: Any) -> dict[str, Any]:
         """Every method's curve and what it needs for the target; the bar counts evaluations."""
@@ -152,7 +151,11 @@ class Quality:
             curves[name] = []
             for budget, steps in runs[name]:
                 pictures, work = draw(pipeline, prepared, method, steps, bar.update)
-                point = {"evaluations": budget, "work": round(work, 3), "psnr": round(psnr(pictures, exact), 2)}
+                point = {
+                    "evaluations": budget,
+                    "work": round(work, 3),
+                    "psnr": round(float(psnr(pictures, exact).mean()), 2),
+                }
                 curves[name].append(point)
         summary = summed_up(curves, self.target)
         weights = [prepared.guidance.text, prepared.guidance.image]
@@ -182,26 +185,22 @@ class Quality:
         if self.json is not None:
             names = ("n", "size", "reference", "target", "seed", "model")
             settings = {name: getattr(self, name) for name in names} | {"budgets": list(self.budgets)}
-            with replaced(self.json) as file:
-                file.write((json.dumps({"tasks": found, "settings": settings}, indent=1) + "\n").encode())
+            write_json(self.json, {"tasks": found, "settings": settings})
         if self.png is not None:
             with replaced(self.png) as file:
-                self.chart(found).save(file, "png")
+                self.chart(found).savefig(file, format="png")
 
-    def chart(self, found: Mapping[str, Any]) -> Image.Image:
-        """A chart for each task, one below the other."""
-        charts = []
+    def chart(self, found: Mapping[str, Any]) -> Any:
+        """A figure with a chart for each task, one below the other."""
+        charts = {}
         for task, row in found.items():
-            curves = {
+            charts[f"{task}: distance to the answer of {4 * self.reference} evaluations"] = {
                 name: [(point["work"], point["psnr"]) for point in method["points"]]
                 for name, method in row["methods"].items()
                 if method["points"]
             }
-            title = f"{task}: distance to the answer of {4 * self.reference} evaluations"
-            ticks = [budget for budget in self.budgets if budget.bit_count() == 1] or list(self.budgets)
-            across = "evaluations of all branches"
-            charts.append(line_chart(title, across, "PSNR, dB", curves, ticks, self.target))
-        return stacked(charts)
+        ticks = [budget for budget in self.budgets if budget.bit_count() == 1] or self.budgets
+        return line_charts(charts, "evaluations of all branches", "PSNR, dB", ticks, self.target)
 
 
 def methods() -> dict[str, Method]:
@@ -259,12 +258,6 @@ def draw(
     x: Any = solve(velocity, prepared.noise, grid, method.solver, lambda *_: advance(EVALUATIONS[method.solver]))
     weight = pipeline.transformer.x_embedder.weight
     return pipeline.decode(x.to(weight.dtype)) / 2 + 0.5, evaluated / len(prepared.guidance.branches())
-
-
-def psnr(found: Tensor, exact: Tensor) -> float:
-    """Mean over pictures [N, 3, H, W] in [0, 1] of each one's PSNR in dB."""
-    error = (found - exact).square().mean(dim=(1, 2, 3)).clamp_min(10 ** (-LARGEST_PSNR / 10))
-    return float(-10 * error.log10().mean())
 
 
 def summed_up(curves: Mapping[str, Sequence[Mapping[str, float]]], target: float) -> dict[str, dict[str, Any]]:

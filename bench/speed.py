@@ -6,7 +6,6 @@ Shapes: M rows of a product (tokens of all branches), K and N its widths.
 from __future__ import annotations
 
 import copy
-import json
 import statistics
 import tempfile
 import time
@@ -23,7 +22,7 @@ from tqdm import tqdm
 from ..comfyui_pixwizard.config import PRESETS, PixWizardConfig
 from ..comfyui_pixwizard.cpu.linear import through_onednn
 from ..comfyui_pixwizard.evaluator import Branch, Evaluator, Step
-from ..comfyui_pixwizard.files.safe_files import replaced
+from ..comfyui_pixwizard.files.safe_files import write_json
 from ..comfyui_pixwizard.flow import time_grid
 from ..comfyui_pixwizard.guidance import BRANCHES, DualGuidance
 from ..comfyui_pixwizard.pipeline import PixWizardPipeline
@@ -31,8 +30,9 @@ from ..comfyui_pixwizard.solvers import solve
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from ..runtime.evaluators import choose, default_device
 from ..runtime.exactness import velocity_error
+from ..training.evaluate.metrics import psnr
 from .peak import EMPTY_TOKENS, TEXT_TOKENS, sampling_peak
-from .pictures import psnr, real_inputs
+from .pictures import real_inputs
 from .reference import Inputs, ReferenceStep
 
 # Evaluators that run an exported graph, and its precision.
@@ -88,8 +88,7 @@ class Speed:
             self.found = self.measure()
         print(self.table())
         if self.json:
-            with replaced(self.json) as file:
-                file.write((json.dumps(self.found, indent=1) + "\n").encode())
+            write_json(self.json, self.found)
         return 0
 
     def _check(self) -> None:
@@ -152,7 +151,7 @@ class Speed:
         if pipeline is not None:
             pictures = {name: pipeline.decode(answer) for name, answer in answers.items()}
             for name, picture in pictures.items():
-                found[name]["psnr"] = round(psnr(picture, pictures["reference"]), 2)
+                found[name]["psnr"] = round(float(psnr(picture / 2 + 0.5, pictures["reference"] / 2 + 0.5).mean()), 2)
         return found | {"memory": self._counted(guidance)}
 
     def _evaluators(self, transformer: PixWizardTransformer) -> dict[str, Evaluator]:

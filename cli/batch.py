@@ -6,6 +6,7 @@ so alone: its error is its outcome.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -19,8 +20,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..comfyui_pixwizard.answer import Result
-from ..comfyui_pixwizard.files.digests import file_digest
-from ..comfyui_pixwizard.files.safe_files import replaced
+from ..comfyui_pixwizard.files.safe_files import replaced, sha256_of
 from ..comfyui_pixwizard.pictures.buckets import Size
 from ..comfyui_pixwizard.pictures.images import open_picture, resized
 from ..comfyui_pixwizard.pictures.labels import save_label
@@ -83,7 +83,9 @@ def prepare(job: Job, settings: Settings) -> Prepared:
     if job.source is None:
         return Prepared(None, model_size(None, settings.size, settings.max_size))
     # Taken first: should the file change before it is read, the next run finds another digest and makes it again.
-    digest = file_digest(job.source)
+    digest = ""
+    with contextlib.suppress(OSError):  # what cannot be read fails below, in words
+        digest = sha256_of(job.source)
     given = open_picture(job.source)
     size = model_size(given.size, settings.size, settings.max_size)
     picture = resized(given, size)

@@ -1,15 +1,12 @@
-"""`pixwizard data`: build what a model is trained on, look at it, and try its order at any number of ranks."""
+"""`pixwizard data`: build what a model is trained on, and look at it."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-
-from ..training.data.scale import Assumptions
 
 
 @dataclass
@@ -77,6 +74,7 @@ class Build:
 
     def run(self) -> int:
         """Build and print the report. Raises ValueError for a recipe that cannot be followed."""
+        from ..comfyui_pixwizard.files.safe_files import write_json
         from ..training.data.build.build import build
         from ..training.data.build.recipe import read_recipe
 
@@ -84,83 +82,20 @@ class Build:
             raise ValueError(f"--workers is at least 1, found {self.workers}: leave it out for one")
         recipe = read_recipe(self.recipe)
         report = build(recipe, self.workers, self.ray)
-        write_json(self.json, report)
+        if self.json is not None:
+            write_json(self.json, report)
         print(f"{report['good']} samples in {recipe.output}: {report['made']} of {report['shards']} shards made now")
         for reason, count in report["rejected"].items():
             print(f"  {count:>8} left out: {reason} (such as {report['examples'][reason][0]})")
         return 0
 
 
-@dataclass
-class Simulate:
-    """Deal out an epoch to many ranks, without pictures, and check that each draw comes exactly once.
-
-    Item counts stand for a collection of that size, spread over tasks and buckets; the plan and the streams are the
-    ones that training uses.
-    """
-
-    items: int = 30_000_000
-    """Pairs in the collection."""
-    ranks: int = 512
-    """Processes of the simulated training."""
-    batch_size: int = 2
-    """Samples of a rank in a step."""
-    steps: int = 500
-    """Steps that every rank takes; 0 takes a whole epoch."""
-    center: int = 768
-    """Side of the square round which the buckets lie."""
-    seed: int = 0
-    """Seed of the order."""
-    json: Path | None = None
-    """Write the figures to this file too."""
-
-    def run(self) -> int:
-        """Simulate and print a table; exit code 1 if a check fails. Raises ValueError for numbers below 1."""
-        from ..training.data.simulate import simulate, table
-
-        found = simulate(self.items, self.ranks, self.batch_size, self.steps, self.center, self.seed)
-        write_json(self.json, found)
-        print(table(found))
-        return 0 if all(value is not False for value in found.values()) else 1
-
-
-@dataclass
-class Scale:
-    """Compute what a collection of 30 M pairs and its training on 8 to 512 GPUs cost, from assumptions that are told.
-
-    Change the assumptions with --assume, e.g. --assume.tflops 500; docs/scale.md explains them.
-    """
-
-    assume: Assumptions = field(default_factory=Assumptions)
-
-    def run(self) -> int:
-        """Print the tables."""
-        from ..training.data.scale import report
-
-        print(report(self.assume))
-        return 0
-
-
-def write_json(path: Path | None, value: object) -> None:
-    """Write a value where one is asked for, whole or not at all."""
-    from ..comfyui_pixwizard.files.safe_files import replaced
-
-    if path is not None:
-        with replaced(path) as file:
-            file.write((json.dumps(value, indent=1) + "\n").encode())
-
-
-Verb = (
-    Annotated[Preview, tyro.conf.subcommand("preview")]
-    | Annotated[Build, tyro.conf.subcommand("build")]
-    | Annotated[Simulate, tyro.conf.subcommand("simulate")]
-    | Annotated[Scale, tyro.conf.subcommand("scale")]
-)
+Verb = Annotated[Preview, tyro.conf.subcommand("preview")] | Annotated[Build, tyro.conf.subcommand("build")]
 
 
 @dataclass
 class Data:
-    """Build what a model is trained on, look at it, and try its order and its cost at any size."""
+    """Build what a model is trained on, or look at it."""
 
     verb: Annotated[Verb, tyro.conf.arg(name="")]
 

@@ -10,14 +10,28 @@ from typing import Annotated, Any
 import tyro
 from tqdm import tqdm
 
+from ..comfyui_pixwizard.files.safe_files import write_json
 from ..comfyui_pixwizard.solvers import DEFAULT_SOLVER, EVALUATIONS
 from ..comfyui_pixwizard.tasks import TASKS
-from ..training.evaluate.following import follow
+from ..training.evaluate.following import UNSEEN, follow
 from ..training.evaluate.measures import MEASURES
 from ..training.evaluate.photographs import picture_paths
 from ..training.evaluate.questions import SETS, Questions, set_of
-from ..training.evaluate.report import Failure, contact_sheet, save_failures, table, worst, write_json
-from ..training.evaluate.runner import Answerer, Outcome, Row, Settings, evaluate, evaluations
+from ..training.evaluate.report import (
+    Failure,
+    contact_sheet,
+    save_failures,
+    table,
+    worst,
+)
+from ..training.evaluate.runner import (
+    Answerer,
+    Outcome,
+    Row,
+    Settings,
+    evaluate,
+    evaluations,
+)
 from ..training.evaluate.samples import Samples
 from ..training.evaluate.scene_samples import ON_SCENES
 from ..training.evaluate.sweep import asked_in_all, sweep
@@ -85,8 +99,7 @@ class Eval:
         pipeline = PixWizardPipeline.from_pretrained(self.model)
         report = self.try_settings(pipeline) if self.sweep else self.measure(pipeline)
         if self.json is not None:
-            self.json.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.json, report)
+            write_json(self.json, report, indent=2, allow_nan=False)
         return 0
 
     def check(self) -> None:
@@ -165,8 +178,6 @@ class Eval:
 
     def unseen(self, pipeline: Answerer, name: str, advance: Any) -> Row:
         """The row of the wordings of a name, LANGUAGE or HELD_OUT, that training never showed, over all tasks."""
-        from ..training.evaluate.paraphrases import UNSEEN
-
         sentences = UNSEEN if name == LANGUAGE else {task.name: task.held_out for task in TASKS.values()}
         asked = Questions(self.language, self.scene_size, self.scene_size, self.seed + 1, self.photos)
         groups = [

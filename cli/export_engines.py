@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_module
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from ..comfyui_pixwizard.files.safe_files import replaced
+from ..comfyui_pixwizard.files.safe_files import write_json
 from ..export.engine_options import Shapes, exported_graph, load_model
 from ..export.rtx_build import build_rtx, look_at, rtx_key, shown_progress
 from ..export.tensorrt_build import Settings, build_tensorrt, tensorrt_key
@@ -123,8 +122,7 @@ class ListEngines:
         print(table(found) if found else f"no engines in {cache.folder}")
         if self.json is not None:
             rows = [entry.plain() | {"state": state} for entry, state in found]
-            with replaced(self.json) as file:
-                file.write((json_module.dumps({"engines": rows}, indent=1) + "\n").encode())
+            write_json(self.json, {"engines": rows})
         return int(any(state != "ok" for _, state in found))
 
     def state(self, cache: EngineCache, entry: Entry) -> str:

@@ -35,7 +35,7 @@ COMMANDS = {
     "export": Command(".export", "Export", "write a model for other engines: ONNX, TensorRT"),
     "bench": Command(".bench", "Bench", "measure speed, and quality against evaluations"),
     "train": Command(".train", "Train", "train a model from nothing, or go on"),
-    "data": Command(".data", "Data", "build training data, look at pairs, try their order"),
+    "data": Command(".data", "Data", "build training data, look at pairs"),
     "eval": Command(".evaluate", "Eval", "measure a model on every task"),
 }
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json as json_module
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +13,11 @@ from ..comfyui_pixwizard.config import PixWizardConfig
 from ..comfyui_pixwizard.files.checkpoint import DTYPES, ModelFiles, meta_specs
 from ..comfyui_pixwizard.files.lumina import init_from_lumina
 from ..comfyui_pixwizard.files.released import ARGS_FILE, convert_released, read_released, weights_name
-from ..comfyui_pixwizard.files.safe_files import Spec, replaced
+from ..comfyui_pixwizard.files.safe_files import Spec, write_json
 
 if TYPE_CHECKING:  # transformers is slow to import, and not needed for --help
     from ..comfyui_pixwizard.files.open_clip import OpenClip
 
-# Over the sorted lines "name [shape]" of the released 2B model: 1003 entries, 2,011,441,976 parameters.
-RELEASED_DIGEST = "7138f6d498d193848c7dab58f077b8b03ac8132dfe29f09a565a360ea8b80241"
 COMPONENTS = {
     "attention": ("attention.",),
     "feed-forward": ("feed_forward.",),
@@ -31,10 +27,8 @@ COMPONENTS = {
 }
 
 
-def digest(specs: Mapping[str, Spec]) -> str:
-    """SHA-256 of all names and shapes."""
-    lines = sorted(f"{name} {list(spec.shape)}" for name, spec in specs.items())
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+def _shapes(specs: Mapping[str, Spec]) -> dict[str, tuple[int, ...]]:
+    return {name: spec.shape for name, spec in specs.items()}
 
 
 def _component(name: str) -> str:
@@ -49,6 +43,7 @@ def describe(specs: Mapping[str, Spec], config: PixWizardConfig) -> dict[str, An
 
     `equals_released` says whether names and shapes are exactly those of the released 2B model.
     """
+    released = meta_specs(PixWizardConfig.preset("2b"))
     components: dict[str, dict[str, int]] = {}
     for name, spec in specs.items():
         row = components.setdefault(_component(name), {"parameters": 0, "entries": 0})
@@ -57,7 +52,7 @@ def describe(specs: Mapping[str, Spec], config: PixWizardConfig) -> dict[str, An
     return {
         "parameters": sum(row["parameters"] for row in components.values()),
         "entries": len(specs),
-        "equals_released": digest(specs) == RELEASED_DIGEST,
+        "equals_released": _shapes(specs) == _shapes(released),
         "components": components,
         "config": config.to_dict(),
     }
@@ -119,8 +114,7 @@ class Info:
         report = {"source": source} | describe(specs, config) | {"provenance": provenance}
         _print(report)
         if self.json is not None:
-            with replaced(self.json) as out:
-                out.write((json_module.dumps(report, indent=1) + "\n").encode())
+            write_json(self.json, report)
         return 0
 
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from tqdm import tqdm
 
-from ..comfyui_pixwizard.files.digests import file_digest
-from ..comfyui_pixwizard.files.safe_files import drafts_of
+from ..comfyui_pixwizard.files.safe_files import drafts_of, sha256_of
 from ..comfyui_pixwizard.pictures.labels import label_files
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def is_made(job: Job, settings: Settings) -> bool:
             if any(image.info.get(name) != value for name, value in wanted.items()):
                 return False
             # Last, because it reads the whole source.
-            if image.info.get("source_sha256") != (job.source and file_digest(job.source)):
+            if image.info.get("source_sha256") != (job.source and sha256_of(job.source)):
                 return False
             image.load()  # a copy that broke off is no answer
     except Exception:  # a broken file chooses which one

@@ -111,20 +111,21 @@ class Run:
         """What is asked for, with the defaults that the pipeline would take."""
         from ..comfyui_pixwizard.files.components import BUNDLED, find_folder, read_description
         from ..comfyui_pixwizard.files.digests import model_fingerprint
-        from ..comfyui_pixwizard.pipeline import GENERAL_GUIDANCE, GENERAL_STEPS
+        from ..comfyui_pixwizard.tasks.defaults import settings_for
         from ..runtime.evaluators import engine_digest
         from .jobs import Settings
 
-        text, image = task.guidance if task else GENERAL_GUIDANCE
+        name = task.name if task else None
+        (text, image), steps, _ = settings_for(name, self.steps, self.text_guidance, self.image_guidance)
         folder = find_folder(self.model)
         return Settings(
             call=dict(
                 instruction=self.instruction,
-                task=task.name if task else None,
-                steps=self.steps or (task.steps if task else GENERAL_STEPS),
+                task=name,
+                steps=steps,
                 solver=self.solver,
-                text_guidance=text if self.text_guidance is None else self.text_guidance,
-                image_guidance=image if self.image_guidance is None else self.image_guidance,
+                text_guidance=text,
+                image_guidance=image,
                 guided_channels=self.guided_channels,
                 **({} if self.guidance_interval == EVERYWHERE else {"guidance_interval": self.guidance_interval}),
                 seed=self.seed,

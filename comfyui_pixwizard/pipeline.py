@@ -30,10 +30,9 @@ from .pictures.sizes import model_size
 from .solvers import DEFAULT_SOLVER, solve
 from .tasks import Task, get_task
 from .tasks.codecs.keypoint import asked_color
+from .tasks.defaults import GENERAL, settings_for
 from .transformer import Latents, PixWizardTransformer
 
-# For instructions that resemble no task: most likely an edit in free words.
-GENERAL_STEPS, GENERAL_GUIDANCE = 17, (2.0, 1.0)
 # Kinds of labels that are marks on the source.
 COMPARED = {"mask", "boxes", "keypoints"}
 Progress = Callable[[int, int], None]
@@ -151,9 +150,9 @@ class PixWizardPipeline:
         source: Tensor,
         instructions: Sequence[str],
         *,
-        steps: int = GENERAL_STEPS,
+        steps: int = GENERAL.steps,
         solver: str = DEFAULT_SOLVER,
-        guidance: DualGuidance | tuple[float, float] = GENERAL_GUIDANCE,
+        guidance: DualGuidance | tuple[float, float] = GENERAL.guidance,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         seeds: Sequence[int] | None = None,
         progress: Progress | None = None,
@@ -224,10 +223,7 @@ class PixWizardPipeline:
         """
         chosen = self.choose_task(instruction, task, has_image=image is not None)
         reader = choose_reader(chosen, decode)
-        defaults = (chosen.steps, chosen.guidance) if chosen else (GENERAL_STEPS, GENERAL_GUIDANCE)
-        text, seen = (given if given is not None else default
-                      for given, default in zip((text_guidance, image_guidance), defaults[1], strict=True))  # fmt: skip
-        steps = defaults[0] if steps is None else steps
+        (text, seen), steps, _ = settings_for(chosen.name if chosen else None, steps, text_guidance, image_guidance)
         given = None if image is None else open_picture(image)
         wanted = model_size(given.size if given else None, size, self.max_size)
         source = resized(given, wanted) if given else Image.new("RGB", wanted, "white")
@@ -247,7 +243,7 @@ class PixWizardPipeline:
         answer = answer[0]
         label = None if reader is None else self.read_label(reader, answer, to_tensor(source)[0], instruction)
         settings = dict(
-            instruction=instruction, task=chosen.name if chosen else None, steps=steps, solver=solver,
+            instruction=instruction, task=chosen and chosen.name, steps=steps, solver=solver,
             text_guidance=text, image_guidance=seen, guided_channels=guided_channels, seed=seed,
             size=f"{wanted[0]}x{wanted[1]}", model=self.name,
         )  # fmt: skip

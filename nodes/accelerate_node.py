@@ -47,42 +47,16 @@ class Accelerate(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardAccelerate",
-            display_name="Accelerate PixWizard",
-            description="Runs a PixWizard MODEL's network compiled, in bfloat16, in ONNX Runtime or in TensorRT. Where "
-            "that cannot be, the network runs as it is, and the node and the log say why.",
             aliases=["tensorrt", "onnx", "compile", "speed up", "faster", "engine"],
             inputs=[
-                io.Model.Input("model", tooltip="MODEL of Load PixWizard, with or without LoRAs."),
+                io.Model.Input("model"),
+                io.Combo.Input("backend", options=[AUTO, *accelerators.PRECISIONS], default=AUTO),
                 io.Combo.Input(
-                    "backend",
-                    options=[AUTO, *accelerators.PRECISIONS],
-                    default=AUTO,
-                    tooltip="auto takes an engine that is there, else bfloat16 where this processor is fast at it; it "
-                    "never builds. compiled waits a minute at first; tensorrt needs an NVIDIA GPU and minutes.",
+                    "precision", options=[AUTO, "float32", "bfloat16", "int8", "fp8"], default=AUTO, extra_dict=ADVANCED
                 ),
-                io.Combo.Input(
-                    "precision",
-                    options=[AUTO, "float32", "bfloat16", "int8", "fp8"],
-                    default=AUTO,
-                    tooltip="Type of the products. auto is the usual one of the backend; int8 is for onnxruntime on "
-                    "processors, fp8 for tensorrt on recent GPUs, and neither takes a LoRA.",
-                    extra_dict=ADVANCED,
-                ),
-                io.Combo.Input(
-                    "on_missing",
-                    options=[BUILD, EAGER, ERROR],
-                    default=BUILD,
-                    tooltip="What to do where there is no engine yet: build it, run the network as it is, or stop with "
-                    "an error; the last also stops wherever the network would stand in for the engine.",
-                    extra_dict=ADVANCED,
-                ),
+                io.Combo.Input("on_missing", options=[BUILD, EAGER, ERROR], default=BUILD, extra_dict=ADVANCED),
             ],
-            outputs=[
-                io.Model.Output(
-                    display_name="model", tooltip="The same MODEL; samplers, LoRA loaders and patches work as before."
-                ),
-                io.String.Output(display_name="status", tooltip="What runs the network, or why it runs as it is."),
-            ],
+            outputs=[io.Model.Output(display_name="model"), io.String.Output(display_name="status")],
             hidden=[io.Hidden.unique_id],
         )
 

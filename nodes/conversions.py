@@ -5,9 +5,11 @@ The host's IMAGE is [B, H, W, 3] in [0, 1]; the core's pictures are [B, 3, H, W]
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from functools import wraps
+from functools import cache, wraps
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,15 +22,28 @@ from ..comfyui_pixwizard.pictures.buckets import Size
 from ..comfyui_pixwizard.pictures.images import resized, to_tensor, unit_to_image
 
 CATEGORY = "PixWizard"
+WORDS = Path(__file__).parents[1] / "locales" / "en" / "nodeDefs.json"
 # An input that the page may fold away.
 ADVANCED = {"advanced": True}
 
 
-def schema(*, aliases: list[str], category: str = CATEGORY, **values: Any) -> io.Schema:
-    """A node's schema; other words to find it by reach hosts that know them."""
+@cache
+def english() -> dict[str, Any]:
+    """What the page says of every node, by its id: display_name, description, inputs by id, outputs by number."""
+    return json.loads(WORDS.read_text(encoding="utf-8"))
+
+
+def schema(node_id: str, aliases: list[str], inputs: list[Any], outputs: list[Any], **values: Any) -> io.Schema:
+    """A node's schema, its words taken from `english`; other words to find it by reach hosts that know them."""
+    words = english()[node_id]
+    for item in inputs:
+        item.tooltip = words["inputs"][item.id]["tooltip"]
+    for number, item in enumerate(outputs):
+        item.tooltip = words["outputs"][str(number)]["tooltip"]
     known = {field.name for field in fields(io.Schema)}
-    extra = {"search_aliases": aliases} if "search_aliases" in known else {}
-    return io.Schema(category=category, **values, **extra)
+    values |= {"search_aliases": aliases} if "search_aliases" in known else {}
+    about = {name: words[name] for name in ("display_name", "description")}
+    return io.Schema(node_id=node_id, category=CATEGORY, inputs=inputs, outputs=outputs, **about, **values)
 
 
 class Node(io.ComfyNode):

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..comfyui_pixwizard.files.components import BUNDLED, Description, read_description
 from ..comfyui_pixwizard.tasks import get_task
 from .conversions import Node, schema
-from .decoder_common import CONFIDENCE, DATA, answer_input, decoded, pictures, preview_of, text_of
+from .decoder_common import decoded, found_outputs, pictures, preview_of, text_of
 
 
 @cache
@@ -32,38 +32,18 @@ class DecodeDepth(Node):
         return schema(
             is_output_node=True,
             node_id="PixWizardDecodeDepth",
-            display_name="Decode Depth",
-            description="Reads metres out of a depth answer.",
             aliases=["depth map", "metric depth", "z depth"],
             inputs=[
-                answer_input("a depth task"),
-                io.Combo.Input(
-                    "code",
-                    options=list(get_task("depth").codecs),
-                    default="walk",
-                    tooltip="walk: along the edges of the colour cube, as nano answers. gray: linear grey, as "
-                    "the released weights answer.",
-                ),
-                io.Float.Input(
-                    "near",
-                    default=near,
-                    min=0.0,
-                    max=1000.0,
-                    step=0.1,
-                    tooltip="Smallest depth that can occur, metres.",
-                ),
-                io.Float.Input(
-                    "far", default=far, min=0.1, max=10000.0, step=0.1, tooltip="Largest depth that can occur, metres."
-                ),
+                io.Image.Input("image"),
+                io.Combo.Input("code", options=list(get_task("depth").codecs), default="walk"),
+                io.Float.Input("near", default=near, min=0.0, max=1000.0, step=0.1),
+                io.Float.Input("far", default=far, min=0.1, max=10000.0, step=0.1),
             ],
             outputs=[
-                io.Image.Output(display_name="preview", tooltip="Light is near, dark is far."),
-                io.Image.Output(
-                    display_name="metres", tooltip="Depth in metres, the same in all three channels, not clipped."
-                ),
-                io.Mask.Output(display_name="nearness", tooltip="Inverse depth from 0 (farthest) to 1 (nearest)."),
-                CONFIDENCE,
-                DATA,
+                io.Image.Output(display_name="preview"),
+                io.Image.Output(display_name="metres"),
+                io.Mask.Output(display_name="nearness"),
+                *found_outputs(),
             ],
         )
 
@@ -95,15 +75,12 @@ class DecodeNormals(Node):
         return schema(
             is_output_node=True,
             node_id="PixWizardDecodeNormals",
-            display_name="Decode Normals",
-            description="Reads unit normals out of a normal answer: X right, Y up, Z towards the viewer.",
             aliases=["normal map", "surface normals", "bump"],
-            inputs=[answer_input("a normal task")],
+            inputs=[io.Image.Input("image")],
             outputs=[
-                io.Image.Output(display_name="preview", tooltip="The usual colours, cleaned: a normal map."),
-                io.Image.Output(display_name="normals", tooltip="Unit vectors with values from -1 to 1, not clipped."),
-                CONFIDENCE,
-                DATA,
+                io.Image.Output(display_name="preview"),
+                io.Image.Output(display_name="normals"),
+                *found_outputs(),
             ],
         )
 
@@ -125,34 +102,18 @@ class DecodeSegmentation(Node):
         return schema(
             is_output_node=True,
             node_id="PixWizardDecodeSegmentation",
-            display_name="Decode Segmentation",
-            description="Reads a class for every pixel out of a segmentation answer, and a mask of one of them.",
             aliases=["semantic segmentation", "class map", "ade20k"],
             inputs=[
-                answer_input("a segmentation task"),
-                io.Combo.Input(
-                    "code",
-                    options=list(get_task("segmentation").codecs),
-                    default="palette",
-                    tooltip="palette: far apart colours, as nano answers. ade20k: the released weights' colours.",
-                ),
-                io.String.Input(
-                    "class_names",
-                    default=", ".join(nano().class_names),
-                    multiline=True,
-                    tooltip="Names of the classes in order of their ids, the first one for nothing; only these can be "
-                    "found. Empty: all 150 classes, without names.",
-                ),
-                io.String.Input(
-                    "pick", default="", tooltip="Name or number of the class for the mask; empty gives an empty mask."
-                ),
+                io.Image.Input("image"),
+                io.Combo.Input("code", options=list(get_task("segmentation").codecs), default="palette"),
+                io.String.Input("class_names", default=", ".join(nano().class_names), multiline=True),
+                io.String.Input("pick", default=""),
             ],
             outputs=[
-                io.Image.Output(display_name="preview", tooltip="One colour for each class."),
-                io.Mask.Output(display_name="mask", tooltip="1 where the picked class is."),
-                io.Image.Output(display_name="class_ids", tooltip="The class id in all three channels, not clipped."),
-                CONFIDENCE,
-                DATA,
+                io.Image.Output(display_name="preview"),
+                io.Mask.Output(display_name="mask"),
+                io.Image.Output(display_name="class_ids"),
+                *found_outputs(),
             ],
         )
 

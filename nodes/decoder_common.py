@@ -1,4 +1,4 @@
-"""What all decoders share: their common inputs and outputs, labels of batches, JSON text, previews."""
+"""What all decoders share: outputs, labels of batches, JSON text, previews."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from ..comfyui_pixwizard.pictures.labels import draw_label
 from ..comfyui_pixwizard.tasks import Task
 from .conversions import from_pillow
 
-CONFIDENCE = io.Float.Output(
-    display_name="confidence",
-    tooltip="0 to 1: how much the least convincing picture of the batch looks like this task's code.",
-)
-DATA = io.String.Output(display_name="json", tooltip="What was found as JSON text, one entry for each picture.")
+
+def found_outputs() -> list[Any]:
+    """How sure the least convincing picture of a batch is, and what was found in each."""
+    return [io.Float.Output(display_name="confidence"), io.String.Output(display_name="json")]
 
 
 def pictures(image: Tensor) -> Tensor:
@@ -42,8 +41,3 @@ def text_of(entries: Sequence[dict[str, Any]]) -> str:
 def preview_of(kind: str, labels: Sequence[Tensor], on: Tensor | None = None) -> Tensor:
     """IMAGE of labels for people."""
     return from_pillow([draw_label(kind, label, on=None if on is None else on[i]) for i, label in enumerate(labels)])
-
-
-def answer_input(what: str) -> Any:
-    """The picture that is read."""
-    return io.Image.Input("image", tooltip=f"The model's answer to {what}, decoded by VAE Decode.")

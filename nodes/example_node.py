@@ -30,32 +30,21 @@ class ExamplePicture(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardExample",
-            display_name="Example Picture",
-            description="Renders a picture of the kind that nano was trained on, and prepares it for a task: rain on "
-            "it, holes in it, its depth map, … Replace it by Load Image for your own.",
             aliases=["test image", "demo", "sample picture", "load image"],
             inputs=[
+                io.Combo.Input("kind", options=[SCENE, PEOPLE, FACE, SHAPES], default=SCENE),
                 io.Combo.Input(
-                    "kind", options=[SCENE, PEOPLE, FACE, SHAPES], default=SCENE, tooltip="What the picture shows."
+                    "prepared_for", options=[CLEAN, *DEGRADATIONS, *EDGES, *MAPS, "pose_to_image"], default=CLEAN
                 ),
-                io.Combo.Input(
-                    "prepared_for",
-                    options=[CLEAN, *DEGRADATIONS, *EDGES, *MAPS, "pose_to_image"],
-                    default=CLEAN,
-                    tooltip="The task whose source picture is wanted. Depth, normals and classes need a scene, a "
-                    "skeleton needs people.",
-                ),
-                io.Int.Input(
-                    "seed", default=1, min=0, max=2**32, control_after_generate=True, tooltip="Which picture."
-                ),
-                io.Int.Input("size", tooltip="Side in pixels.", **SIDE),
+                io.Int.Input("seed", default=1, min=0, max=2**32, control_after_generate=True),
+                io.Int.Input("size", **SIDE),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="The picture, prepared."),
-                io.Image.Output(display_name="clean", tooltip="The picture itself: the right answer to a restoration."),
-                io.String.Output(display_name="caption", tooltip="A true phrase about it (scenes and people)."),
-                io.String.Output(display_name="thing", tooltip="Words that mean one thing in it (scenes)."),
-                io.Mask.Output(display_name="mask", tooltip="Where that thing is."),
+                io.Image.Output(display_name="image"),
+                io.Image.Output(display_name="clean"),
+                io.String.Output(display_name="caption"),
+                io.String.Output(display_name="thing"),
+                io.Mask.Output(display_name="mask"),
             ],
         )
 

@@ -19,25 +19,14 @@ class KeepUnchanged(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardKeepUnchanged",
-            display_name="Keep Unchanged",
-            description="Pastes the source back wherever the answer differs from it by no more than the autoencoder's "
-            "own error, so that an edit leaves the rest of the picture sharp.",
             aliases=["paste back", "composite", "preserve", "stitch"],
             inputs=[
-                io.Image.Input("image", tooltip="The answer."),
-                io.Image.Input("source", tooltip="The source that Image Conditioning gives."),
-                io.Vae.Input("vae", tooltip="The VAE that made the answer."),
-                io.Float.Input(
-                    "threshold",
-                    default=0.1,
-                    min=0.005,
-                    max=1.0,
-                    step=0.005,
-                    tooltip="Mean difference, as a share of full scale, up to which nothing changed; from twice this "
-                    "on everything did.",
-                ),
+                io.Image.Input("image"),
+                io.Image.Input("source"),
+                io.Vae.Input("vae"),
+                io.Float.Input("threshold", default=0.1, min=0.005, max=1.0, step=0.005),
             ],
-            outputs=[io.Image.Output(display_name="image", tooltip="The answer with the source pasted back.")],
+            outputs=[io.Image.Output(display_name="image")],
         )
 
     @classmethod
@@ -55,21 +44,9 @@ class SourceSize(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardSourceSize",
-            display_name="Source Size",
-            description="Brings an answer back to the size and shape of the picture that was asked about, and with a "
-            "mask pastes it into that picture.",
             aliases=["original size", "resize back", "paste by mask", "composite", "uncrop", "stitch"],
-            inputs=[
-                io.Image.Input("image", tooltip="The answer, decoded by VAE Decode, at the size that the model saw."),
-                io.Image.Input("original", tooltip="The picture that went into Image Conditioning."),
-                io.Mask.Input(
-                    "mask",
-                    optional=True,
-                    tooltip="Where the answer stands, to the pixel; elsewhere the original is left as it is. The mask "
-                    "of Inpaint Canvas or Outpaint Canvas. Without one the whole answer stands.",
-                ),
-            ],
-            outputs=[io.Image.Output(display_name="image", tooltip="The answer at the original's size.")],
+            inputs=[io.Image.Input("image"), io.Image.Input("original"), io.Mask.Input("mask", optional=True)],
+            outputs=[io.Image.Output(display_name="image")],
         )
 
     @classmethod

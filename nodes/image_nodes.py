@@ -37,45 +37,22 @@ class ImageConditioning(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardImageConditioning",
-            display_name="Image Conditioning",
-            description="Shows the source picture to the model: as latent beside the noise, and as image tokens. Gives "
-            "the conditionings of the three branches of guidance and the latent to sample.",
             aliases=["source image", "instruct pix2pix conditioning", "reference latent", "image to image"],
             inputs=[
-                io.Conditioning.Input("positive", tooltip="The encoded instruction."),
-                io.Conditioning.Input("empty", tooltip="The encoded empty sentence (second output of Instruction)."),
-                io.ClipVision.Input("clip_vision", tooltip="CLIP_VISION of Load PixWizard, or CLIP-L/14-336."),
-                io.Vae.Input("vae", tooltip="VAE of Load PixWizard, or the SDXL VAE for the released weights."),
-                io.Image.Input("image", tooltip="The picture to work on; a batch is a batch of questions."),
-                io.Int.Input(
-                    "resolution",
-                    default=0,
-                    min=0,
-                    max=LARGEST,
-                    step=CELL,
-                    tooltip="Side in pixels (64 and more) of the square whose area the model works at, whatever the "
-                    "picture's shape: 128 to 256 for nano, 512 to 1024 for the released weights. 0 keeps the picture's "
-                    "own area, up to 1024.",
-                ),
-                io.Mask.Input(
-                    "mask",
-                    optional=True,
-                    tooltip="Where the answer may differ from the picture; the rest is kept while sampling, "
-                    "in squares of 8 px. Source Size pastes to the pixel. Without one everything may change.",
-                ),
+                io.Conditioning.Input("positive"),
+                io.Conditioning.Input("empty"),
+                io.ClipVision.Input("clip_vision"),
+                io.Vae.Input("vae"),
+                io.Image.Input("image"),
+                io.Int.Input("resolution", default=0, min=0, max=LARGEST, step=CELL),
+                io.Mask.Input("mask", optional=True),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="positive", tooltip="Instruction and picture."),
-                io.Conditioning.Output(
-                    display_name="image_only", tooltip="Picture and the empty sentence: the middle branch."
-                ),
-                io.Conditioning.Output(display_name="negative", tooltip="The empty sentence, no picture."),
-                io.Latent.Output(
-                    display_name="latent", tooltip="What to sample: empty, or the picture's with its mask."
-                ),
-                io.Image.Output(
-                    display_name="source", tooltip="The picture at the size the model sees; for Decode nodes."
-                ),
+                io.Conditioning.Output(display_name="positive"),
+                io.Conditioning.Output(display_name="image_only"),
+                io.Conditioning.Output(display_name="negative"),
+                io.Latent.Output(display_name="latent"),
+                io.Image.Output(display_name="source"),
             ],
         )
 
@@ -147,21 +124,14 @@ class InpaintCanvas(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardInpaintCanvas",
-            display_name="Inpaint Canvas",
-            description="Cuts the masked part out of a picture, as the inpainting task wants to see it.",
             aliases=["inpaint", "mask image", "hole", "remove object"],
             inputs=[
-                io.Image.Input("image", tooltip="The picture."),
-                io.Mask.Input("mask", tooltip="1 where the picture is to be filled; scaled to the picture if need be."),
-                io.Int.Input(
-                    "grow", default=0, min=-64, max=256, tooltip="Pixels by which the hole grows (or shrinks)."
-                ),
-                io.Combo.Input("fill", options=list(FILLS), default="black", tooltip="What stands in the hole."),
+                io.Image.Input("image"),
+                io.Mask.Input("mask"),
+                io.Int.Input("grow", default=0, min=-64, max=256),
+                io.Combo.Input("fill", options=list(FILLS), default="black"),
             ],
-            outputs=[
-                io.Image.Output(display_name="canvas", tooltip="The picture with its holes."),
-                io.Mask.Output(display_name="mask", tooltip="The hole that was cut, 0 or 1."),
-            ],
+            outputs=[io.Image.Output(display_name="canvas"), io.Mask.Output(display_name="mask")],
         )
 
     @classmethod
@@ -195,23 +165,13 @@ class OutpaintCanvas(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         sides = [
-            io.Int.Input(side, default=64, min=0, max=LARGEST, step=8, tooltip=f"Pixels to add ({side}).")
-            for side in ("left", "top", "right", "bottom")
+            io.Int.Input(side, default=64, min=0, max=LARGEST, step=8) for side in ("left", "top", "right", "bottom")
         ]
         return schema(
             node_id="PixWizardOutpaintCanvas",
-            display_name="Outpaint Canvas",
-            description="Adds a blank margin to a picture, as the outpainting task wants to see it.",
             aliases=["outpaint", "uncrop", "pad image", "extend"],
-            inputs=[
-                io.Image.Input("image", tooltip="The picture."),
-                *sides,
-                io.Combo.Input("fill", options=list(FILLS), default="black", tooltip="What stands in the margin."),
-            ],
-            outputs=[
-                io.Image.Output(display_name="canvas", tooltip="The picture with its margin."),
-                io.Mask.Output(display_name="mask", tooltip="1 in the margin."),
-            ],
+            inputs=[io.Image.Input("image"), *sides, io.Combo.Input("fill", options=list(FILLS), default="black")],
+            outputs=[io.Image.Output(display_name="canvas"), io.Mask.Output(display_name="mask")],
         )
 
     @classmethod
@@ -231,17 +191,13 @@ class BlankCanvas(Node):
         side = dict(default=256, min=64, max=LARGEST, step=CELL)
         return schema(
             node_id="PixWizardBlankCanvas",
-            display_name="Blank Canvas",
-            description="A white picture: what the model looks at when it draws from words alone.",
             aliases=["empty image", "text to image", "white image"],
             inputs=[
-                io.Int.Input(
-                    "width", tooltip="Pixels; 128 to 256 for nano, 512 to 1024 for the released weights.", **side
-                ),
-                io.Int.Input("height", tooltip="Pixels.", **side),
-                io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="How many pictures to draw."),
+                io.Int.Input("width", **side),
+                io.Int.Input("height", **side),
+                io.Int.Input("batch_size", default=1, min=1, max=4096),
             ],
-            outputs=[io.Image.Output(display_name="canvas", tooltip="White.")],
+            outputs=[io.Image.Output(display_name="canvas")],
         )
 
     @classmethod

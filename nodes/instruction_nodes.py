@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..comfyui_pixwizard.pipeline import GENERAL_GUIDANCE, GENERAL_STEPS
 from ..comfyui_pixwizard.tasks import TASKS, get_task, guess_task
+from ..comfyui_pixwizard.tasks.defaults import settings_for
 from ..comfyui_pixwizard.tasks.task import fill
 from .conversions import Node, schema
 
@@ -22,53 +22,24 @@ class Instruction(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardInstruction",
-            display_name="Instruction",
-            description="Encodes what the model is asked to do: free words, or the words of a task with your caption, "
-            "colour or class in them. Also gives the settings that suit the task.",
             aliases=["prompt", "pixwizard prompt", "text encode", "task", "edit instruction"],
             inputs=[
-                io.Clip.Input("clip", tooltip="CLIP of Load PixWizard or of Load PixWizard Text Encoders."),
-                io.Combo.Input(
-                    "task",
-                    options=[BY_WORDS, *TASKS],
-                    default=BY_WORDS,
-                    tooltip="What is asked for. 'by the words' finds the task that your text resembles; a named task "
-                    "writes the sentence itself when the text is empty. Choose text_to_image for a blank canvas.",
-                ),
-                io.String.Input(
-                    "text",
-                    default="",
-                    multiline=True,
-                    placeholder="Remove the rain from this picture.",
-                    tooltip="Your own words, in English. Empty: the task's words. (word:1.2) weighs a word.",
-                ),
-                io.String.Input(
-                    "caption",
-                    default="",
-                    tooltip="What a task's sentence speaks of, e.g. 'the red cone'.",
-                ),
-                io.String.Input("color", default="red", tooltip="Colour for edit_recolor and keypoint."),
-                io.String.Input("class_name", default="", tooltip="Class for tasks whose sentence names one."),
-                io.Int.Input(
-                    "wording",
-                    default=0,
-                    min=0,
-                    max=1000,
-                    tooltip="Which of the task's sentences to use when the text is empty; they mean the same.",
-                ),
+                io.Clip.Input("clip"),
+                io.Combo.Input("task", options=[BY_WORDS, *TASKS], default=BY_WORDS),
+                io.String.Input("text", default="", multiline=True, placeholder="Remove the rain from this picture."),
+                io.String.Input("caption", default=""),
+                io.String.Input("color", default="red"),
+                io.String.Input("class_name", default=""),
+                io.Int.Input("wording", default=0, min=0, max=1000),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="conditioning", tooltip="The sentence, encoded."),
-                io.Conditioning.Output(display_name="empty", tooltip="The empty sentence, for guidance."),
-                io.String.Output(display_name="sentence", tooltip="The sentence that was encoded."),
-                io.String.Output(display_name="task", tooltip="The task that was chosen, or 'none'."),
-                io.Int.Output(display_name="points", tooltip="Points of the time grid that suit the task."),
-                io.Float.Output(
-                    display_name="text_guidance", tooltip="How strongly to follow the words, for this task."
-                ),
-                io.Float.Output(
-                    display_name="image_guidance", tooltip="How strongly to follow the picture, for this task."
-                ),
+                io.Conditioning.Output(display_name="conditioning"),
+                io.Conditioning.Output(display_name="empty"),
+                io.String.Output(display_name="sentence"),
+                io.String.Output(display_name="task"),
+                io.Int.Output(display_name="points"),
+                io.Float.Output(display_name="text_guidance"),
+                io.Float.Output(display_name="image_guidance"),
             ],
         )
 
@@ -80,10 +51,8 @@ class Instruction(Node):
         if clip is None:
             raise ValueError("Instruction needs a CLIP, found none: connect Load PixWizard's CLIP")
         encoded, empty = (clip.encode_from_tokens_scheduled(clip.tokenize(words)) for words in (sentence, ""))
-        points, guidance = GENERAL_STEPS, GENERAL_GUIDANCE
-        if chosen is not None:
-            points, guidance = get_task(chosen).steps, get_task(chosen).guidance
-        return io.NodeOutput(encoded, empty, sentence, chosen or FREE, points, *map(float, guidance))
+        guidance, points, _ = settings_for(chosen)
+        return io.NodeOutput(encoded, empty, sentence, chosen or FREE, points, *guidance)
 
 
 def sentence_of(

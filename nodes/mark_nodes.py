@@ -14,7 +14,7 @@ from ..comfyui_pixwizard.tasks.codecs.marks import MARK_COLORS
 from ..comfyui_pixwizard.tasks.codecs.mask import COLORS as OVERLAY
 from ..comfyui_pixwizard.tasks.codecs.mask import DEFAULT_COLOR
 from .conversions import Node, matching_source, one_for_each, schema
-from .decoder_common import CONFIDENCE, DATA, answer_input, decoded, pictures, preview_of, text_of
+from .decoder_common import decoded, found_outputs, pictures, preview_of, text_of
 from .round_trip import round_trip
 
 # Both kinds of one node, by the words that its choice shows.
@@ -46,17 +46,8 @@ def shown_source(image: Tensor, source: Tensor) -> Tensor:
 def source_inputs() -> list[Any]:
     """Inputs of nodes that find marks by comparison."""
     return [
-        io.Image.Input(
-            "source",
-            optional=True,
-            tooltip="The source that Image Conditioning gives: marks are what differs from it. Without one they are "
-            "found by their colour, which is less sure.",
-        ),
-        io.Vae.Input(
-            "vae",
-            optional=True,
-            tooltip="Compares with the source after this autoencoder, so that its own error does not count.",
-        ),
+        io.Image.Input("source", optional=True),
+        io.Vae.Input("vae", optional=True),
     ]
 
 
@@ -68,23 +59,18 @@ class DecodeMask(Node):
         return schema(
             is_output_node=True,
             node_id="PixWizardDecodeMask",
-            display_name="Decode Mask",
-            description="Reads the mask out of a referring answer, an overlay or a black-and-white mask.",
             aliases=["referring segmentation", "select by words", "segment anything", "grounding"],
             inputs=[
-                answer_input("a referring task"),
-                io.Combo.Input(
-                    "kind", options=list(MASKS), default=next(iter(MASKS)), tooltip="How the answer marks it."
-                ),
-                io.Combo.Input("color", options=list(OVERLAY), default=DEFAULT_COLOR, tooltip="Colour of the overlay."),
+                io.Image.Input("image"),
+                io.Combo.Input("kind", options=list(MASKS), default=next(iter(MASKS))),
+                io.Combo.Input("color", options=list(OVERLAY), default=DEFAULT_COLOR),
                 *source_inputs(),
             ],
             outputs=[
-                io.Mask.Output(display_name="mask", tooltip="1 where the thing is."),
-                io.Image.Output(display_name="preview", tooltip="The mask in white."),
-                io.Boolean.Output(display_name="found", tooltip="Whether every picture has a pixel of it."),
-                CONFIDENCE,
-                DATA,
+                io.Mask.Output(display_name="mask"),
+                io.Image.Output(display_name="preview"),
+                io.Boolean.Output(display_name="found"),
+                *found_outputs(),
             ],
         )
 
@@ -115,23 +101,18 @@ class DecodeBoxes(Node):
         return schema(
             is_output_node=True,
             node_id="PixWizardDecodeBoxes",
-            display_name="Decode Boxes",
-            description="Reads the boxes that an answer draws.",
             aliases=["bounding box", "bbox", "detection", "detect by words"],
             inputs=[
-                answer_input("a box task"),
-                io.Combo.Input("color", options=list(MARK_COLORS), default="red", tooltip="Colour of the lines."),
+                io.Image.Input("image"),
+                io.Combo.Input("color", options=list(MARK_COLORS), default="red"),
                 *source_inputs(),
             ],
             outputs=[
-                io.Image.Output(display_name="preview", tooltip="The boxes, drawn on the source or on the answer."),
-                BOUNDING_BOX.Output(
-                    display_name="boxes", tooltip="For each picture a list of x, y, width, height in pixels."
-                ),
-                io.Mask.Output(display_name="mask", tooltip="1 inside the boxes."),
-                io.Int.Output(display_name="count", tooltip="Boxes in the whole batch."),
-                CONFIDENCE,
-                DATA,
+                io.Image.Output(display_name="preview"),
+                BOUNDING_BOX.Output(display_name="boxes"),
+                io.Mask.Output(display_name="mask"),
+                io.Int.Output(display_name="count"),
+                *found_outputs(),
             ],
         )
 
@@ -165,27 +146,18 @@ class DecodeKeypoints(Node):
         return schema(
             is_output_node=True,
             node_id="PixWizardDecodeKeypoints",
-            display_name="Decode Keypoints",
-            description="Reads points out of an answer: coloured dots on the source, or a skeleton.",
             aliases=["pose", "openpose", "joints", "landmarks"],
             inputs=[
-                answer_input("a keypoint or pose task"),
-                io.Combo.Input(
-                    "kind", options=list(POINTS), default=next(iter(POINTS)), tooltip="What the answer draws."
-                ),
-                io.String.Input(
-                    "colors",
-                    default="red",
-                    tooltip="Colours of the dots in order, with commas; not used for skeletons.",
-                ),
+                io.Image.Input("image"),
+                io.Combo.Input("kind", options=list(POINTS), default=next(iter(POINTS))),
+                io.String.Input("colors", default="red"),
                 *source_inputs(),
             ],
             outputs=[
-                io.Image.Output(display_name="preview", tooltip="The points or the skeleton, drawn."),
-                POSE_KEYPOINT.Output(display_name="pose", tooltip="OpenPose's form, one entry for each picture."),
-                io.Int.Output(display_name="count", tooltip="Points that were found in the whole batch."),
-                CONFIDENCE,
-                DATA,
+                io.Image.Output(display_name="preview"),
+                POSE_KEYPOINT.Output(display_name="pose"),
+                io.Int.Output(display_name="count"),
+                *found_outputs(),
             ],
         )
 

@@ -32,57 +32,20 @@ def sigmas_of(points: int, shift: float, denoise: float) -> Tensor:
 
 def grid_inputs() -> list[Any]:
     """Inputs of a time grid, shared by schedule and sampler."""
-    return [
-        io.Int.Input(
-            "points",
-            default=9,
-            min=2,
-            max=1000,
-            tooltip="Points of the time grid, one more than steps: 2 for restoration, 3 for depth and normals, 9 for "
-            "classes, masks and control maps, 17 to draw with nano; the released scripts use 60. Instruction gives "
-            "what suits.",
-        ),
-    ]
+    return [io.Int.Input("points", default=9, min=2, max=1000)]
 
 
 def shift_inputs() -> list[Any]:
     """Inputs that bend or cut a time grid."""
     return [
-        io.Float.Input(
-            "shift",
-            default=1.0,
-            min=0.1,
-            max=20.0,
-            step=0.1,
-            tooltip="Above 1 the grid crowds towards noise, as large pictures want it. 1 is even.",
-            extra_dict=ADVANCED,
-        ),
-        io.Float.Input(
-            "denoise",
-            default=1.0,
-            min=0.01,
-            max=1.0,
-            step=0.01,
-            tooltip="Below 1 only the last part of the grid, from the latent: encode a picture with VAE Encode for it.",
-            extra_dict=ADVANCED,
-        ),
+        io.Float.Input("shift", default=1.0, min=0.1, max=20.0, step=0.1, extra_dict=ADVANCED),
+        io.Float.Input("denoise", default=1.0, min=0.01, max=1.0, step=0.01, extra_dict=ADVANCED),
     ]
 
 
 def guidance_inputs() -> list[Any]:
     """Inputs of dual guidance."""
-    return [
-        io.Float.Input(
-            "text_guidance",
-            tooltip="How strongly to follow the words. 1 needs no other branch for them.",
-            **TEXT,
-        ),
-        io.Float.Input(
-            "image_guidance",
-            tooltip="How strongly to follow the picture. 1 needs no branch without a picture.",
-            **TEXT,
-        ),
-    ]
+    return [io.Float.Input("text_guidance", **TEXT), io.Float.Input("image_guidance", **TEXT)]
 
 
 class FlowSchedule(Node):
@@ -92,11 +55,9 @@ class FlowSchedule(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardFlowSchedule",
-            display_name="Flow Schedule",
-            description="SIGMAS of an even grid from noise to picture, exactly as the released sampler counts it.",
             aliases=["sigmas", "scheduler", "time grid", "linear schedule"],
             inputs=[*grid_inputs(), *shift_inputs()],
-            outputs=[io.Sigmas.Output(display_name="sigmas", tooltip="For SamplerCustomAdvanced.")],
+            outputs=[io.Sigmas.Output(display_name="sigmas")],
         )
 
     @classmethod
@@ -165,22 +126,12 @@ def guider_of(
 
 def branch_inputs() -> list[Any]:
     """Inputs of the three branches."""
-    return [
-        io.Conditioning.Input("positive", tooltip="Instruction and picture."),
-        io.Conditioning.Input("image_only", tooltip="Picture and the empty sentence."),
-        io.Conditioning.Input("negative", tooltip="The empty sentence, no picture."),
-    ]
+    return [io.Conditioning.Input("positive"), io.Conditioning.Input("image_only"), io.Conditioning.Input("negative")]
 
 
 def channels_input() -> Any:
     """Which latent channels guidance acts on."""
-    return io.Combo.Input(
-        "guided_channels",
-        options=list(CHANNELS),
-        default=ALL_CHANNELS,
-        tooltip="The released code guides the first three of four latent channels only; choose that to reproduce it.",
-        extra_dict=ADVANCED,
-    )
+    return io.Combo.Input("guided_channels", options=list(CHANNELS), default=ALL_CHANNELS, extra_dict=ADVANCED)
 
 
 class Guider(Node):
@@ -190,17 +141,9 @@ class Guider(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardGuider",
-            display_name="PixWizard Guider",
-            description="Guidance with two scales, one for the words and one for the picture. Branches that carry no "
-            "weight are not evaluated.",
             aliases=["dual cfg", "guider", "image cfg", "text cfg"],
-            inputs=[
-                io.Model.Input("model", tooltip="MODEL of Load PixWizard."),
-                *branch_inputs(),
-                *guidance_inputs(),
-                channels_input(),
-            ],
-            outputs=[io.Guider.Output(display_name="guider", tooltip="For SamplerCustomAdvanced.")],
+            inputs=[io.Model.Input("model"), *branch_inputs(), *guidance_inputs(), channels_input()],
+            outputs=[io.Guider.Output(display_name="guider")],
         )
 
     @classmethod
@@ -226,34 +169,19 @@ class Sampler(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardSampler",
-            display_name="PixWizard Sampler",
-            description="Samples the flow with dual guidance. Picture i of a batch gets seed + i, so it comes out the "
-            "same alone or in any batch.",
             aliases=["ksampler", "sample", "denoise", "flow sampler"],
             inputs=[
-                io.Model.Input("model", tooltip="MODEL of Load PixWizard."),
+                io.Model.Input("model"),
                 *branch_inputs(),
-                io.Latent.Input("latent", tooltip="The latent that Image Conditioning gives."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=LARGEST_SEED,
-                    control_after_generate=True,
-                    tooltip="Of the noise; picture i of a batch takes seed + i.",
-                ),
+                io.Latent.Input("latent"),
+                io.Int.Input("seed", default=0, min=0, max=LARGEST_SEED, control_after_generate=True),
                 *grid_inputs(),
                 *guidance_inputs(),
-                io.Combo.Input(
-                    "solver",
-                    options=comfy.samplers.SAMPLER_NAMES,
-                    default="euler",
-                    tooltip="Any sampler of the host; euler is what the released code takes.",
-                ),
+                io.Combo.Input("solver", options=comfy.samplers.SAMPLER_NAMES, default="euler"),
                 *shift_inputs(),
                 channels_input(),
             ],
-            outputs=[io.Latent.Output(display_name="latent", tooltip="For VAE Decode.")],
+            outputs=[io.Latent.Output(display_name="latent")],
         )
 
     @classmethod

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..comfyui_pixwizard.files.safe_files import replaced, sha256_of
+from ..comfyui_pixwizard.files.safe_files import sha256_of, write_json
 from .machine import cache_folder
 
 ENGINE, SIDECAR, LOCK, DRAFT = ".engine", ".engine.json", ".lock", ".part"
@@ -253,7 +253,7 @@ class EngineCache:
                 draft.unlink(missing_ok=True)
             now = _now()
             entry = Entry(key, path, size, digest, now, now, round(time.perf_counter() - start, 1), title, notes)
-            _write(entry)
+            write_json(entry.sidecar, entry.plain())
         self.prune(keep=[entry])
         return entry
 
@@ -313,7 +313,7 @@ class EngineCache:
         if entry.path.parent == self.folder and os.access(self.folder, os.W_OK):
             with self._tried(entry.key) as free:
                 if free and entry.sidecar.is_file():
-                    _write(changed)
+                    write_json(changed.sidecar, changed.plain())
         return changed
 
     @contextlib.contextmanager
@@ -360,11 +360,6 @@ class EngineCache:
                 f"cannot write the engine cache {self.folder}: {error.strerror or error}; set $PIXWIZARD_CACHE"
             ) from error
         return FileLock(self.folder / f".{name}{LOCK}")
-
-
-def _write(entry: Entry) -> None:
-    with replaced(entry.sidecar) as file:
-        file.write((json.dumps(entry.plain(), indent=1) + "\n").encode())
 
 
 def _now() -> str:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..comfyui_pixwizard.files.safe_files import replaced, sha256_of
+from ..comfyui_pixwizard.files.safe_files import sha256_of, write_json
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from ..comfyui_pixwizard.version import VERSION
 from .identity import GRAPH_VERSION, config_text, weights_hash
@@ -47,8 +47,7 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write export.json; last, so that a folder that has it is whole."""
-        with replaced(folder / MANIFEST_FILE) as file:
-            file.write((json.dumps(asdict(self), indent=1) + "\n").encode())
+        write_json(folder / MANIFEST_FILE, asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:

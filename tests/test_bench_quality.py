@@ -1,13 +1,14 @@
 """`pixwizard bench quality` in small, and its chart."""
 
+import io
 import json
+import sys
 
 import pytest
-import torch
 from PIL import Image
 
-from pixwizard.bench.chart import line_chart, nice_step, stacked
-from pixwizard.bench.quality import LARGEST_PSNR, Method, Quality, methods, psnr, summed_up
+from pixwizard.bench.chart import COLORS, line_charts
+from pixwizard.bench.quality import Method, Quality, methods, summed_up
 from pixwizard.comfyui_pixwizard.guidance import DualGuidance
 
 
@@ -27,7 +28,7 @@ def test_a_small_run(tmp_path, capsys):
     for name, points in curves.items():
         assert [point["evaluations"] for point in points] == ([4] if name == "rk4" else [2, 4])
         assert all(0 < point["work"] <= point["evaluations"] for point in points)
-        assert all(0 < point["psnr"] < LARGEST_PSNR for point in points)
+        assert all(0 < point["psnr"] < 100 for point in points)
         if name != "euler_interval":
             assert all(point["work"] == point["evaluations"] for point in points)
     # Guidance is off at t = 0 only: one branch instead of three there.
@@ -54,23 +55,40 @@ def test_first_budget_and_ratio():
 
 def test_parts():
     assert Method("rk4").steps(6) is None and Method("rk4").steps(8) == 2 and Method("heun").steps(6) == 3
-    same = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    assert psnr(same, same) == pytest.approx(LARGEST_PSNR)
-    assert psnr(same, same + torch.tensor([0.1, 0.01]).view(2, 1, 1, 1)) == pytest.approx(30, abs=1e-3)
-    assert [nice_step(span) for span in (7, 10, 34, 70, 0.3)] == pytest.approx([1, 2, 5, 10, 0.05])
     assert DualGuidance(1.0, 1.0).branches() == ["full"]
+
+
+def drawn(charts, *rest):
+    file = io.BytesIO()
+    line_charts(charts, "across", "up", *rest).savefig(file, format="png")
+    return Image.open(file).convert("RGB")
 
 
 def test_chart():
     curves = {f"method {i}": [(2.0**k, 10.0 * k + i) for k in range(1, 6)] for i in range(9)}
-    chart = line_chart("title", "across", "up", curves, (2, 4, 8, 16, 32), 40.0)
-    colors = {color for _, color in chart.getcolors(1 << 20)}
-    assert chart.size == (900, 600) and len(colors) > 100
-    assert stacked([chart, chart]).size == (900, 1200)
-    assert line_chart("t", "x", "y", {"one": [(4.0, 5.0)]}, (2, 4)).size == (900, 600)
+    chart = drawn({"title": curves}, (2, 4, 8, 16, 32), 40.0)
+    colors = {"#{:02x}{:02x}{:02x}".format(*color) for _, color in chart.getcolors(1 << 20)}
+    assert chart.size == (900, 600) and set(COLORS) <= colors
+    assert drawn({"one": curves, "two": curves}, (2, 4)).size == (900, 1200)
+    assert drawn({"t": {"one": [(4.0, 5.0)]}}, (2, 4)).size == (900, 600)
+    figure = line_charts({"title": curves}, "across", "up", (2, 4, 8, 16, 32), 40.0)
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["2", "4", "8", "16", "32"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(curves)
+    for name, line in zip(curves, axes.get_lines(), strict=False):
+        assert [tuple(point) for point in line.get_xydata()] == curves[name]
+    assert list(axes.get_lines()[-1].get_ydata()) == [40.0, 40.0]
     for points in ([], [(0.0, 1.0)]):
         with pytest.raises(ValueError, match="a chart needs points"):
-            line_chart("t", "x", "y", {"one": points}, (2, 4))
+            line_charts({"t": {"one": points}}, "x", "y", (2, 4))
+
+
+def test_a_chart_without_matplotlib_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ValueError, match=r"charts need matplotlib, which is not installed: .* -m pip install"):
+        Quality(png=tmp_path / "chart.png").check()
+    Quality(json=tmp_path / "curve.json").check()
 
 
 @pytest.mark.parametrize(

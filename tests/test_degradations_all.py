@@ -171,7 +171,7 @@ def test_rain_falls_within_thirty_degrees_of_the_vertical() -> None:
 
 def test_holes_cover_what_was_asked_and_touch_nothing_else() -> None:
     image = soft_picture(64, 64, 96)
-    holed, mask = DEGRADATIONS["inpaint"](image, seeded(0), return_mask=True)
+    holed, mask = DEGRADATIONS["inpaint"](image, seeded(0)), draw_mask(64, 64, 96, seeded(0))
     share = mask.float().mean((1, 2))
     assert share.min() >= 0.25 and share.max() <= 0.4 and share.std() > 0.02
     keep = ~mask[:, None].expand_as(image)
@@ -179,7 +179,7 @@ def test_holes_cover_what_was_asked_and_touch_nothing_else() -> None:
     fills = {float(sample[:, hole].unique()[0]) for sample, hole in zip(holed, mask, strict=True)}
     assert fills == {0.0, 0.5, 1.0}
     assert all(len(sample[:, hole].unique()) == 1 for sample, hole in zip(holed, mask, strict=True))
-    white, mask = DEGRADATIONS["inpaint"](image, seeded(0), fill=1.0, return_mask=True)
+    white = DEGRADATIONS["inpaint"](image, seeded(0), fill=1.0)
     assert (white.movedim(1, -1)[mask] == 1).all()
     with pytest.raises(ValueError, match=r"fill must lie in \[0, 1\]"):
         DEGRADATIONS["inpaint"](image, seeded(0), fill=2.0)
@@ -225,7 +225,7 @@ def test_outpainting_keeps_one_rectangle(height: int, width: int, low: float, mo
 
 def test_outpainting_draws_its_sides() -> None:
     image = soft_picture(64, 48, 64)
-    framed, lost = DEGRADATIONS["outpaint"](image, seeded(0), return_mask=True)
+    framed, lost = DEGRADATIONS["outpaint"](image, seeded(0)), draw_frame(64, 48, 64, seeded(0))
     keep = ~lost[:, None].expand_as(image)
     assert torch.equal(framed[keep], image[keep])
     assert {float(sample[:, gone].unique()) for sample, gone in zip(framed, lost, strict=True)} == {0.0, 0.5, 1.0}

@@ -20,6 +20,7 @@ OPTIONAL = (
     "onnxscript",
     "polygraphy",
     "pyarrow",
+    "pydantic",
     "ray",
     "skimage",
     "tensorboard",

@@ -16,10 +16,9 @@ from pixwizard.cli.evaluate import Eval
 from pixwizard.cli.main import main
 from pixwizard.comfyui_pixwizard.tasks import TASKS
 from pixwizard.training.data.rendered import builders
-from pixwizard.training.evaluate.following import Truths, distance, follow, followed, paraphrased
+from pixwizard.training.evaluate.following import UNSEEN, Truths, distance, follow, followed, paraphrased
 from pixwizard.training.evaluate.measures import MEASURES
 from pixwizard.training.evaluate.object_judge import PAIRS, asked_pairs, even_threshold, judged
-from pixwizard.training.evaluate.paraphrases import UNSEEN
 from pixwizard.training.evaluate.questions import Questions
 from pixwizard.training.evaluate.report import Failure, save_failures
 from pixwizard.training.evaluate.runner import Settings, answers, ceiling, referenced

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -16,7 +15,7 @@ from torch import Tensor
 
 pytest.importorskip("onnxscript", reason="the extra 'export' is not installed")
 
-from pixwizard.bench.pictures import drawn_picture, psnr
+from pixwizard.bench.pictures import drawn_picture
 from pixwizard.bench.reference import Inputs
 from pixwizard.bench.speed import Speed, random_inputs, random_transformer
 from pixwizard.cli.main import main
@@ -24,6 +23,7 @@ from pixwizard.comfyui_pixwizard import PixWizardPipeline
 from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.comfyui_pixwizard.evaluator import Eager
 from pixwizard.comfyui_pixwizard.guidance import BRANCHES
+from pixwizard.comfyui_pixwizard.pictures.images import to_tensor
 from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
 from pixwizard.export.onnx_cpu import for_onnxruntime
 from pixwizard.export.onnx_folder import export_onnx
@@ -32,6 +32,7 @@ from pixwizard.export.onnx_model import export_velocity
 from pixwizard.runtime.evaluators import choose
 from pixwizard.runtime.exactness import velocity_error
 from pixwizard.runtime.onnx_evaluator import PROVIDERS, OnnxRuntime, OnnxStep, open_session
+from pixwizard.training.evaluate.metrics import psnr
 
 CONFIG = PixWizardConfig.from_dict(PixWizardConfig.preset("nano").to_dict() | {"n_layers": 2, "dim": 64})
 TIMES = [0.0, 0.25, 0.5, 0.75]
@@ -209,7 +210,7 @@ def nano_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pixels(path: Path) -> Tensor:
-    return torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy()).float() / 127.5 - 1
+    return to_tensor(Image.open(path).convert("RGB")) / 2 + 0.5
 
 
 def test_the_command_line_draws_the_same_pictures_at_three_sizes(
@@ -236,7 +237,7 @@ def test_the_command_line_draws_the_same_pictures_at_three_sizes(
         engine = ["--backend", "onnxruntime", "--engine", str(nano_folder)]
         assert main(["run", str(source), "-o", str(answers[1]), *options, *engine]) == 0
         assert "in ONNX Runtime on CPUExecutionProvider" in capsys.readouterr().out
-        assert psnr(pixels(answers[1]), pixels(answers[0])) >= 45, size
+        assert psnr(pixels(answers[1]), pixels(answers[0])).item() >= 45, size
         assert main(["run", str(source), "-o", str(answers[1]), *options, *engine]) == 0
         assert "kept" in capsys.readouterr().out
     assert main(["run", str(source), "-o", str(answers[0]), *options, *engine]) == 0
@@ -264,7 +265,7 @@ def test_int8_of_the_bundled_model_is_near_eager_in_velocity_and_picture(tmp_pat
     for name, evaluator in {"eager": Eager(), "int8": Int8(pipeline.transformer, tmp_path)}.items():
         pipeline.evaluator = evaluator
         answers[name] = pipeline.generate(source, words, steps=5, guidance=(3.0, 1.0), seeds=[0, 1])
-    found = psnr(answers["int8"], answers["eager"])
+    found = float(psnr(*(answers[name] / 2 + 0.5 for name in ("int8", "eager"))).mean())
     assert 30 <= found < 90, "below is too coarse; as good as equal would not be int8"
     assert velocity_error(answers["int8"], answers["eager"]) < 0.1
 

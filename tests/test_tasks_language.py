@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixwizard.comfyui_pixwizard.tasks import TASKS, get_task, words_for
+from pixwizard.comfyui_pixwizard.tasks import TASKS, get_task
 from pixwizard.comfyui_pixwizard.tasks.defaults import DEFAULTS
 from pixwizard.comfyui_pixwizard.tasks.language import paraphrase as language
 from pixwizard.comfyui_pixwizard.tasks.language.grammar import (
@@ -109,7 +109,7 @@ WORDS: dict[str, dict[str, tuple[str, ...]]] = {
 
 def some_words(name: str, index: int) -> dict[str, str]:
     values = {"caption": OBJECTS, "color": COLORS} | WORDS.get(name, {})
-    return {word: values[word][index % len(values[word])] for word in words_for(name)}
+    return {word: values[word][index % len(values[word])] for word in TASKS[name].words}
 
 
 def test_the_tasks_and_their_domains() -> None:
@@ -144,12 +144,12 @@ def test_a_task_is_complete(name: str) -> None:
 
 
 def test_words() -> None:
-    assert words_for("denoise") == words_for("outpaint") == words_for("segmentation") == words_for("pose") == ()
+    assert TASKS["denoise"].words == TASKS["outpaint"].words == TASKS["segmentation"].words == TASKS["pose"].words == ()
     for name in ("edit_remove", "edit_text", "text_to_image", "referring_box", *CONTROL.split()):
-        assert words_for(name) == ("caption",)
-    assert words_for(TASKS["edit_recolor"]) == words_for("keypoint") == ("caption", "color")
+        assert TASKS[name].words == ("caption",)
+    assert TASKS["edit_recolor"].words == TASKS["keypoint"].words == ("caption", "color")
     for name in ("edit_replace", "edit_texture", "edit_local"):
-        assert words_for(name) == ("caption", "class")
+        assert TASKS[name].words == ("caption", "class")
     with pytest.raises(ValueError, match=r"the tasks are .*found 'denoize'"):
         get_task("denoize")
 
@@ -209,7 +209,9 @@ def test_no_two_tasks_share_an_instruction() -> None:
     for name in NAMES:
         generator = seeded(1)
         # The same words for all, so that only the templates tell the tasks apart.
-        words = {word: {"caption": "the red cube", "color": "blue", "class": "flat"}[word] for word in words_for(name)}
+        words = {
+            word: {"caption": "the red cube", "color": "blue", "class": "flat"}[word] for word in TASKS[name].words
+        }
         templates = (*TASKS[name].instructions, *TASKS[name].held_out)
         for text in [*templates, *(TASKS[name].instruction(generator, **words) for _ in range(120))]:
             assert owner.setdefault(text.lower().strip(" .?"), name) == name, text

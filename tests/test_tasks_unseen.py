@@ -1,14 +1,84 @@
 """The test-only instructions: complete, plain, and far from everything that training draws."""
 
 import re
+from functools import cache
+from typing import NamedTuple
 
 import pytest
 import torch
 
 from pixwizard.comfyui_pixwizard.tasks import TASKS
+from pixwizard.comfyui_pixwizard.tasks.language.grammar import SYNONYMS
 from pixwizard.comfyui_pixwizard.tasks.language.paraphrase import canonical, paraphrase
-from pixwizard.training.evaluate import paraphrases
-from pixwizard.training.evaluate.paraphrases import LONGEST, UNSEEN, check_unseen, overlap, unseen_instruction
+from pixwizard.comfyui_pixwizard.tasks.task import fill
+from pixwizard.training.evaluate.following import UNSEEN
+
+# Words without much meaning: two sentences may have them in common.
+FUNCTION_TEXT = (
+    "a the this that these it its is are be was were has have had do does of to in on at by for from with and but or "
+    "so as if i me my you we not no there here what which where how all"
+)
+FUNCTION_WORDS = frozenset(FUNCTION_TEXT.split())
+LONGEST = 3
+
+
+class Overlap(NamedTuple):
+    """What an unseen sentence shares with the templates."""
+
+    same: bool  # it is a template of any task but for synonyms and politeness
+    opening: bool  # its first two words open a template of its task
+    run: int  # most words in a row that a template of its task has too
+    content: int  # the same without function words
+    known: float  # share of its words that the templates of all tasks and the grammar use
+
+
+def overlap(task: str, sentence: str) -> Overlap:
+    """How near a sentence, its placeholders not filled in, comes to the templates that training draws from."""
+    words, own = canonical(sentence), _spelled(task)
+    known = _known_words()
+    plain = [word for word in words if word[0] != "{"]
+    return Overlap(
+        same=any(words in _spelled(other) for other in TASKS),
+        opening=any(words[:2] == text[:2] for text in own),
+        run=max(_common_run(words, text) for text in own),
+        content=max(_common_run(_content(words), _content(text)) for text in own),
+        known=sum(word in known for word in plain) / max(len(plain), 1),
+    )
+
+
+def gives_away(found: Overlap) -> bool:
+    return found.same or found.opening or max(found.run, found.content) > LONGEST
+
+
+@cache
+def _spelled(task: str) -> frozenset[tuple[str, ...]]:
+    """A task's templates as words: as they stand, with the reason first, and without the reason."""
+    texts = []
+    for template in TASKS[task].instructions:
+        clause, _, reason = template.partition("; ")
+        texts += [clause, f"{clause} {reason}", f"{reason} {clause}"] if reason else [clause]
+    return frozenset(map(canonical, texts))
+
+
+@cache
+def _known_words() -> frozenset[str]:
+    """Words that the templates and the grammar use."""
+    used = {word for task in TASKS for words in _spelled(task) for word in words}
+    return frozenset(used | {word for group in SYNONYMS.values() for word in group})
+
+
+def _content(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word for word in words if word not in FUNCTION_WORDS)
+
+
+def _common_run(words: tuple[str, ...], others: tuple[str, ...]) -> int:
+    """Length of the longest run of words that both have."""
+    best, row = 0, [0] * (len(others) + 1)
+    for word in words:
+        row = [0, *(row[j] + 1 if word == other else 0 for j, other in enumerate(others))]
+        best = max(best, *row)
+    return best
+
 
 SENTENCES = [(task, sentence) for task, sentences in UNSEEN.items() for sentence in sentences]
 
@@ -23,9 +93,8 @@ def test_every_task_has_unseen_sentences_with_its_words() -> None:
 
 
 def test_unseen_sentences_share_no_pattern_with_the_templates() -> None:
-    check_unseen()
     found = {(task, sentence): overlap(task, sentence) for task, sentence in SENTENCES}
-    assert all(max(each.run, each.content) <= LONGEST for each in found.values())
+    assert not [(*key, each) for key, each in found.items() if gives_away(each)]
     assert min(each.known for each in found.values()) >= 0.6, "plain words"
     assert sum(each.known for each in found.values()) / len(found) >= 0.9
 
@@ -46,22 +115,17 @@ def test_overlap_sees_through_the_grammar(task: str) -> None:
     for index in range(60):
         template = TASKS[task].instructions[index % len(TASKS[task].instructions)]
         found = overlap(task, paraphrase(template, generator))
-        seen += found.same or found.opening or max(found.run, found.content) > LONGEST
+        seen += gives_away(found)
     assert seen >= 57
 
 
-def test_a_leaking_sentence_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(UNSEEN, "denoise", ("Could you get rid of the noise from this photo, please?",))
-    with pytest.raises(ValueError, match=r"at most 3 words in a row .* found denoise: .*word it differently"):
-        check_unseen()
-    assert paraphrases.overlap("denoise", "Erase the noise from this image").same
+def test_a_leaking_sentence_shows() -> None:
+    assert gives_away(overlap("denoise", "Could you get rid of the noise from this photo, please?"))
+    assert overlap("denoise", "Erase the noise from this image").same
 
 
-def test_unseen_instructions_are_filled() -> None:
-    filled = unseen_instruction("edit_replace", 4, caption="The red ball.", **{"class": "a blue cone"})
+def test_unseen_sentences_can_be_filled() -> None:
+    filled = fill(UNSEEN["edit_replace"][0], {"caption": "The red ball.", "class": "a blue cone"})
     assert filled == "I want a blue cone and not the red ball."
-    assert unseen_instruction("keypoint", 1, caption="the nose", color="orange") == "Let the nose wear an orange disc."
-    with pytest.raises(ValueError, match="task edit_remove takes the words caption, found none: pass just these"):
-        unseen_instruction("edit_remove", 0)
-    with pytest.raises(ValueError, match="the tasks are"):
-        unseen_instruction("nothing", 0)
+    worn = fill(UNSEEN["keypoint"][1], {"caption": "the nose", "color": "orange"})
+    assert worn == "Let the nose wear an orange disc."

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..config import PixWizardConfig
 from ..transformer import PixWizardTransformer
-from .safe_files import Spec, TensorFile, replaced, write_safetensors
+from .safe_files import Spec, TensorFile, json_object, read_json, write_json, write_safetensors
 
 CONFIG_FILE = "config.json"
 SINGLE_FILE = "model.safetensors"
@@ -81,7 +81,7 @@ class ModelFiles:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.files = [TensorFile(file) for file in self._find()]
-        self.provenance: dict[str, Any] = _parse_json(
+        self.provenance: dict[str, Any] = json_object(
             self.files[0].metadata.get("provenance", "{}"), self.files[0].path
         )
         self.config = self._config()
@@ -105,7 +105,7 @@ class ModelFiles:
                 f"a model is a .safetensors file or a folder with {SINGLE_FILE} or {INDEX_FILE}, found neither at "
                 f"{self.path}: check the path, or make one with pixwizard convert"
             )
-        names = sorted(set(_read_json(index).get("weight_map", {}).values()))
+        names = sorted(set(read_json(index).get("weight_map", {}).values()))
         if not names or any(Path(name).name != name for name in names):
             raise ValueError(f"{index} should name files beside it, found {names[:3]}: use an unmodified copy")
         return [self.path / name for name in names]
@@ -113,9 +113,9 @@ class ModelFiles:
     def _config(self) -> PixWizardConfig:
         beside = self.path / CONFIG_FILE
         if self.path.is_dir() and beside.is_file():
-            values = _read_json(beside)
+            values = read_json(beside)
         elif "config" in self.files[0].metadata:
-            values = _parse_json(self.files[0].metadata["config"], self.files[0].path)
+            values = json_object(self.files[0].metadata["config"], self.files[0].path)
         else:
             raise ValueError(
                 f"{self.path} has no PixWizard configuration in its metadata or in {CONFIG_FILE}: "
@@ -134,20 +134,6 @@ class ModelFiles:
         for file in self.files:
             tensors.update(file.read(list(file.specs)))
         return tensors
-
-
-def _parse_json(text: str, where: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{where} holds broken JSON: {error}; use an unmodified copy") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{where} should hold a JSON object, found {type(values).__name__}: use an unmodified copy")
-    return values
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return _parse_json(path.read_text(encoding="utf-8", errors="replace"), path)
 
 
 def load_transformer(
@@ -194,13 +180,11 @@ def save_transformer(
 
     for name, shard in zip(names, shards, strict=True):
         write_safetensors(folder / name, {entry: specs[entry] for entry in shard}, read, metadata)
-    with replaced(folder / CONFIG_FILE) as file:
-        file.write((json.dumps(model.config.to_dict(), indent=1) + "\n").encode())
+    write_json(folder / CONFIG_FILE, model.config.to_dict())
     if len(shards) > 1:
         weight_map = {entry: name for name, shard in zip(names, shards, strict=True) for entry in shard}
         total = sum(spec.bytes for spec in specs.values())
-        with replaced(folder / INDEX_FILE) as file:
-            file.write((json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}) + "\n").encode())
+        write_json(folder / INDEX_FILE, {"metadata": {"total_size": total}, "weight_map": weight_map}, indent=None)
     _remove_stale(folder, {*names, *([INDEX_FILE] if len(shards) > 1 else [])})
 
 

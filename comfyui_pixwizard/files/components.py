@@ -8,7 +8,6 @@ autoencoder/      config.json, model.safetensors
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from ..encoders.gemma import GemmaTextEncoder
 from ..encoders.nano_autoencoder import NanoAutoencoder, NanoAutoencoderConfig
 from ..version import VERSION
 from .checkpoint import MAX_SHARD_BYTES, load_transformer, save_transformer
-from .safe_files import Spec, read_tensors, replaced, write_safetensors
+from .safe_files import Spec, read_json, read_tensors, write_json, write_safetensors
 
 FORMAT = 1
 # A small model goes into shards that any host of repositories takes; of a large one that would make hundreds.
@@ -80,7 +79,7 @@ def read_description(folder: Path) -> Description:
         ValueError: unreadable, of another format, or with parts of an unknown kind.
     """
     path = folder / PIPELINE_FILE
-    values = _read_json(path)
+    values = read_json(path)
     if values.get("format") != FORMAT:
         raise ValueError(f"{path} should have format {FORMAT}, found {values.get('format')!r}: update pixwizard")
     try:
@@ -140,14 +139,14 @@ def save_parts(folder: Path, parts: Mapping[str, Any], found: Description, dtype
         _save_nano_autoencoder(parts["autoencoder"], folder / "autoencoder", dtype)
     else:
         _save_sdxl_autoencoder(parts["autoencoder"], folder / "autoencoder", dtype)
-    _write_json(folder / PIPELINE_FILE, {"format": FORMAT, "version": VERSION} | asdict(found))
+    write_json(folder / PIPELINE_FILE, {"format": FORMAT, "version": VERSION} | asdict(found))
 
 
 def _save_nano_autoencoder(model: NanoAutoencoder, folder: Path, dtype: torch.dtype) -> None:
     state = model.state_dict()
     specs = {name: Spec(dtype, tuple(value.shape)) for name, value in state.items()}
     write_safetensors(folder / "model.safetensors", specs, lambda names: {name: state[name] for name in names}, {})
-    _write_json(folder / "config.json", model.config.to_dict())
+    write_json(folder / "config.json", model.config.to_dict())
 
 
 def _load_nano_autoencoder(folder: Path) -> NanoAutoencoder:
@@ -157,7 +156,7 @@ def _load_nano_autoencoder(folder: Path) -> NanoAutoencoder:
         )
     state = read_tensors(folder / "model.safetensors")
     try:
-        model = NanoAutoencoder(NanoAutoencoderConfig(**_read_json(folder / "config.json")))
+        model = NanoAutoencoder(NanoAutoencoderConfig(**read_json(folder / "config.json")))
         model.load_state_dict({name: value.float() for name, value in state.items()}, strict=True)
     except (TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -171,18 +170,3 @@ def _save_sdxl_autoencoder(model: SdxlAutoencoder, folder: Path, dtype: torch.dt
     before = model.vae.dtype
     model.vae.to(dtype).save_pretrained(folder)
     model.vae.to(before)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}; use an unmodified copy of the model") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} should hold a JSON object, found {type(values).__name__}: use an unmodified copy")
-    return values
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    with replaced(path) as file:
-        file.write((json.dumps(values, indent=1) + "\n").encode())

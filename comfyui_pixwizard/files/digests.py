@@ -1,22 +1,12 @@
-"""What files and models are told apart by."""
+"""What models are told apart by."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-from .safe_files import sha256_of
-
 # Of a large file this many pieces of so many bytes are looked at, evenly spread.
 PIECES, PIECE_BYTES = 64, 4096
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes; "" of one that cannot be read, which then fails where it is opened."""
-    try:
-        return sha256_of(path)
-    except OSError:
-        return ""
 
 
 def model_fingerprint(folder: Path) -> str:

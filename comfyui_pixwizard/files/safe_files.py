@@ -218,6 +218,39 @@ def replaced(path: str | Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def write_json(path: str | Path, value: object, **options: Any) -> None:
+    """Write a value as JSON, as `replaced` does; options are those of `json.dumps`.
+
+    Raises:
+        ValueError: the place cannot be written.
+    """
+    with replaced(path) as file:
+        file.write((json.dumps(value, **{"indent": 1, **options}) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a model.
+
+    Raises:
+        ValueError: no such file, broken JSON, or no object.
+    """
+    try:
+        return json_object(path.read_text(encoding="utf-8", errors="replace"), path)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error}; use an unmodified copy of the model") from error
+
+
+def json_object(text: str, where: Path) -> dict[str, Any]:
+    """The object that a text is; raises ValueError where it is none."""
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where} cannot be read, it holds broken JSON: {error}; use an unmodified copy") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{where} should hold a JSON object, found {type(values).__name__}: use an unmodified copy")
+    return values
+
+
 def drafts_of(paths: Iterable[Path]) -> list[Path]:
     """What `replaced` has begun of these files and not finished, now or when it was killed."""
     folders: dict[Path, set[str]] = {}

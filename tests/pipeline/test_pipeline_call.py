@@ -12,8 +12,9 @@ from PIL import Image
 
 from pixwizard.comfyui_pixwizard.pictures.images import open_picture, to_image, to_tensor
 from pixwizard.comfyui_pixwizard.pictures.sizes import check_size, model_size
-from pixwizard.comfyui_pixwizard.pipeline import GENERAL_GUIDANCE, GENERAL_STEPS, PixWizardPipeline
+from pixwizard.comfyui_pixwizard.pipeline import PixWizardPipeline
 from pixwizard.comfyui_pixwizard.tasks import TASKS
+from pixwizard.comfyui_pixwizard.tasks.defaults import GENERAL
 
 
 def photo(width: int = 80, height: int = 64) -> Image.Image:
@@ -125,8 +126,8 @@ def test_defaults_come_from_the_task(tiny: PixWizardPipeline) -> None:
     named = tiny(photo(), "Estimate the depth of this picture.", task="inpaint", steps=3, text_guidance=2.5).settings
     assert (named["task"], named["steps"], named["text_guidance"]) == ("inpaint", 3, 2.5)
     free = tiny(photo(), "qwertz uiop asdf").settings
-    assert free["task"] is None and free["steps"] == GENERAL_STEPS
-    assert (free["text_guidance"], free["image_guidance"]) == GENERAL_GUIDANCE
+    assert free["task"] is None and free["steps"] == GENERAL.steps
+    assert (free["text_guidance"], free["image_guidance"]) == GENERAL.guidance
 
 
 def test_settings_make_it_again(tiny: PixWizardPipeline) -> None:

@@ -2,19 +2,15 @@
 
 import pickle
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixwizard.cli.main import main
 from pixwizard.training.data.feed.permutation import key_of, permuted
 from pixwizard.training.data.feed.plan import Plan, Source
 from pixwizard.training.data.feed.stream import IndexStream
-from pixwizard.training.data.scale import Assumptions, step
-from pixwizard.training.data.simulate import large_plan, simulate
 
 SQUARE, WIDE, TALL = (64, 64), (96, 48), (48, 96)
 Draw = tuple[int, int]
@@ -203,49 +199,3 @@ def test_large_buckets_have_smaller_batches_by_tokens() -> None:
         one = next(stream)
         largest[one.size] = max(largest[one.size], len(one.items))
     assert largest == {(512, 512): 8, (1024, 1024): 2}
-
-
-def test_512_ranks_draw_apart_evenly_and_fast_in_little_memory() -> None:
-    found = simulate(items=30_000_000, ranks=512, batch_size=2, steps=33, center=768, seed=0)
-    assert found["disjoint"] and found["complete"] and found["same after half with half the ranks"]
-    assert found["items_per_second"] > 10_000
-    assert found["step_balance"] > 0.99 and found["bucket_error"] < 0.01
-    assert found["rank_memory_kb"] < 4000
-    assert found["rank_memory_kb"] < 1.5 * found["rank_memory_kb_at_a_tenth_of_the_items"]
-
-
-def test_a_whole_epoch_has_every_item_once() -> None:
-    found = simulate(items=20_000, ranks=16, batch_size=4, steps=0, center=512, seed=3)
-    assert found["disjoint"] and found["complete"] and found["samples"] == 20_000
-
-
-def test_rates_of_thirty_million_items_are_exact() -> None:
-    chosen = large_plan(30_000_000, 768, 1024, 0)
-    assert [chosen.epoch_size(epoch) for epoch in (0, 1, 7)] == [30_000_000] * 3
-
-
-def test_simulate_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "simulate", "--items", "5000", "--ranks", "8", "--steps", "5"]) == 0
-    assert "no item twice" in capsys.readouterr().out
-    assert main(["data", "simulate", "--ranks", "0"]) == 2
-    assert "at least 1" in capsys.readouterr().err
-
-
-# -- on paper ------------------------------------------------------------------------------------------------------
-
-
-def test_the_page_quotes_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (Path(__file__).parent.parent.parent / "docs" / "scale.md").read_text()
-    assert main(["data", "scale"]) == 0
-    assert capsys.readouterr().out.rstrip() in page
-    for line in ("no item twice", "the draws are those of one rank alone", "indices a second of one core"):
-        assert line in page
-
-
-def test_the_arithmetic_follows_its_assumptions() -> None:
-    usual, doubled = (step(Assumptions(tflops=rate), 64, 512) for rate in (400.0, 800.0))
-    assert usual["compute"] == pytest.approx(2 * doubled["compute"])
-    assert usual["compute"] == pytest.approx(16 * (4 * 3.09 + 3) / 400)
-    assert usual["gb_fsdp"] == pytest.approx(20 * 2.0 / 64) and usual["gb_ddp"] == pytest.approx(44)
-    eight = step(Assumptions(hop_us=0.0), 8, 512)
-    assert eight["ddp"] == pytest.approx(2 * 7 / 8 * 8 / 400) and eight["fsdp"] == pytest.approx(eight["hybrid"])

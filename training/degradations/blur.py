@@ -11,18 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import (
-    REFERENCE_SIZE,
-    check_amount,
-    check_image,
-    chosen,
-    log_uniform,
-    normal_like,
-    per_sample,
-    to_display,
-    to_linear,
-    uniform,
-)
+from .checks import REFERENCE_SIZE, chosen, log_uniform, normal_like, per_sample, to_display, to_linear, uniform
 
 # Reach of the trajectory from its centre, and radius of the disc, in pixels at 128 px.
 REACH = (3.5, 10.0)
@@ -40,12 +29,7 @@ def deblur(image: Tensor, generator: torch.Generator, *, amount: float = 1.0) ->
     Args:
         image: [B,3,H,W] in [0,1].
         amount: factor on the extent of the blur; 1 lowers the PSNR of a photograph to 17 to 26 dB.
-
-    Raises:
-        ValueError: wrong shape of the image, or a negative amount.
     """
-    check_image(image)
-    check_amount(amount)
     b, _, h, w = image.shape
     scale = amount * min(h, w) / REFERENCE_SIZE
     reach = min(math.ceil(scale * REACH[1]) + 1, min(h, w) - 1)

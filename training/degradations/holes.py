@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import overload
 
 import torch
 from torch import Tensor
 
-from .checks import check_image, grid, uniform
+from .checks import grid, uniform
 
 CIRCLES, RECTANGLES, STROKES, SEGMENTS = 6, 5, 3, 4
 FILLS = (0.0, 1.0, 0.5)
 FILL_WEIGHTS = (0.4, 0.4, 0.2)
-
-
-@overload
-def inpaint(image: Tensor, generator: torch.Generator) -> Tensor: ...
-@overload
-def inpaint(
-    image: Tensor,
-    generator: torch.Generator,
-    *,
-    coverage: tuple[float, float] = ...,
-    fill: float | None = ...,
-    return_mask: bool = ...,
-) -> Tensor | tuple[Tensor, Tensor]: ...
 
 
 def inpaint(
@@ -34,37 +20,19 @@ def inpaint(
     *,
     coverage: tuple[float, float] = (0.25, 0.4),
     fill: float | None = None,
-    return_mask: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
-    """Picture with holes: [B,3,H,W] in [0,1], and with return_mask also the mask [B,H,W] bool, True in the holes.
+) -> Tensor:
+    """Picture with holes, which `draw_mask` draws: [B,3,H,W] in [0,1].
 
     Args:
         image: [B,3,H,W] in [0,1].
         coverage: smallest and largest share of pixels that a sample loses.
         fill: value inside the holes in [0,1]; None draws black, white or (less often) mid-grey for each sample.
-        return_mask: return (degraded, mask).
 
     Raises:
-        ValueError: wrong shape of the image, a fill outside [0,1], or a coverage not within 0 < low <= high < 1.
+        ValueError: a fill outside [0,1], or a coverage not within 0 < low <= high < 1.
     """
-    check_image(image)
     b, _, h, w = image.shape
-    mask = draw_mask(b, h, w, generator, coverage=coverage)
-    degraded = _filled(image, mask, fill, generator)
-    return (degraded, mask) if return_mask else degraded
-
-
-@overload
-def outpaint(image: Tensor, generator: torch.Generator) -> Tensor: ...
-@overload
-def outpaint(
-    image: Tensor,
-    generator: torch.Generator,
-    *,
-    coverage: tuple[float, float] = ...,
-    fill: float | None = ...,
-    return_mask: bool = ...,
-) -> Tensor | tuple[Tensor, Tensor]: ...
+    return _filled(image, draw_mask(b, h, w, generator, coverage=coverage), fill, generator)
 
 
 def outpaint(
@@ -73,26 +41,13 @@ def outpaint(
     *,
     coverage: tuple[float, float] = (0.2, 0.45),
     fill: float | None = None,
-    return_mask: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
-    """Picture of which a rectangle is left: [B,3,H,W] in [0,1], and with return_mask also the mask [B,H,W] bool.
+) -> Tensor:
+    """Picture of which a rectangle is left, outside of what `draw_frame` draws: [B,3,H,W] in [0,1].
 
-    The mask is True outside the rectangle. A sample loses one to four of its sides.
-
-    Args:
-        image: [B,3,H,W] in [0,1].
-        coverage: smallest and largest share of pixels that a sample loses, met up to a row and a column of pixels.
-        fill: value outside the rectangle in [0,1]; None draws black, white or (less often) mid-grey for each sample.
-        return_mask: return (degraded, mask).
-
-    Raises:
-        ValueError: wrong shape of the image, a fill outside [0,1], or a coverage not within 0 < low <= high < 1.
+    A sample loses one to four sides, and `coverage` is met up to a row and a column of pixels; else as `inpaint`.
     """
-    check_image(image)
     b, _, h, w = image.shape
-    mask = draw_frame(b, h, w, generator, coverage=coverage)
-    degraded = _filled(image, mask, fill, generator)
-    return (degraded, mask) if return_mask else degraded
+    return _filled(image, draw_frame(b, h, w, generator, coverage=coverage), fill, generator)
 
 
 def draw_frame(

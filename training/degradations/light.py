@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 
 from .checks import (
-    check_amount,
-    check_image,
     chosen,
     grid,
     log_uniform,
@@ -37,9 +35,8 @@ def low_light(image: Tensor, generator: torch.Generator, *, gain: float | Tensor
         gain: share of the light that is left, in (0,1], one number or one for each sample [B]; None draws 0.05 to 0.3.
 
     Raises:
-        ValueError: wrong shape of the image, or a gain outside (0,1] or neither a number nor [B].
+        ValueError: a gain outside (0,1] or neither a number nor [B].
     """
-    check_image(image)
     batch = image.shape[0]
     if gain is None:
         scale = log_uniform(generator, 0.05, 0.3, batch)
@@ -66,12 +63,7 @@ def deshadow(image: Tensor, generator: torch.Generator, *, amount: float = 1.0) 
     Args:
         image: [B,3,H,W] in [0,1].
         amount: factor on the light that is taken; 1 lowers the PSNR of a photograph to 13 to 21 dB.
-
-    Raises:
-        ValueError: wrong shape of the image, or a negative amount.
     """
-    check_image(image)
-    check_amount(amount)
     b, _, h, w = image.shape
     depth = torch.where(chosen(generator, 0.5, b)[:, 0], _polygon(b, h, w, generator), _patches(b, h, w, generator))
     penumbra = log_uniform(generator, 0.01, 0.12, b)[:, 0]
@@ -109,12 +101,7 @@ def flash_reflection(image: Tensor, generator: torch.Generator, *, amount: float
     Args:
         image: [B,3,H,W] in [0,1].
         amount: factor on the added light; 1 lowers the PSNR of a photograph to 11 to 19 dB.
-
-    Raises:
-        ValueError: wrong shape of the image, or a negative amount.
     """
-    check_image(image)
-    check_amount(amount)
     b, _, h, w = image.shape
     glare = per_sample(generator, 0.0, 0.05, b) + _lamps(b, h, w, generator)[:, None]
     tint = 1 - uniform(generator, 0.0, 0.15, b, 3, 1, 1)

@@ -12,18 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import (
-    REFERENCE_SIZE,
-    check_amount,
-    check_image,
-    chosen,
-    log_uniform,
-    normal_like,
-    per_sample,
-    to_display,
-    to_linear,
-    uniform,
-)
+from .checks import REFERENCE_SIZE, chosen, log_uniform, normal_like, per_sample, to_display, to_linear, uniform
 from .jpeg import jpeg
 
 # Period of the coloured bands in pixels at 128 px.
@@ -43,12 +32,7 @@ def demoire(image: Tensor, generator: torch.Generator, *, amount: float = 1.0) -
         image: [B,3,H,W] in [0,1].
         amount: factor on the contrast of the stripes; 1 lowers the PSNR of a photograph to 17 to 24 dB, 0 leaves what
             mosaic, noise and compression do.
-
-    Raises:
-        ValueError: wrong shape of the image, or a negative amount.
     """
-    check_image(image)
-    check_amount(amount)
     b, _, h, w = image.shape
     light = to_linear(image) * screen(h, w, b, generator, amount) * per_sample(generator, 0.75, 1.1, b)
     light = light + 0.002 * normal_like(image, generator)

@@ -8,17 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .checks import (
-    REFERENCE_SIZE,
-    check_amount,
-    check_image,
-    grid,
-    log_uniform,
-    per_sample,
-    smooth_field,
-    smoothstep,
-    uniform,
-)
+from .checks import REFERENCE_SIZE, grid, log_uniform, per_sample, smooth_field, smoothstep, uniform
 
 
 class Curtain(NamedTuple):
@@ -63,12 +53,7 @@ def derain(image: Tensor, generator: torch.Generator, *, amount: float = 1.0) ->
     Args:
         image: [B,3,H,W] in [0,1].
         amount: factor on the brightness of streaks and veil; 1 lowers the PSNR of a photograph to 16 to 21 dB.
-
-    Raises:
-        ValueError: wrong shape of the image, or a negative amount.
     """
-    check_image(image)
-    check_amount(amount)
     b, _, h, w = image.shape
     angle = per_sample(generator, -math.pi / 6, math.pi / 6, b)[:, 0]
     rain = torch.zeros(b, h, w, device=image.device)
@@ -115,12 +100,7 @@ def desnow(image: Tensor, generator: torch.Generator, *, amount: float = 1.0) ->
     Args:
         image: [B,3,H,W] in [0,1].
         amount: factor on the opacity of flakes and veil; 1 lowers the PSNR of a photograph to 15 to 21 dB.
-
-    Raises:
-        ValueError: wrong shape of the image, or a negative amount.
     """
-    check_image(image)
-    check_amount(amount)
     b, _, h, w = image.shape
     angle = per_sample(generator, -math.pi / 4, math.pi / 4, b)[:, 0]
     travel = per_sample(generator, 0.5, 3.0, b)[:, 0]
@@ -164,10 +144,8 @@ def dehaze(image: Tensor, generator: torch.Generator, *, amount: float = 1.0, de
         depth: [B,H,W] > 0 in any unit; None draws smooth fields that are farther at the top.
 
     Raises:
-        ValueError: wrong shape of image or depth, a depth that is not positive, or a negative amount.
+        ValueError: a depth of another shape, or one that is not positive.
     """
-    check_image(image)
-    check_amount(amount)
     b, _, h, w = image.shape
     if depth is None:
         depth = random_depth(b, h, w, generator)

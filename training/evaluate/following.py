@@ -8,8 +8,10 @@ Shape legend: N samples, H, W pixels.
 
 from __future__ import annotations
 
+import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +28,12 @@ SAME = 1 / 255
 LOW_PASS = 5
 # Tasks whose truths differ from their sources in detail, which a low-pass would hide.
 SHARP = ("restoration", "painting")
+
+# Instructions of each task that training never shows, see there.
+UNSEEN: dict[str, tuple[str, ...]] = {
+    task: tuple(sentences)
+    for task, sentences in tomllib.loads(Path(__file__).with_name("unseen.toml").read_text(encoding="utf-8")).items()
+}
 
 Rivals = Callable[[Samples, int], list[Tensor]]
 

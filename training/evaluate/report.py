@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from einops import rearrange
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ...comfyui_pixwizard.files.safe_files import replaced
 from .runner import Outcome, Row
 from .samples import Samples
 
@@ -42,12 +39,6 @@ def table(rows: Mapping[str, Row]) -> str:
 
 def _yes(holds: bool) -> str:
     return "yes" if holds else "NO"
-
-
-def write_json(path: Path, report: Mapping[str, Any]) -> None:
-    """Write the report under a temporary name, then rename: no half-written file is left."""
-    with replaced(path) as file:
-        file.write((json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
 
 
 def contact_sheet(samples: Samples, output: Tensor, count: int = 8) -> Image.Image:

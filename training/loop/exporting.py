@@ -18,7 +18,7 @@ from torch import Tensor
 from ...comfyui_pixwizard.config import PixWizardConfig
 from ...comfyui_pixwizard.files.checkpoint import DTYPES, meta_specs, save_transformer
 from ...comfyui_pixwizard.files.released import ARGS_FILE, weights_name
-from ...comfyui_pixwizard.files.safe_files import replaced
+from ...comfyui_pixwizard.files.safe_files import replaced, write_json
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
 from .checkpoints import newest, read
 from .lora import save_lora
@@ -41,8 +41,7 @@ class RunModel:
     def save(self, run: Path) -> None:
         """Write RUN/model.json."""
         values = {"config": self.config.to_dict(), "lora_alpha": self.lora_alpha, "told": dict(self.told or {})}
-        with replaced(Path(run) / MODEL_FILE) as file:
-            file.write((json.dumps(values, indent=1) + "\n").encode())
+        write_json(Path(run) / MODEL_FILE, values)
 
     @classmethod
     def load(cls, run: Path) -> RunModel:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...comfyui_pixwizard.files.safe_files import replaced, sha256_of
+from ...comfyui_pixwizard.files.safe_files import replaced, sha256_of, write_json
 from .checkpoints import FOLDER, LATEST, newest
 
 INDEX, PART = "index.json", "run-{:03d}"
@@ -121,8 +121,7 @@ class Pack:
             for path in files:
                 tar.add(path, str(path.relative_to(self.run_folder)), recursive=False)
         cut.end()
-        with replaced(self.out / INDEX) as file:
-            file.write((json.dumps({"parts": cut.parts}, indent=1) + "\n").encode())
+        write_json(self.out / INDEX, {"parts": cut.parts})
         total = sum(int(part["size"]) for part in cut.parts)
         print(f"wrote {len(files)} files of {self.run_folder} as {len(cut.parts)} parts, {total / MIB:.1f} MiB")
         return True

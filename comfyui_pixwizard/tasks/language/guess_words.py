@@ -37,25 +37,7 @@ _CAPTION_WORDS = """
     left right front top bottom big small large little wall sky grass sand ground floor hill street house roof man woman
     his her he she near next two three under above below beside between far farthest nearest arm arms and
 """
-_ENDINGS = (
-    "ation",
-    "ator",
-    "ate",
-    "ments",
-    "ment",
-    "ings",
-    "ing",
-    "ions",
-    "ion",
-    "ers",
-    "ed",
-    "er",
-    "ly",
-    "al",
-    "s",
-    "y",
-    "e",
-)
+_ENDINGS = "ation ator ate ments ment ings ing ions ion ers ed er ly al s y e"
 _WHOLE = frozenset({"canny", "carry", "class", "drawing", "glass", "lens", "pass", "less", "ball", "wall"})
 _LEAST_LETTERS = 3
 
@@ -66,7 +48,11 @@ def stem(word: str) -> str:
     if word in _WHOLE:
         return word
     ending = next(
-        (end for end in _ENDINGS if word.endswith(end) and len(word) - len(end) >= _LEAST_LETTERS + (len(end) == 1)),
+        (
+            end
+            for end in _ENDINGS.split()
+            if word.endswith(end) and len(word) - len(end) >= _LEAST_LETTERS + (len(end) == 1)
+        ),
         None,
     )
     if ending is None:

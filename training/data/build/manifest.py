@@ -6,14 +6,13 @@ into memory, so that 30 million rows cost a process what it touches of them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ....comfyui_pixwizard.files.safe_files import replaced
+from ....comfyui_pixwizard.files.safe_files import replaced, write_json
 from .containers import require_pyarrow
 from .recipe import FORMAT, REPORT, BuildRecipe
 from .shards import Tally, paths, schema
@@ -55,8 +54,7 @@ def merge(
                 stream.write_table(kept)
     tally.good = int(keep.sum())
     report = {"format": FORMAT} | tally.told() | {"shards": len(names), "samples": by_input, "inputs": inputs}
-    with replaced(output / REPORT) as file:
-        file.write((json.dumps(report, indent=1) + "\n").encode())
+    write_json(output / REPORT, report)
     return report
 
 

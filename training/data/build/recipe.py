@@ -17,13 +17,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
-import typing
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from ....comfyui_pixwizard.optional import pip_install, required
 
 REPORT = "report.json"
+# Read by pydantic, which checks these classes: no unknown fields, and no text where a number belongs.
+STRICT = {"extra": "forbid", "strict": True}
+Number = int | float  # kept as it is written: names of shards are hashes of recipes
 FORMAT = 1  # of shards and manifests: raised whenever what is written changes
 
 
@@ -43,13 +46,14 @@ class Input:
             caption.
     """
 
+    __pydantic_config__: ClassVar = STRICT
     kind: Literal["folder", "annotations", "meta", "webdataset", "parquet"]
     path: str
     name: str = ""
     task: str = ""
     root: str = ""
-    repeats: float = 1.0
-    fraction: float = 1.0
+    repeats: Number = 1.0
+    fraction: Number = 1.0
     columns: dict[str, str] = field(default_factory=dict)
 
 
@@ -63,6 +67,7 @@ class Annotator:
         options: passed on.
     """
 
+    __pydantic_config__: ClassVar = STRICT
     name: str
     model: str = ""
     options: dict[str, Any] = field(default_factory=dict)
@@ -72,9 +77,10 @@ class Annotator:
 class Filter:
     """A score that samples must have: see `scores.SCORES`. Without bounds it is only written into the manifest."""
 
+    __pydantic_config__: ClassVar = STRICT
     score: str
-    at_least: float | None = None
-    at_most: float | None = None
+    at_least: Number | None = None
+    at_most: Number | None = None
     model: str = ""
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -95,6 +101,7 @@ class BuildRecipe:
         unique: leave out samples that are the same as an earlier one.
     """
 
+    __pydantic_config__: ClassVar = STRICT
     output: str
     inputs: tuple[Input, ...]
     shard: int = 1000
@@ -110,6 +117,16 @@ class BuildRecipe:
     def told(self) -> dict[str, Any]:
         """All of it as plain values."""
         return dataclasses.asdict(self)
+
+
+PARTS = {"inputs": Input, "annotators": Annotator, "filters": Filter}
+MISTAKES = {
+    "unexpected_keyword_argument": "{parent} has the fields {names}, found {name!r}: leave it out",
+    "missing": "{parent} needs {name}, found no {name}: add it",
+    "literal_error": "{here} is one of {expected}, found {input!r}: choose one",
+    "tuple_type": "{here} is a list, found {input!r}: put it into [ ]",
+    "dataclass_type": "{here} is an object with {names}, found {input!r}: put it into {{ }}",
+}
 
 
 def read_recipe(path: Path) -> BuildRecipe:
@@ -156,40 +173,22 @@ def _check(recipe: BuildRecipe, path: Path) -> None:
 
 
 def typed(kind: Any, value: Any, where: str) -> Any:
-    """A JSON value as a type: dataclasses, tuples of one type, options, literals, numbers, strings.
+    """A JSON or YAML value as one of the classes above.
 
     Raises:
-        ValueError: it is something else, with the place where.
+        ValueError: it is something else, with the place where; or pydantic is absent.
     """
-    origin = typing.get_origin(kind)
-    if is_dataclass(kind):
-        return _dataclass(kind, value, where)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ValueError(f"{where} is a list, found {value!r}: put it into [ ]")
-        return tuple(typed(typing.get_args(kind)[0], item, f"{where}[{n}]") for n, item in enumerate(value))
-    if origin is types.UnionType:
-        if value is None:
-            return None
-        return typed(next(part for part in typing.get_args(kind) if part is not types.NoneType), value, where)
-    if origin is Literal:
-        if value not in typing.get_args(kind):
-            raise ValueError(f"{where} is one of {', '.join(typing.get_args(kind))}, found {value!r}: choose one")
-        return value
-    plain: Any = (int, float) if kind is float else origin or kind
-    if not isinstance(value, plain) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"{where} takes a {(origin or kind).__name__}, found {value!r}: change it")
-    return value
-
-
-def _dataclass(kind: Any, value: Any, where: str) -> Any:
-    known = {f.name: f for f in fields(kind)}
-    if not isinstance(value, dict):
-        raise ValueError(f"{where} is an object with {', '.join(known)}, found {value!r}: put it into {{ }}")
-    if unknown := sorted(set(value) - set(known)):
-        raise ValueError(f"{where} has the fields {', '.join(known)}, found {unknown[0]!r}: leave it out")
-    needed = [n for n, f in known.items() if f.default is dataclasses.MISSING is f.default_factory]
-    if missing := [name for name in needed if name not in value]:
-        raise ValueError(f"{where} needs {', '.join(needed)}, found no {missing[0]}: add it")
-    hints = typing.get_type_hints(kind)
-    return kind(**{name: typed(hints[name], item, f"{where}: {name}") for name, item in value.items()})
+    pydantic = required("pydantic", "recipes of data need pydantic", pip_install("pydantic>=2.8"))
+    try:
+        # By way of JSON, where a list is what a tuple is written as.
+        return pydantic.TypeAdapter(kind).validate_json(json.dumps(value, default=str))
+    except pydantic.ValidationError as error:
+        found = error.errors()[0]
+        *_, name = steps = ["", *(step for step in found["loc"] if step not in ("int", "float"))]  # both of a Number
+        here = where + "".join(f"[{step}]" if isinstance(step, int) else f": {step}" for step in steps[1:])
+        given = dict(here=here, parent=here.removesuffix(f": {name}"), name=name, input=found["input"])
+        given["names"] = ", ".join(f.name for f in fields(PARTS.get(steps[1], kind) if len(steps) > 2 else kind))
+        given["expected"] = found.get("ctx", {}).get("expected", "").replace(" or ", ", ").replace("'", "")
+        given["type"] = "number" if len(steps) <= len(found["loc"]) else found["type"].partition("_")[0]
+        line = MISTAKES.get(found["type"], "{here} takes a {type}, found {input!r}: change it")
+        raise ValueError(line.format(**given)) from error

@@ -1,1 +1,0 @@
-"""The tasks by domain: words, code and defaults of each."""
