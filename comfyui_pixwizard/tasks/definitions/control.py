@@ -1,4 +1,4 @@
-"""Controllable generation: a picture that obeys a map. The label is the picture; the map is what the model is shown.
+"""Controllable generation: a picture that obeys a map. The label is the picture; the map is the source.
 
 Every instruction names its map, because maps look alike (white edges on black) and mean different things.
 """

@@ -1,4 +1,4 @@
-"""Words and forms that may be exchanged in an instruction; the functions that do so are in `language`.
+"""Words and forms that may be exchanged in an instruction; the functions that do so are in `paraphrase`.
 
 What training draws and what it never does (`HELD_OUT_…`) are apart, so that other wordings can be measured.
 """
