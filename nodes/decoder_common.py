@@ -1,4 +1,4 @@
-"""What all decoders share: their common inputs and outputs, labels of batches, JSON text, previews."""
+"""Shared by all decoders: their common inputs and outputs, labels of batches, JSON text, previews."""
 
 from __future__ import annotations
 
@@ -44,6 +44,6 @@ def preview_of(kind: str, labels: Sequence[Tensor], on: Tensor | None = None) ->
     return from_pillow([draw_label(kind, label, on=None if on is None else on[i]) for i, label in enumerate(labels)])
 
 
-def answer_input(what: str) -> Any:
-    """The picture that is read."""
-    return io.Image.Input("image", tooltip=f"The model's answer to {what}, decoded by VAE Decode.")
+def answer_input(question: str) -> Any:
+    """The input for the answer to a question."""
+    return io.Image.Input("image", tooltip=f"The model's answer to {question}, decoded by VAE Decode.")
