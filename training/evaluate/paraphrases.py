@@ -326,8 +326,8 @@ def unseen_instruction(task: str, index: int, **words: str) -> str:
     """
     needed = get_task(task).words
     if set(words) != set(needed):
-        found = ", ".join(sorted(words)) or "none"
-        raise ValueError(f"task {task} takes the words {', '.join(needed) or 'none'}, found {found}: pass just these")
+        given = ", ".join(sorted(words)) or "none"
+        raise ValueError(f"task {task} takes the words {', '.join(needed) or 'none'}, found {given}: pass just these")
     return fill(UNSEEN[task][index % len(UNSEEN[task])], words)
 
 
@@ -357,11 +357,11 @@ def check_unseen() -> None:
     """
     for task, sentences in UNSEEN.items():
         for sentence in sentences:
-            found = overlap(task, sentence)
-            if found.same or found.opening or max(found.run, found.content) > LONGEST:
+            shared = overlap(task, sentence)
+            if shared.same or shared.opening or max(shared.run, shared.content) > LONGEST:
                 raise ValueError(
                     f"an unseen sentence shares at most {LONGEST} words in a row with the templates of its task and no "
-                    f"opening, found {task}: {sentence!r} with {found}: word it differently"
+                    f"opening, found {task}: {sentence!r} with {shared}: word it differently"
                 )
 
 
