@@ -26,9 +26,9 @@ from ..training.evaluate.report import (
 )
 from ..training.evaluate.runner import (
     Answerer,
-    Outcome,
+    EvaluationOutcome,
+    EvaluationSettings,
     Row,
-    Settings,
     evaluate,
     evaluations,
 )
@@ -155,7 +155,7 @@ class Eval:
     def _again(self, pipeline: Answerer, samples: Samples, advance: Any) -> Row:
         return evaluate(pipeline, samples, self.settings(), advance).row
 
-    def _draw(self, name: str, samples: Samples, outcome: Outcome) -> None:
+    def _draw(self, name: str, samples: Samples, outcome: EvaluationOutcome) -> None:
         if self.pictures is not None:
             self.pictures.mkdir(parents=True, exist_ok=True)
             contact_sheet(samples, outcome.output).save(self.pictures / f"{name}.png")
@@ -168,9 +168,9 @@ class Eval:
         """The rows that are about wordings and not about a task."""
         return [name for name in (LANGUAGE, HELD_OUT) if name in (self.tasks or (LANGUAGE,))]
 
-    def settings(self) -> Settings:
+    def settings(self) -> EvaluationSettings:
         """How the model is asked."""
-        return Settings(self.seed, self.steps, self.solver, self.batch_size)
+        return EvaluationSettings(self.seed, self.steps, self.solver, self.batch_size)
 
     def questions(self, n: int, split: str = "test") -> Questions:
         """Where samples come from."""

@@ -1,4 +1,4 @@
-"""What the nodes share: pictures and conditionings between the host's forms and the core's.
+"""Shared by the nodes: pictures and conditionings between the host's forms and the core's.
 
 The host's IMAGE is [B, H, W, 3] in [0, 1]; the core's pictures are [B, 3, H, W] in [-1, 1].
 """
@@ -70,7 +70,7 @@ def _limited(execute: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_limits(wanted: io.Schema, given: Mapping[str, Any]) -> None:
-    """Refuse numbers beyond the limits of their widgets, and what is no number.
+    """Refuse numbers beyond the limits of their widgets, and values that are no numbers.
 
     Raises:
         ValueError: the first of them.
@@ -129,7 +129,7 @@ def with_values(conditioning: list[Any], values: dict[str, Any]) -> list[Any]:
     return [[features, options | values] for features, options in conditioning]
 
 
-def one_for_each(values: Tensor, count: int, what: str, other: str) -> Tensor:
+def one_for_each(values: Tensor, count: int, name: str, others: str) -> Tensor:
     """A batch as long as another one, a single entry repeated.
 
     Raises:
@@ -137,7 +137,7 @@ def one_for_each(values: Tensor, count: int, what: str, other: str) -> Tensor:
     """
     if len(values) not in (1, count):
         raise ValueError(
-            f"{what} must come once or once for each of {count} {other}, found {len(values)}: pick or repeat with the "
+            f"{name} must come once or once for each of {count} {others}, found {len(values)}: pick or repeat with the "
             "host's batch nodes"
         )
     return values.expand(count, *values.shape[1:])

@@ -1,4 +1,4 @@
-"""From an answer to the picture that was asked about: what did not change is pasted back, and its size returns."""
+"""From an answer back to its source: what did not change is pasted back, and the answer gets the source's size."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class KeepUnchanged(Node):
 
 
 class SourceSize(Node):
-    """The answer as large as the picture that was asked about."""
+    """The answer at the size of the picture that it is about."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -22,7 +22,7 @@ from .host_model import CONFIG, model_config
 
 # What the host puts before the network's names when it saves.
 SAVED = "model.diffusion_model."
-# Lumina and its kin have none of these.
+# Names that neither Lumina nor its relatives have.
 NAMES = ("task_embedder.0.weight", "global_semantic_embedder.0.weight", "layers.0.attention.wk_y.weight")
 FIX = "use an unmodified copy"
 
@@ -31,7 +31,7 @@ def parsed(text: str, where: Path) -> PixWizardConfig:
     """A configuration from its JSON.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is no JSON, or not that of a configuration.
     """
     try:
         return PixWizardConfig.from_dict(json.loads(text))
@@ -62,10 +62,10 @@ def config_of(state: Mapping[str, Tensor], metadata: Mapping[str, str], where: P
 
 
 def check(config: PixWizardConfig, specs: Mapping[str, Spec], where: Path) -> None:
-    """Whether names and shapes are a configuration's.
+    """Check names and shapes of weights against a configuration.
 
     Raises:
-        ValueError: they are not.
+        ValueError: they do not fit it.
     """
     if config.n_layers != count_layers(specs):
         raise ValueError(f"{where} should hold {config.n_layers} layers, found {count_layers(specs)}: {FIX}")

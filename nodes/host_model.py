@@ -50,7 +50,7 @@ class NanoLatents(comfy.latent_formats.LatentFormat):
 
 
 class ModelConfig(comfy.supported_models_base.BASE):
-    """What the host wants to know of an architecture."""
+    """The host's description of an architecture."""
 
     unet_config: ClassVar[dict[str, Any]] = {"image_model": "pixwizard"}
     unet_extra_config: ClassVar[dict[str, Any]] = {}
@@ -64,19 +64,19 @@ class ModelConfig(comfy.supported_models_base.BASE):
         return PixWizardModel(self, device=device)
 
     def set_inference_dtype(self, dtype: Any, manual_cast_dtype: Any, *others: Any, **options: Any) -> None:
-        """As the host's; what belongs to no layer is kept in the type that it computes in."""
+        """As the host's; parameters of no layer are kept in the type that activations have."""
         super().set_inference_dtype(dtype, manual_cast_dtype, *others, **options)
         self.unet_config["compute_dtype"] = manual_cast_dtype or dtype
 
     def clip_target(self, state_dict: Any = None) -> None:
-        """No text encoder lies in a checkpoint; Load PixWizard has it."""
+        """None: a checkpoint holds no text encoder, Load PixWizard loads it."""
 
     def process_unet_state_dict(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the network loads."""
+        """Weights under the names that the network loads."""
         return {name: value for name, value in state_dict.items() if name != CONFIG}
 
     def process_unet_state_dict_for_saving(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the host's ModelSave writes: with the configuration, so that any loader has it again."""
+        """Weights as the host's ModelSave writes them: with the configuration, so that any loader can read it back."""
         names = [field.name for field in fields(PixWizardConfig)]
         text = json.dumps({name: self.unet_config[name] for name in names})
         kept = torch.tensor(list(text.encode()), dtype=torch.uint8)
@@ -103,7 +103,7 @@ class CondPadded(comfy.conds.CONDRegular):
 
 
 class CondMask(comfy.conds.CONDRegular):
-    """Masks of texts [B, T], 1 where valid; joined they are nothing at all where every entry is valid."""
+    """Masks of texts [B, T], 1 where valid; joined they become None where every entry is valid."""
 
     def __init__(self, cond: Tensor, full: bool) -> None:
         super().__init__(cond)
@@ -216,7 +216,9 @@ class PixWizardModel(comfy.model_base.BaseModel):
         """Say which patches of the MODEL have no place in this network, such as FreeU's, which are for U-Nets."""
         patcher = getattr(self, "current_patcher", None)
         options = {} if patcher is None else patcher.model_options.get("transformer_options", {})
-        idle = sorted(name for name, found in options.get("patches", {}).items() if found and name not in PATCHES)
+        idle = sorted(
+            name for name, functions in options.get("patches", {}).items() if functions and name not in PATCHES
+        )
         if idle:
             warn(f"PixWizard has no place for the model patch {', '.join(idle)} (FreeU and others for U-Nets): it does "
                  "nothing here, take that node out")  # fmt: skip

@@ -170,7 +170,7 @@ class TextModel(nn.Module):
         return features, vector, extra
 
     def load_sd(self, state: Mapping[str, Tensor]) -> Any:
-        """Load one encoder's weights, by their names; what is missing and what is left over."""
+        """Load the weights of the encoder that their names belong to; names that are missing and that are left over."""
         encoder = self.gemma if "model.embed_tokens.weight" in state else self.clip_l
         return encoder.load_sd(state)
 
@@ -196,7 +196,7 @@ class OneChunk(comfy.sd1_clip.SDTokenizer):
     """The host's tokenizer, which cuts a text that is too long instead of going on in a second chunk, and says so.
 
     Args:
-        reader: whose tokens they are, for people.
+        reader: name of the encoder in the notice.
     """
 
     def __init__(self, *arguments: Any, reader: str, **options: Any) -> None:
@@ -206,9 +206,9 @@ class OneChunk(comfy.sd1_clip.SDTokenizer):
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **options: Any) -> list[Any]:
         chunks = super().tokenize_with_weights(text, return_word_ids, **options)
         if len(chunks) > 1:
-            kept, found = self._count(chunks[:1]), self._count(chunks)
+            kept, total = self._count(chunks[:1]), self._count(chunks)
             warn(
-                f"{self.reader} reads at most {kept} tokens, found {found} in this text: the last {found - kept} are "
+                f"{self.reader} reads at most {kept} tokens, found {total} in this text: the last {total - kept} are "
                 "cut off, shorten the text"
             )
         return chunks[:1]

@@ -1,4 +1,4 @@
-"""Source pictures: what the model looks at, canvases with holes or margins."""
+"""Source pictures: any picture, canvases with holes or margins, blank canvases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FILLS = {"black": 0.0, "white": 1.0, "grey": 0.5}
 LARGEST_OWN = 1024
 # Reach of the filter that resizes pictures, in pixels of the coarser side.
 LANCZOS = 3
-# Side in pixels of what one latent pixel holds.
+# Side in pixels of the square that one latent pixel stands for.
 LATENT_PIXEL = 8
 # A batch of a thousand squares of 256 px, or of 64 of 1024 px.
 LARGEST_BATCH = 64 * 1024**2

@@ -26,7 +26,7 @@ POSE_KEYPOINT = io.Custom("POSE_KEYPOINT")
 
 
 def references(image: Tensor, source: Tensor | None, vae: Any) -> Tensor | None:
-    """What marks are told apart from: the source [B, 3, H, W], after the autoencoder where there is one.
+    """The pictures that marks are compared with: the source [B, 3, H, W], after the autoencoder where there is one.
 
     Raises:
         ValueError: another size or number of pictures, another model's VAE.
@@ -52,7 +52,7 @@ def source_inputs() -> list[Any]:
 
 
 class DecodeMask(Node):
-    """A mask of what was asked for."""
+    """The mask of the thing that the instruction means."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -94,7 +94,7 @@ class DecodeMask(Node):
 
 
 class DecodeBoxes(Node):
-    """Boxes round what was asked for."""
+    """Boxes round the things that the instruction means."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -1,4 +1,4 @@
-"""What is said beside a result: in the host's log, and on the page under a node."""
+"""Notices for people: in the host's log, and on the page under a node."""
 
 from __future__ import annotations
 

@@ -22,21 +22,21 @@ def remember(source: Tensor, latents: Tensor) -> None:
 
 
 def round_trip(vae: Any, source: Tensor) -> Tensor:
-    """What an answer that changes nothing is, [B, H, W, 3].
+    """The source after the autoencoder, as an answer without any change would look, [B, H, W, 3].
 
     Raises:
         ValueError: another model's VAE than the one that Image Conditioning showed this source to.
     """
     latents, known = vae.encode(source[..., :3]), ENCODED.get(source)
     if known is not None and (latents.shape != known.shape or _far(latents, known)):
-        found = "other values" if latents.shape == known.shape else f"latents {list(latents.shape)}"
+        values = "other values" if latents.shape == known.shape else f"latents {list(latents.shape)}"
         raise ValueError(
-            f"comparing with the source needs the VAE that Image Conditioning has, found another model's ({found} in "
+            f"comparing with the source needs the VAE that Image Conditioning has, found another model's ({values} in "
             f"place of {list(known.shape)}): connect that VAE here"
         )
     return vae.decode(latents)
 
 
-def _far(found: Tensor, known: Tensor) -> bool:
-    difference = (found.float() - known.float()).square().mean().sqrt()
+def _far(latents: Tensor, known: Tensor) -> bool:
+    difference = (latents.float() - known.float()).square().mean().sqrt()
     return not difference <= DIFFERENT * known.float().square().mean().sqrt()

@@ -83,8 +83,8 @@ class DualGuider(comfy.samplers.CFGGuider):
         # Some solvers (cfg_pp) go back along the prediction without words and say so with this flag.
         needed = BRANCHES if options.get("disable_cfg1_optimization") else self.guidance.branches()
         conds = [self.conds.get(name) if name in needed else None for name in BRANCHES]
-        found = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, options)
-        predictions = dict(zip(BRANCHES, found, strict=True))
+        outputs = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, options)
+        predictions = dict(zip(BRANCHES, outputs, strict=True))
         out = self.guidance.combine({name: predictions[name] for name in needed})
         assert isinstance(out, Tensor), "tensors go in"
         for function in options.get("sampler_post_cfg_function", []):

@@ -1,6 +1,7 @@
 """The arrow of imports and what a reader may rely on about files: rooms, circles, names, sizes."""
 
 import ast
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,3 +137,47 @@ def test_modules_are_loaded_by_name_only_by_the_table_of_commands() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_files_stay_under_400_lines(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+GUIDES = ("docs/architecture.md", "CONTRIBUTING.md", "README.md")
+
+
+def guide_names(guide: str) -> tuple[set[str], set[str]]:
+    """(paths, links) of a page: paths of the tree in backticks, maybe with `:name` of something in the file."""
+    text = (ROOT / guide).read_text(encoding="utf-8")
+    prose = re.sub(r"```.*?```|[Nn]ew file `[^`]+`", "", text, flags=re.DOTALL)
+    quoted = set(re.findall(r"`([^`\s]+)`", prose))
+    tops = {path.name for path in ROOT.iterdir()}
+    paths = {name for name in quoted if "*" not in name and re.split("[/:]", name)[0] in tops}
+    links = {link for link in re.findall(r"\]\(([^)#\s]+)[^)\s]*\)", text) if "://" not in link}
+    return paths, links
+
+
+def defined_in(path: Path) -> set[str]:
+    """Names at the top of a module."""
+    names = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+    return names
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_guides_name_what_exists(guide: str) -> None:
+    paths, links = guide_names(guide)
+    assert paths and links
+    missing = [link for link in links if not (ROOT / guide).parent.joinpath(link).exists()]
+    for name in paths:
+        path, _, inside = name.partition(":")
+        if not (ROOT / path).exists() or (inside and inside not in defined_in(ROOT / path)):
+            missing.append(name)
+    assert not missing, f"{guide} names what does not exist: {sorted(missing)}"
+
+
+def test_the_guide_has_the_arrow() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = [re.findall(r"`(\w+)/`", line) for line in text.splitlines() if re.match(r"\| `\w+/` \|", line)]
+    assert {row[0]: set(row[1:]) for row in rows} == ROOMS

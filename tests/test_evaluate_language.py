@@ -21,7 +21,7 @@ from pixwizard.training.evaluate.measures import MEASURES
 from pixwizard.training.evaluate.object_judge import PAIRS, asked_pairs, even_threshold, judged
 from pixwizard.training.evaluate.questions import Questions
 from pixwizard.training.evaluate.report import Failure, save_failures
-from pixwizard.training.evaluate.runner import Settings, answers, ceiling, referenced
+from pixwizard.training.evaluate.runner import EvaluationSettings, answers, ceiling, referenced
 from pixwizard.training.evaluate.samples import Samples
 from pixwizard.training.evaluate.scene_samples import SceneSet
 from pixwizard.training.evaluate.sweep import settings_of, sweep
@@ -85,12 +85,12 @@ def test_one_who_knows_follows_everything_and_a_copy_follows_nothing(group: dict
             every[name] = samples.first(1)
             table |= {text: samples.truth[0] for text in templates()[name]}
     groups = [({name: group[name].first(len(every[name])) for name in group}, dict[int, list[Tensor]]())]
-    right = follow(Known(table), groups, templates(), Settings(), nothing)
+    right = follow(Known(table), groups, templates(), EvaluationSettings(), nothing)
     assert right["value"] == right["ceiling"] == 1 and right["holds"] and right["baseline"] == 0
     assert right["n"] == sum(len(samples) for samples in groups[0][0].values())
     assert set(right["families"]) == {"dense", "grounding", "editing"}
     assert set(right["tasks"]) == set(READINGS)
-    wrong = follow(Known({}), groups, templates(), Settings(), nothing)
+    wrong = follow(Known({}), groups, templates(), EvaluationSettings(), nothing)
     assert wrong["value"] == 0 and not wrong["holds"]
 
 
@@ -142,11 +142,11 @@ def test_what_a_pipeline_restores_is_restored_in_answers_and_in_the_ceiling(grou
             return source
 
     for pictures in (
-        answers(Restoring({}), samples, Settings(batch_size=2), nothing),
-        ceiling(Restoring({}), samples, Settings(batch_size=2)),
+        answers(Restoring({}), samples, EvaluationSettings(batch_size=2), nothing),
+        ceiling(Restoring({}), samples, EvaluationSettings(batch_size=2)),
     ):
         assert torch.allclose(pictures, samples.source, atol=1e-6)
-    assert torch.allclose(ceiling(Known({}), samples, Settings()), samples.truth, atol=1e-6)
+    assert torch.allclose(ceiling(Known({}), samples, EvaluationSettings()), samples.truth, atol=1e-6)
 
 
 def test_marks_are_found_against_what_the_pipeline_compares_with(group: dict[str, Samples]) -> None:
@@ -154,10 +154,10 @@ def test_marks_are_found_against_what_the_pipeline_compares_with(group: dict[str
         def round_trip(self, pictures: Tensor) -> Tensor:
             return pictures - 0.2
 
-    masks = referenced(Darkening({}), group["referring_segmentation"], Settings(batch_size=2))
+    masks = referenced(Darkening({}), group["referring_segmentation"], EvaluationSettings(batch_size=2))
     assert torch.allclose(masks.compared, masks.source - 0.1, atol=1e-6)
     assert torch.equal(masks.first(2).compared, masks.compared[:2])
-    depth = referenced(Darkening({}), group["depth"], Settings())
+    depth = referenced(Darkening({}), group["depth"], EvaluationSettings())
     assert depth.compared is depth.source is group["depth"].source
 
 
@@ -168,7 +168,7 @@ def test_the_sweep_finds_the_setting_that_is_best(group: dict[str, Samples]) -> 
         def generate(self, source: Tensor, instructions: list[str], **settings: Any) -> Tensor:
             return (samples.truth if settings["steps"] == 5 else samples.source) * 2 - 1
 
-    found = sweep(BestAtFive({}), samples, Settings(), nothing)
+    found = sweep(BestAtFive({}), samples, EvaluationSettings(), nothing)
     assert found["settings"][found["best"]]["steps"] == 5
     assert found["settings"][found["best"]]["value"] == pytest.approx(0, abs=0.1)
     assert len(found["settings"]) == len(settings_of(samples)) > 3

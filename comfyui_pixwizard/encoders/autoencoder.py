@@ -200,10 +200,10 @@ class SdxlAutoencoder(nn.Module):
             raise ValueError(
                 f"{file} does not hold this autoencoder's weights: {reason}; use a complete file"
             ) from error
-        found = folder_config or {}
+        stored = folder_config or {}
         return cls(
             vae.to(dtype),
-            scale=scale if scale is not None else found.get("scaling_factor", SDXL_SCALE),
-            shift=found.get("shift_factor") or 0.0,
+            scale=scale if scale is not None else stored.get("scaling_factor", SDXL_SCALE),
+            shift=stored.get("shift_factor") or 0.0,
             posterior=posterior,
         ).eval()

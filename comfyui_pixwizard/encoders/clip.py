@@ -97,7 +97,7 @@ class ClipTextEncoder(nn.Module):
         return self.run(self.tokenize(texts))
 
     def run(self, ids: Tensor) -> Tensor:
-        """Task vectors [B, P] of what `tokenize` gave."""
+        """Task vectors [B, P] of token ids [B, T] from `tokenize`."""
         hidden = self.model.text_model(input_ids=ids).last_hidden_state
         first_eos = (ids == self.tokenizer.eos_token_id).int().argmax(dim=1)
         rows = torch.arange(len(ids), device=hidden.device)

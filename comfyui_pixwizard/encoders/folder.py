@@ -27,7 +27,7 @@ WEIGHT_FILES = (
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """transformers reports the other tower's weights as unexpected; what is *missing* is checked and raised here."""
+    """Silence transformers, which reports the other tower's weights as unexpected; `load_model` finds missing ones."""
     verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
@@ -52,11 +52,11 @@ def check_folder(folder: str | Path, kind: str, model_types: tuple[str, ...]) ->
     if not (path / "config.json").is_file():
         raise ValueError(f"{kind} needs a config.json, {path} has none: {fix}")
     try:
-        found = json.loads((path / "config.json").read_text(encoding="utf-8")).get("model_type")
+        model_type = json.loads((path / "config.json").read_text(encoding="utf-8")).get("model_type")
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
         raise ValueError(f"{kind} needs a readable config.json, {path / 'config.json'} is broken: {fix}") from error
-    if found not in model_types:
-        raise ValueError(f"{kind} needs model_type {' or '.join(model_types)}, {path} has {found!r}: {fix}")
+    if model_type not in model_types:
+        raise ValueError(f"{kind} needs model_type {' or '.join(model_types)}, {path} has {model_type!r}: {fix}")
     if not any((path / name).is_file() for name in WEIGHT_FILES):
         raise ValueError(f"{kind} needs weights ({WEIGHT_FILES[0]}), {path} has none: {fix}")
     return path
@@ -128,7 +128,7 @@ def load_tokenizer(folder: str | Path, kind: str) -> PreTrainedTokenizerFast:
 def wrap_tokenizer(
     tokenizer: tokenizers.Tokenizer, *, bos: str = "<bos>", eos: str = "<eos>", pad: str = "<pad>", append_eos: bool
 ) -> PreTrainedTokenizerFast:
-    """A `tokenizers` BPE as the encoders want it: "<bos> text" for Gemma, "<bos> text <eos>" for CLIP (`append_eos`).
+    """A `tokenizers` BPE that adds special tokens: "<bos> text" for Gemma, "<bos> text <eos>" for CLIP (`append_eos`).
 
     Both may wrap the same trained BPE: the post-processor is set on a copy.
 

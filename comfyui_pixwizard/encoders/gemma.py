@@ -63,7 +63,7 @@ class GemmaTextEncoder(nn.Module):
 
     @property
     def body(self) -> GemmaModel:
-        """What runs: the model without its last block, of the same weights but with a configuration of its own."""
+        """The part that runs: the model without its last block, of the same weights, with its own configuration."""
         return self._body[0]
 
     @property
@@ -97,7 +97,7 @@ class GemmaTextEncoder(nn.Module):
         return self.run(ids, mask), mask
 
     def run(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Features [B, T, F] of what `tokenize` gave."""
+        """Features [B, T, F] of token ids and mask [B, T] from `tokenize`."""
         return self._body[0](input_ids=ids, attention_mask=mask.long(), use_cache=False).last_hidden_state
 
     def forward(self, texts: list[str]) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Keeping what does not run out of the accelerator's memory."""
+"""Components that lie in the accelerator's memory only while they run."""
 
 from __future__ import annotations
 

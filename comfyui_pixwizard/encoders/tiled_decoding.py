@@ -19,7 +19,7 @@ WHOLE = 96
 
 
 def needs_tiles(latents: Tensor) -> bool:
-    """Whether latents [B, C, h, w] are larger than what is decoded at once."""
+    """Whether latents [B, C, h, w] are too large to be decoded at once."""
     return latents.shape[-2] * latents.shape[-1] > WHOLE**2
 
 

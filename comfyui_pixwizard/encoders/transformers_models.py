@@ -1,4 +1,4 @@
-"""The classes used of transformers, imported where a broken torchvision cannot take them down. Import them from here.
+"""The classes of transformers in use, imported so that a broken torchvision does no harm. Import them from here.
 
 The package index's torchvision is a CUDA build; beside a CPU build of torch its import raises RuntimeError (its
 compiled operators are missing). transformers and diffusers ask only whether the package is *installed* and then die
@@ -18,9 +18,10 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def broken_torchvision_hidden() -> Iterator[None]:
-    """Inside, a torchvision that cannot be imported looks absent; one that can is left alone.
+    """While the block runs, a torchvision that cannot be imported looks absent; one that can is left alone.
 
-    Who asks inside keeps the answer (transformers and diffusers cache it); nobody outside is affected.
+    Libraries that look for it inside remember the answer (transformers and diffusers cache it); all others are not
+    affected.
     """
     try:
         importlib.import_module("torchvision")

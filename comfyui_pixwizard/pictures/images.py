@@ -109,10 +109,10 @@ def picture_files(folder: Path) -> list[Path]:
     Raises:
         ValueError: there are none.
     """
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not found:
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not files:
         raise ValueError(f"a folder of pictures is needed, found none in {folder}: it may hold {', '.join(SUFFIXES)}")
-    return found
+    return files
 
 
 def metadata_of(path: str | Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ def changed_share(answer: Tensor, reference: Tensor, threshold: float) -> Tensor
     """How much of the answer to take at every pixel, [B, 1, H, W] in [0, 1].
 
     Args:
-        answer: what the model made.
+        answer: the model's picture.
         reference: the source after the autoencoder.
         threshold: mean difference of the channels, as a share of full scale, up to which nothing changed; from twice
             this on everything did. Differences are averaged over windows of 1/25 of the shorter side.

@@ -8,7 +8,7 @@ SMALLEST = 64
 
 
 def check_size(size: int | Size | None) -> None:
-    """Whether a size can be asked for: the side of a square, or an exact size.
+    """Check a requested size: the side of a square, or an exact size.
 
     Raises:
         ValueError: sides that 16 does not divide, a square below 64.
@@ -16,8 +16,8 @@ def check_size(size: int | Size | None) -> None:
     sides, least = ((), CELL) if size is None else ((size,), SMALLEST) if isinstance(size, int) else (size, CELL)
     if any(side < least or side % CELL for side in sides):
         nearest = "x".join(str(max(least, round(side / CELL) * CELL)) for side in sides)
-        found = "x".join(map(str, sides))
-        raise ValueError(f"sizes are multiples of {CELL} pixels from {least} up, found {found}: take {nearest}")
+        given = "x".join(map(str, sides))
+        raise ValueError(f"sizes are multiples of {CELL} pixels from {least} up, found {given}: take {nearest}")
 
 
 def model_size(picture: Size | None, size: int | Size | None, max_size: int) -> Size:

@@ -1,4 +1,4 @@
-"""Task registry: instructions, picture codes and defaults of everything the model can be asked to do."""
+"""The tasks that the model can do: for each its instructions, its picture code and its default settings."""
 
 from .language.guess import guess_task
 from .registry import TASKS, Codec, Task, get_task

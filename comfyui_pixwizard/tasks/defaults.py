@@ -12,8 +12,13 @@ from typing import NamedTuple
 
 
 class Defaults(NamedTuple):
-    """guidance: weights (text, image); steps: points of the time grid; keep: threshold below which a change is none,
-    and the source is pasted back (`preserve.keep_unchanged`), None for answers that change everything.
+    """Default settings of a task.
+
+    Attributes:
+        guidance: weights (text, image).
+        steps: points of the time grid.
+        keep: largest difference that counts as no change, where `paste_back.keep_unchanged` puts the source back; None
+            for answers that change everything.
     """
 
     guidance: tuple[float, float]

@@ -36,7 +36,7 @@ class Codec:
     confidence: Callable[..., float]
 
 
-def check_picture(picture: Any, what: str = "picture") -> Tensor:
+def check_picture(picture: Any, name: str = "picture") -> Tensor:
     """The picture as a float tensor [...,3,H,W].
 
     Raises:
@@ -44,9 +44,9 @@ def check_picture(picture: Any, what: str = "picture") -> Tensor:
     """
     tensor = torch.as_tensor(picture)
     if tensor.ndim < 3 or tensor.shape[-3] != 3 or not tensor.is_floating_point():
-        found = f"{tuple(tensor.shape)} {tensor.dtype}"
+        shape = f"{tuple(tensor.shape)} {tensor.dtype}"
         raise ValueError(
-            f"a {what} is a float tensor [..., 3, H, W] in [0, 1], found {found}: divide bytes by 255, channels first"
+            f"a {name} is a float tensor [..., 3, H, W] in [0, 1], found {shape}: divide bytes by 255, channels first"
         )
     return tensor.float()
 
@@ -61,8 +61,8 @@ def check_source(source: Any, like: Tensor, why: str) -> Tensor:
         raise ValueError(f"{why} needs the source picture, found none: pass source=<picture [..., 3, H, W]>")
     tensor = check_picture(source, "source")
     if tensor.shape[-2:] != like.shape[-2:]:
-        found = f"{tuple(tensor.shape[-2:])} and {tuple(like.shape[-2:])}"
-        raise ValueError(f"{why} needs a source of the same size, found {found}: resize one of them first")
+        sizes = f"{tuple(tensor.shape[-2:])} and {tuple(like.shape[-2:])}"
+        raise ValueError(f"{why} needs a source of the same size, found {sizes}: resize one of them first")
     return tensor
 
 

@@ -22,9 +22,9 @@ SMALL = 192
 def check_image(image: Tensor) -> None:
     """Raise ValueError unless image is a floating [B,3,H,W] tensor."""
     if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
-        found = f"{tuple(image.shape)} {image.dtype}"
+        shape = f"{tuple(image.shape)} {image.dtype}"
         raise ValueError(
-            f"an annotator needs a float image [B,3,H,W] in [0,1], found {found}: add a batch axis or convert it"
+            f"an annotator needs a float image [B,3,H,W] in [0,1], found {shape}: add a batch axis or convert it"
         )
 
 

@@ -18,7 +18,7 @@ LEVEL, COVER = 0.3, 0.55
 WEAK, FOLLOW = 0.35, 6  # share of the level at which a stroke goes on, for so many pixels at each end
 SPECK = 0.1
 SHARPNESS = 3.0
-# Ranges (low, high) of what a generator draws.
+# Ranges (low, high) that a generator draws each of these from.
 LEVELS, COVERS, TREMBLES, FORGETS = (0.15, 0.45), (0.3, 0.75), (0.0, 1.2), (0.0, 0.15)
 KNOT = 12  # pixels between the knots of the trembling hand
 
@@ -46,10 +46,10 @@ def sketch(image: Tensor, generator: torch.Generator | None = None) -> Tensor:
     Raises:
         ValueError: wrong shape of the image.
     """
-    found = boundary(image)
-    strength = found.strength()
+    edges = boundary(image)
+    strength = edges.strength()
     hand = _hand(strength, generator)
-    crest = _crest(found)
+    crest = _crest(edges)
     thin = crest * (strength > hand.level)
     for _ in range(FOLLOW):
         thin = dilate(thin) * crest * (strength > WEAK * hand.level)
@@ -73,20 +73,20 @@ def _hand(like: Tensor, generator: torch.Generator | None) -> Hand:
     return Hand(draw(*LEVELS), draw(*COVERS), draw(*TREMBLES), draw(*FORGETS))
 
 
-def _crest(found: Boundary) -> Tensor:
+def _crest(edges: Boundary) -> Tensor:
     """Float mask [B,1,H,W] of the pixels that no neighbour across the boundary exceeds (J. Canny, 1986)."""
-    at = shifts(found.energy, 1)
-    straight = found.cosine.abs() > found.sine.abs()
+    at = shifts(edges.energy, 1)
+    straight = edges.cosine.abs() > edges.sine.abs()
     ways = (
-        (straight & (found.cosine > 0), (0, 1)),
-        (straight & (found.cosine <= 0), (1, 0)),
-        (~straight & (found.sine > 0), (1, 1)),
-        (~straight & (found.sine <= 0), (1, -1)),
+        (straight & (edges.cosine > 0), (0, 1)),
+        (straight & (edges.cosine <= 0), (1, 0)),
+        (~straight & (edges.sine > 0), (1, 1)),
+        (~straight & (edges.sine <= 0), (1, -1)),
     )
     crest = torch.zeros_like(straight, dtype=torch.bool)
     for turned, (dy, dx) in ways:
         # Of two equal neighbours only one is taken.
-        crest |= turned & (found.energy > at(dy, dx)) & (found.energy >= at(-dy, -dx))
+        crest |= turned & (edges.energy > at(dy, dx)) & (edges.energy >= at(-dy, -dx))
     return crest.float()
 
 

@@ -44,8 +44,8 @@ def denoise(image: Tensor, generator: torch.Generator, *, sigma: float | Tensor 
 def _given(sigma: float | Tensor, batch: int, image: Tensor) -> Tensor:
     scale = torch.as_tensor(sigma, dtype=image.dtype, device=image.device)
     if scale.numel() not in (1, batch) or bool((scale < 0).any()):
-        found = f"{tuple(scale.shape)} with minimum {float(scale.min()):g}"
+        given = f"{tuple(scale.shape)} with minimum {float(scale.min()):g}"
         raise ValueError(
-            f"sigma must be one number >= 0, or one for each of {batch} samples, found {found}: pass e.g. 50 / 255"
+            f"sigma must be one number >= 0, or one for each of {batch} samples, found {given}: pass e.g. 50 / 255"
         )
     return scale.reshape(-1, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""Examples of every task and what a model makes of them.
+"""Examples of every task and a model's answers to them.
 
 The questions are those of the evaluation: photographs inside scikit-image's wheel, rendered scenes and people; nothing
 is downloaded. Pictures are [N, 3, H, W] in [0, 1] here, as in codecs, scenes and degradations.
@@ -39,7 +39,7 @@ class Example:
         label: the true label, for tasks that have one.
         score: says how good an answer [3, H, W] is, in words.
         output, decoded: the answer [3, H, W] and its label.
-        figures: what `score` said.
+        figures: the text that `score` gave.
     """
 
     task: Task
@@ -54,14 +54,17 @@ class Example:
 
     def tiles(self) -> list[tuple[str, Image.Image]]:
         """Captioned pictures, in reading order."""
-        found = [("input", unit_to_image(self.source))] if self.task.needs_image else []
-        found.append(("output", unit_to_image(self.output)))
+        captioned = [("input", unit_to_image(self.source))] if self.task.needs_image else []
+        captioned.append(("output", unit_to_image(self.output)))
         if self.decoded is None or self.label is None:
-            return [*found, ("truth" if self.task.domain != "generation" else "one such", unit_to_image(self.truth))]
+            return [
+                *captioned,
+                ("truth" if self.task.domain != "generation" else "one such", unit_to_image(self.truth)),
+            ]
         like = self.label if self.task.kind == "depth" else None
-        found.append(("decoded", draw_label(self.task.kind, self.decoded, like=like, on=self.source)))
-        found.append(("truth", draw_label(self.task.kind, self.label, on=self.source)))
-        return found
+        captioned.append(("decoded", draw_label(self.task.kind, self.decoded, like=like, on=self.source)))
+        captioned.append(("truth", draw_label(self.task.kind, self.label, on=self.source)))
+        return captioned
 
 
 def examples(size: int, scene_size: int, seed: int) -> list[Example]:
@@ -74,14 +77,14 @@ def examples(size: int, scene_size: int, seed: int) -> list[Example]:
     Raises:
         ValueError: scikit-image is not installed.
     """
-    found: list[Example] = []
+    collected: list[Example] = []
     scenes = Questions(SCENES, size, scene_size, seed)
     photographs = Questions(PHOTOGRAPHS, size, scene_size, seed)
     for place, name in enumerate(TASKS):
         samples = (photographs if set_of(name) == "photographs" else scenes).samples(name)
         chosen = {(EACH * place + k) % len(samples) for k in range(EACH)}
-        found += [_example(samples.pick(i)) for i in sorted(chosen)]
-    return found
+        collected += [_example(samples.pick(i)) for i in sorted(chosen)]
+    return collected
 
 
 def _example(sample: Any) -> Example:

@@ -13,7 +13,7 @@ from ..render.figures import joint_expressions, render_figures
 from .samples import Samples, sentences
 
 ON_FIGURES = ("pose", "keypoint", "pose_to_image")
-# Colours of the discs that are asked for.
+# Colours that an instruction may name for the disc.
 COLORS = ("red", "green", "blue", "yellow", "cyan", "magenta")
 
 
@@ -57,10 +57,10 @@ class FigureSet:
         """One visible joint of one person, in one colour, for each picture."""
         generators, words, rows, labels, truths = [], [], [], [], []
         for i, (image, pose) in enumerate(zip(self.image, self.pose, strict=True)):
-            generator, found = self._generator(task, i), joint_expressions(pose)
-            if not found:
+            generator, expressions = self._generator(task, i), joint_expressions(pose)
+            if not expressions:
                 continue
-            expression, person, joint = found[int(torch.randint(len(found), (), generator=generator))]
+            expression, person, joint = expressions[int(torch.randint(len(expressions), (), generator=generator))]
             color = COLORS[int(torch.randint(len(COLORS), (), generator=generator))]
             words.append({"caption": expression, "color": color})
             labels.append(pose[person, joint][None])
@@ -72,5 +72,5 @@ class FigureSet:
                 f"keypoint needs a picture of a person with a visible joint, found none of {len(self)}: raise --n"
             )
         source = torch.stack([self.image[i] for i in rows])
-        asked = sentences(task, words, generators)
-        return Samples(task, asked, source, torch.stack(truths), torch.stack(labels), words, rows)
+        instructions = sentences(task, words, generators)
+        return Samples(task, instructions, source, torch.stack(truths), torch.stack(labels), words, rows)

@@ -1,8 +1,8 @@
-"""Open language: does the model do the asked task when the words share no pattern with its training?
+"""Open language: does the model do the right task when the words share no pattern with its training?
 
-The answer to an unseen paraphrase is compared with the picture that the asked task's truth is, and with the truth
-pictures of all other tasks that could be asked of the same source; the asked task was followed when its own is nearest.
-The source itself is among the others: to change nothing is to follow nothing.
+The answer to an unseen paraphrase is compared with the true picture of its task, and with the true pictures of all
+other tasks that the same source could come with; the instruction was followed when its own is nearest. The source
+itself is among the others, so that changing nothing does not count as following.
 Shape legend: N samples, H, W pixels.
 """
 
@@ -19,11 +19,11 @@ from torch import Tensor
 
 from ...comfyui_pixwizard.tasks.task import fill
 from ..loop.seeding import seeded
-from .runner import Advance, Answerer, Row, Settings, answers, ceiling
+from .runner import Advance, Answerer, EvaluationSettings, Row, answers, ceiling
 from .samples import Samples
 
 FLOOR, TARGET = 0.8, 0.97
-# Two truths of one source that are this alike (mean difference) say the same.
+# Truths of one source with a smaller mean difference are taken as equal.
 SAME = 1 / 255
 LOW_PASS = 5
 # Tasks whose truths differ from their sources in detail, which a low-pass would hide.
@@ -39,13 +39,13 @@ Rivals = Callable[[Samples, int], list[Tensor]]
 
 
 def paraphrased(samples: Samples, templates: Sequence[str], seed: int) -> Samples:
-    """The same questions, asked with the unseen templates."""
-    asked = []
+    """The same questions in the words of the unseen templates."""
+    instructions = []
     for i, words in zip(samples.index, samples.words, strict=True):
         chosen = int(torch.randint(len(templates), (), generator=seeded("eval", seed, "unseen", samples.task.name, i)))
-        asked.append(fill(templates[chosen], words))
+        instructions.append(fill(templates[chosen], words))
     parts = samples.source, samples.truth, samples.label, samples.words, samples.index
-    return Samples(samples.task, asked, *parts)
+    return Samples(samples.task, instructions, *parts)
 
 
 def distance(picture: Tensor, truth: Tensor, *, low_pass: bool) -> float:
@@ -60,12 +60,12 @@ def distance(picture: Tensor, truth: Tensor, *, low_pass: bool) -> float:
 
 
 class Truths:
-    """The truth pictures of all tasks, by what they are about.
+    """The true pictures of all tasks, by the scene, figure or photograph that they are about.
 
     Args:
         questions: samples of every task whose truths may be taken for one another, all about one set of scenes,
             figures or photographs.
-        also: further pictures that an answer could be, by what they are about.
+        also: further pictures that an answer could be, by the same numbers (`Samples.index`).
     """
 
     def __init__(self, questions: Mapping[str, Samples], also: Mapping[int, Sequence[Tensor]] | None = None):
@@ -76,31 +76,31 @@ class Truths:
                 self.by_index[i].append((name, samples.source[row], samples.truth[row]))
 
     def rivals(self, samples: Samples, row: int) -> list[Tensor]:
-        """What else the answer of a sample could be: the source, and other tasks' truths of the same source."""
+        """Pictures of other answers to a sample's source: the source, and other tasks' truths of the same source."""
         source, truth = samples.source[row], samples.truth[row]
-        found = [source, *self.also.get(samples.index[row], ())]
+        pictures = [source, *self.also.get(samples.index[row], ())]
         for name, other_source, other in self.by_index[samples.index[row]]:
             alike = samples.task.domain in SHARP or torch.equal(other_source, source)
             if name != samples.task.name and alike:
-                found.append(other)
-        return [other for other in found if float((other - truth).abs().mean()) > SAME]
+                pictures.append(other)
+        return [other for other in pictures if float((other - truth).abs().mean()) > SAME]
 
 
 def followed(samples: Samples, pictures: Tensor, rivals: Rivals) -> list[bool]:
     """Whether each picture [N,3,H,W] is nearer to its own task's truth than to every rival."""
-    low_pass, found = samples.task.domain not in SHARP, []
+    low_pass, hits = samples.task.domain not in SHARP, []
     for row, picture in enumerate(pictures):
         own = distance(picture, samples.truth[row], low_pass=low_pass)
         others = [distance(picture, other, low_pass=low_pass) for other in rivals(samples, row)]
-        found.append(all(own < other for other in others))
-    return found
+        hits.append(all(own < other for other in others))
+    return hits
 
 
 def follow(
     pipeline: Answerer,
     groups: Sequence[tuple[Mapping[str, Samples], Mapping[int, Sequence[Tensor]]]],
     unseen: Mapping[str, Sequence[str]],
-    settings: Settings,
+    settings: EvaluationSettings,
     advance: Advance,
 ) -> Row:
     """The line of the table: the share of unseen paraphrases that are followed, and the same by family and by task.
@@ -116,12 +116,12 @@ def follow(
     for questions, also in groups:
         truths = Truths(questions, also)
         for name, samples in questions.items():
-            asked = paraphrased(samples, unseen[name], settings.seed)
-            output = answers(pipeline, asked, settings, advance)
-            by_task[name] = followed(asked, output, truths.rivals)
-            by_family[asked.task.domain] += by_task[name]
-            best += followed(asked, ceiling(pipeline, asked, settings), truths.rivals)
-    every = [one for found in by_task.values() for one in found]
+            rephrased = paraphrased(samples, unseen[name], settings.seed)
+            output = answers(pipeline, rephrased, settings, advance)
+            by_task[name] = followed(rephrased, output, truths.rivals)
+            by_family[rephrased.task.domain] += by_task[name]
+            best += followed(rephrased, ceiling(pipeline, rephrased, settings), truths.rivals)
+    every = [one for hits in by_task.values() for one in hits]
     value = sum(every) / len(every)
     return {
         "metric": "task-following rate",
@@ -133,6 +133,6 @@ def follow(
         "target": TARGET,
         "holds": value >= FLOOR,
         "lower_is_better": False,
-        "families": {name: sum(found) / len(found) for name, found in by_family.items()},
-        "tasks": {name: sum(found) / len(found) for name, found in by_task.items()},
+        "families": {name: sum(hits) / len(hits) for name, hits in by_family.items()},
+        "tasks": {name: sum(hits) / len(hits) for name, hits in by_task.items()},
     }

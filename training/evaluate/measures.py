@@ -1,4 +1,4 @@
-"""What each task is scored by, what it must reach, and which way is better: one table."""
+"""The metric of each task, the figures that it must reach, and whether higher or lower is better: one table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BELOW_CEILING = 2.0
 
 @dataclass(frozen=True)
 class Measure:
-    """What is measured for a task.
+    """The metric of one task and its limits.
 
     Attributes:
         metric: name, with its unit.

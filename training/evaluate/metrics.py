@@ -15,10 +15,12 @@ LEAST_ERROR = 1e-10
 VALID_DEPTH = (1e-3, 1000.0)
 
 
-def _check_same(output: Tensor, truth: Tensor, what: str, ndim: int) -> None:
+def _check_same(output: Tensor, truth: Tensor, metric: str, ndim: int) -> None:
     if output.shape != truth.shape or output.ndim != ndim:
-        found = f"{tuple(output.shape)} and {tuple(truth.shape)}"
-        raise ValueError(f"{what} compares two tensors of one shape with {ndim} axes, found {found}: bring them to one")
+        shapes = f"{tuple(output.shape)} and {tuple(truth.shape)}"
+        raise ValueError(
+            f"{metric} compares two tensors of one shape with {ndim} axes, found {shapes}: bring them to one"
+        )
 
 
 def psnr(output: Tensor, truth: Tensor) -> Tensor:
@@ -81,10 +83,8 @@ class ConfusionMatrix:
         k = len(self.counts)
         for name, ids in (("predicted", predicted), ("true", truth)):
             if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= k):
-                found = f"{int(ids.min())} to {int(ids.max())}"
-                raise ValueError(
-                    f"{name} classes must lie in 0 to {k - 1}, found {found}: give the matrix more classes"
-                )
+                span = f"{int(ids.min())} to {int(ids.max())}"
+                raise ValueError(f"{name} classes must lie in 0 to {k - 1}, found {span}: give the matrix more classes")
         self.counts += torch.bincount((truth * k + predicted).flatten(), minlength=k * k).reshape(k, k)
 
     def iou(self) -> Tensor:

@@ -31,8 +31,8 @@ def edge_f1(edges: Tensor, truth: Tensor, *, threshold: float = EDGE_THRESHOLD, 
         ValueError: different shapes.
     """
     if edges.shape != truth.shape or edges.ndim != 3:
-        found = f"{tuple(edges.shape)} and {tuple(truth.shape)}"
-        raise ValueError(f"edge_f1 compares two maps [B,H,W] of one shape, found {found}: bring them to one")
+        shapes = f"{tuple(edges.shape)} and {tuple(truth.shape)}"
+        raise ValueError(f"edge_f1 compares two maps [B,H,W] of one shape, found {shapes}: bring them to one")
     a, b = edges > threshold, truth > threshold
     right, hit = ((x & thick(y, tolerance)).sum((1, 2)).double() for x, y in ((a, b), (b, a)))
     of_a, of_b = a.sum((1, 2)), b.sum((1, 2))
@@ -51,7 +51,7 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def largest_box(boxes: Tensor) -> Tensor:
-    """The box of the largest area: [N,4] -> [1,4], or [0,4] of none; the answer where one box was asked for."""
+    """The box of the largest area: [N,4] -> [1,4], or [0,4] of none; the answer to a question about one thing."""
     if not len(boxes):
         return boxes.reshape(0, 4)
     return boxes[(boxes[:, 2:] - boxes[:, :2]).clamp_min(0).prod(-1).argmax()][None]

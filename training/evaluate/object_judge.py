@@ -127,7 +127,7 @@ def judged(pictures: Tensor) -> Tensor:
 
 @torch.no_grad()
 def appeared(before: Tensor, after: Tensor, pairs: Tensor, columns: Tensor) -> Tensor:
-    """Whether a pair came into pictures where it was asked for: [N,3,H,W] in [0,1] twice -> [N] bool.
+    """Whether a pair was added to pictures where it should be: [N,3,H,W] in [0,1] twice -> [N] bool.
 
     The cells that look like the pair more than before, by half of what the judge calls present, have their middle in
     the columns and are as many as the smallest solid has.
@@ -150,10 +150,10 @@ def appeared(before: Tensor, after: Tensor, pairs: Tensor, columns: Tensor) -> T
 def asked_pairs(scenes: Scenes) -> Tensor:
     """The pairs that scenes hold (a caption names every solid): [N,P] bool."""
     number = scenes.color * len(SHAPES) + scenes.shape
-    found = torch.zeros(len(scenes), len(PAIRS), dtype=torch.bool)
+    pairs = torch.zeros(len(scenes), len(PAIRS), dtype=torch.bool)
     for i in range(len(scenes)):
-        found[i, number[i][scenes.present[i]]] = True
-    return found
+        pairs[i, number[i][scenes.present[i]]] = True
+    return pairs
 
 
 @dataclass
@@ -274,14 +274,14 @@ def even_threshold(presence: Tensor, truth: Tensor) -> Tensor:
 def figures(model: ObjectJudge, seed: int, count: int = 600) -> dict[str, float]:
     """How good a judge is on scenes that it never saw, plain and after the bundled autoencoder."""
     checked = _material(count, seed)
-    found: dict[str, float] = {"scenes": float(count), "threshold": float(model.threshold)}
+    values: dict[str, float] = {"scenes": float(count), "threshold": float(model.threshold)}
     for name, image in (("plain", checked.image), ("coded", _coded(checked.image))):
         presence = _presence(model, image)
         shown, truth = presence > model.threshold, checked.pairs
-        found[f"{name}_average_precision"] = average_precision(presence.flatten(), truth.flatten())
-        found[f"{name}_recall"] = float((shown & truth).sum() / truth.sum())
-        found[f"{name}_precision"] = float((shown & truth).sum() / shown.sum())
-    return found
+        values[f"{name}_average_precision"] = average_precision(presence.flatten(), truth.flatten())
+        values[f"{name}_recall"] = float((shown & truth).sum() / truth.sum())
+        values[f"{name}_precision"] = float((shown & truth).sum() / shown.sum())
+    return values
 
 
 @dataclass

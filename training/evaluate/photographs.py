@@ -41,13 +41,13 @@ def bundled_photographs(size: int) -> Tensor:
     Raises:
         ValueError: scikit-image is not installed, or has none of these files.
     """
-    told = "eval takes its photographs from scikit-image"
-    data = required("skimage.data", told, "pip install scikit-image, or pass --photos DIR")
+    reason = "eval takes its photographs from scikit-image"
+    data = required("skimage.data", reason, "pip install scikit-image, or pass --photos DIR")
     folder = Path(data.__file__).parent
-    found = [folder / name for name in BUNDLED if (folder / name).is_file()]
-    if not found:
+    files = [folder / name for name in BUNDLED if (folder / name).is_file()]
+    if not files:
         raise ValueError(f"eval found none of scikit-image's pictures in {folder}: reinstall it, or pass --photos DIR")
-    return torch.stack([crop for path in found for crop in corner_crops(read_picture(path), size)])
+    return torch.stack([crop for path in files for crop in corner_crops(read_picture(path), size)])
 
 
 def folder_photographs(folder: Path, size: int, limit: int) -> Tensor:

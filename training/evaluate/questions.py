@@ -1,4 +1,4 @@
-"""Which samples are asked for which task: photographs, rendered scenes or figures, each set built when first needed."""
+"""The samples that each task is evaluated on: photographs, rendered scenes or figures, each built at its first use."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ class Questions:
         return torch.cat(drawn)
 
     def readings(self) -> dict[int, list[Tensor]]:
-        """What other tasks would make of each photograph: its edge pictures [3,size,size]."""
-        found: dict[int, list[Tensor]] = {}
+        """True answers of the edge tasks to each photograph: pictures [3,size,size]."""
+        by_photograph: dict[int, list[Tensor]] = {}
         for i, picture in enumerate(self.photographs):
-            found[i] = [TASKS[name].encode(ANNOTATORS[name](picture[None])[0]) for name in EDGES]
-        return found
+            by_photograph[i] = [TASKS[name].encode(ANNOTATORS[name](picture[None])[0]) for name in EDGES]
+        return by_photograph
 
     @cached_property
     def scenes(self) -> SceneSet:

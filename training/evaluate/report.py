@@ -12,7 +12,7 @@ from einops import rearrange
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from .runner import Outcome, Row
+from .runner import EvaluationOutcome, Row
 from .samples import Samples
 
 COLUMNS = ("value", "baseline", "ceiling", "floor", "target")
@@ -86,7 +86,7 @@ class Failure:
         return panel
 
 
-def worst(samples: Samples, outcome: Outcome, count: int) -> list[Failure]:
+def worst(samples: Samples, outcome: EvaluationOutcome, count: int) -> list[Failure]:
     """The worst answers of one task, worst first."""
     order = outcome.each.nan_to_num(nan=-torch.inf).argsort()[:count].tolist()
     name = samples.task.name

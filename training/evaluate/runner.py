@@ -50,8 +50,8 @@ class Answerer(Protocol):
 
 
 @dataclass
-class Settings:
-    """How the model is asked.
+class EvaluationSettings:
+    """How the model answers the questions of the evaluation.
 
     Attributes:
         steps: points of the time grid; None takes each task's own.
@@ -72,8 +72,8 @@ class Settings:
 
 
 @dataclass
-class Outcome:
-    """What became of the samples of one task.
+class EvaluationOutcome:
+    """The result of one task.
 
     Attributes:
         row: the line of the table.
@@ -87,7 +87,7 @@ class Outcome:
 
 
 @torch.no_grad()
-def answers(pipeline: Answerer, samples: Samples, settings: Settings, advance: Advance) -> Tensor:
+def answers(pipeline: Answerer, samples: Samples, settings: EvaluationSettings, advance: Advance) -> Tensor:
     """The model's pictures [N,3,H,W] in [0,1]; advance is called with the size of every batch that is done."""
     task, size, parts = samples.task, settings.batch(samples), []
     for start in range(0, len(samples), size):
@@ -118,8 +118,8 @@ def finished(pipeline: Answerer, samples: Samples, pictures: Tensor, start: int 
 
 
 @torch.no_grad()
-def referenced(pipeline: Answerer, samples: Samples, settings: Settings) -> Samples:
-    """The samples with the reference that the pipeline's own `read_label` finds marks against."""
+def referenced(pipeline: Answerer, samples: Samples, settings: EvaluationSettings) -> Samples:
+    """The samples with the reference that the pipeline's own `read_label` compares marks with."""
     from ...comfyui_pixwizard.pipeline import COMPARED  # slow, and not needed for --help
 
     round_trip = getattr(pipeline, "round_trip", None)
@@ -130,7 +130,7 @@ def referenced(pipeline: Answerer, samples: Samples, settings: Settings) -> Samp
 
 
 @torch.no_grad()
-def ceiling(pipeline: Answerer, samples: Samples, settings: Settings) -> Tensor:
+def ceiling(pipeline: Answerer, samples: Samples, settings: EvaluationSettings) -> Tensor:
     """The true pictures after the autoencoder [N,3,H,W] in [0,1]: the best that answers in latents can be."""
     autoencoder, size, parts = pipeline.autoencoder, settings.batch(samples), []
     for start in range(0, len(samples), size):
@@ -140,7 +140,7 @@ def ceiling(pipeline: Answerer, samples: Samples, settings: Settings) -> Tensor:
 
 
 def reading(
-    pipeline: Answerer, samples: Samples, pictures: Tensor, settings: Settings, advance: Advance
+    pipeline: Answerer, samples: Samples, pictures: Tensor, settings: EvaluationSettings, advance: Advance
 ) -> tuple[Samples, Tensor]:
     """Pictures as they are scored: as they are, or as the model reads them; and the samples they belong to."""
     name = MEASURES[samples.task.name].reads
@@ -148,9 +148,9 @@ def reading(
     if not name:
         return samples, pictures
     task = TASKS[name]
-    asked = [task.instruction(seeded("eval", settings.seed, "reading", name, i)) for i in range(len(pictures))]
-    own = Settings(settings.seed, None, settings.solver, settings.batch_size)
-    question = Samples(task, asked, pictures.clamp(0, 1), pictures, samples.label, samples.words, samples.index)
+    instructions = [task.instruction(seeded("eval", settings.seed, "reading", name, i)) for i in range(len(pictures))]
+    own = EvaluationSettings(settings.seed, None, settings.solver, settings.batch_size)
+    question = Samples(task, instructions, pictures.clamp(0, 1), pictures, samples.label, samples.words, samples.index)
     return samples, answers(pipeline, question, own, advance)
 
 
@@ -177,7 +177,7 @@ def row(samples: Samples, value: Score, baseline: Score, best: Score) -> Row:
     return {name: every.pop(name) for name in order} | {"lower_is_better": measure.lower_is_better} | every
 
 
-def evaluate(pipeline: Answerer, samples: Samples, settings: Settings, advance: Advance) -> Outcome:
+def evaluate(pipeline: Answerer, samples: Samples, settings: EvaluationSettings, advance: Advance) -> EvaluationOutcome:
     """Ask, score and compare with copying and with the ceiling."""
     samples = referenced(pipeline, samples, settings)
     measure, few = MEASURES[samples.task.name], samples
@@ -188,4 +188,4 @@ def evaluate(pipeline: Answerer, samples: Samples, settings: Settings, advance: 
     value, baseline, best = (measure.score(*reading(pipeline, *pair, settings, advance)) for pair in pictures)
     span = best.value - baseline.value
     each = (value.each.double() - baseline.value) / (span if abs(span) > 1e-9 else 1e-9)
-    return Outcome(row(samples, value, baseline, best), output, each)
+    return EvaluationOutcome(row(samples, value, baseline, best), output, each)

@@ -30,17 +30,17 @@ class Samples:
     """N questions of one task with their answers.
 
     Attributes:
-        task: what is asked.
+        task: the task that all of them ask for.
         instructions: N sentences.
         source: [N,3,H,W] in [0,1], what the model sees.
         truth: [N,3,H,W] in [0,1], the picture that a perfect answer is (the label's code).
         label: [N,...] what that picture means: clean pictures, metres, normals, class ids, masks, boxes [N,1,4],
             joints [N,1,3], poses [N,P,18,3], edges; of control tasks the map that is given; of text_to_image which
-            (colour, shape) pairs were asked for [N,44]; of edit_add the number of its pair and the columns, from 0 to
+            (colour, shape) pairs the words name [N,44]; of edit_add the number of its pair and the columns, from 0 to
             1, of its side [N,3].
         words: what the placeholders of each instruction were filled with.
         index: which scene, figure or photograph each sample is about.
-        reference: [N,3,H,W] in [0,1], what marks on the source are found against where that is not the source itself.
+        reference: [N,3,H,W] in [0,1], what marked answers are compared with, where that is not the source itself.
     """
 
     task: Task
@@ -76,7 +76,7 @@ class Samples:
 
 def sentences(task: Task, words: Sequence[dict[str, str]], generators: Sequence[torch.Generator]) -> list[str]:
     """One instruction for each sample."""
-    return [task.instruction(g, **asked) for g, asked in zip(generators, words, strict=True)]
+    return [task.instruction(g, **filled) for g, filled in zip(generators, words, strict=True)]
 
 
 def restoration_samples(task: str, pictures: Tensor, seed: int, index: list[int] | None = None) -> Samples:
@@ -89,6 +89,6 @@ def restoration_samples(task: str, pictures: Tensor, seed: int, index: list[int]
     parts = zip(pictures, generators, strict=True)
     sources = [DEGRADATIONS[task](picture[None], generator, **options) for picture, generator in parts]
     words: list[dict[str, str]] = [{} for _ in generators]
-    asked = sentences(TASKS[task], words, generators)
+    instructions = sentences(TASKS[task], words, generators)
     index = list(range(len(pictures))) if index is None else index
-    return Samples(TASKS[task], asked, torch.cat(sources), pictures, pictures, words, index)
+    return Samples(TASKS[task], instructions, torch.cat(sources), pictures, pictures, words, index)

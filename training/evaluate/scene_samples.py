@@ -87,8 +87,8 @@ class SceneSet:
         generators: list[torch.Generator],
     ) -> Samples:  # fmt: skip
         """Samples with one for each scene."""
-        asked = sentences(task, words, generators)
-        return Samples(task, asked, source, truth, label, words, list(range(len(self))))
+        instructions = sentences(task, words, generators)
+        return Samples(task, instructions, source, truth, label, words, list(range(len(self))))
 
     def _reading(self, task: Task) -> Samples:
         generators = [self._generator(task, i) for i in range(len(self))]
@@ -102,7 +102,7 @@ class SceneSet:
         return self._whole(task, words, TASKS[reading].encode(label), self.rendered.image, label, generators)
 
     def _generation(self, task: Task) -> Samples:
-        """From a canvas, black or white at random; asked for are the pairs that the caption names, which are all."""
+        """From a canvas, black or white at random; the label is the pairs that the caption names: all of the scene."""
         generators = [self._generator(task, i) for i in range(len(self))]
         words = [{"caption": caption(self.scenes, i, generator)} for i, generator in enumerate(generators)]
         shades = [float(torch.randint(2, (), generator=generator)) for generator in generators]
@@ -114,10 +114,10 @@ class SceneSet:
         words, generators, rows, masks = [], [], [], []
         for i in range(len(self)):
             generator = self._generator(task, i)
-            found = referring(self.scenes, self.rendered, i, generator)
-            if not found:
+            expressions = referring(self.scenes, self.rendered, i, generator)
+            if not expressions:
                 continue
-            expression, instance = next((one for one in found if one[1] == 1), found[0])
+            expression, instance = next((one for one in expressions if one[1] == 1), expressions[0])
             words.append({"caption": expression})
             generators.append(generator)
             rows.append(i)

@@ -27,7 +27,7 @@ CHANGED = 2 / 255
 
 
 class Score(NamedTuple):
-    """value: the task's figure; each: [N] the same of every sample alone; figures: what is told beside it."""
+    """value: the task's figure; each: [N] the same of every sample alone; figures: further numbers by name."""
 
     value: float
     each: Tensor
@@ -66,8 +66,8 @@ def normal_error(samples: Samples, pictures: Tensor) -> Score:
 def segmentation_iou(samples: Samples, pictures: Tensor) -> Score:
     """mIoU of one confusion matrix over all pictures; every pixel is given one of the classes that scenes have."""
     matrix, each = metrics.ConfusionMatrix(len(CLASS_NAMES)), []
-    found = decode("segmentation", samples, pictures, classes=range(1, len(CLASS_NAMES)))
-    for ids, truth in zip(found, samples.label, strict=True):
+    class_maps = decode("segmentation", samples, pictures, classes=range(1, len(CLASS_NAMES)))
+    for ids, truth in zip(class_maps, samples.label, strict=True):
         alone = metrics.ConfusionMatrix(len(CLASS_NAMES))
         alone.add(ids, truth)
         matrix.counts += alone.counts
@@ -110,14 +110,14 @@ def keypoint_pck(samples: Samples, pictures: Tensor) -> Score:
 def pose_pck(samples: Samples, pictures: Tensor) -> Score:
     """Share of all visible joints that are found within 0.05 of the picture's side, persons paired for the best."""
     size = (int(pictures.shape[-2]), int(pictures.shape[-1]))
-    found, shown, seen = [], [], 0
+    hits, shown, seen = [], [], 0
     for picture, truth in zip(pictures, samples.label, strict=True):
         pose = TASKS["pose"].decode(picture, None)
-        found.append(sparse.pose_hits(pose, truth, size))
+        hits.append(sparse.pose_hits(pose, truth, size))
         shown.append(int((truth[..., 2] > 0.5).sum()))
         seen += int((pose[..., 2] > 0.5).sum())
-    each = torch.tensor(found) / torch.tensor(shown).clamp_min(1)
-    return Score(sum(found) / max(sum(shown), 1), each, {"precision": sum(found) / max(seen, 1)})
+    each = torch.tensor(hits) / torch.tensor(shown).clamp_min(1)
+    return Score(sum(hits) / max(sum(shown), 1), each, {"precision": sum(hits) / max(seen, 1)})
 
 
 def edge_score(samples: Samples, pictures: Tensor) -> Score:
@@ -131,7 +131,7 @@ def extracted_edges(name: str) -> Scorer:
     """F1 of the edges that the annotator of a name finds in the answers, against the given map, pixel by pixel.
 
     No tolerance, as in the literature: with one pixel of it, a copy of the map, whose lines have an edge on either
-    side, would score nearly 1. The tolerant figure is told beside it.
+    side, would score nearly 1. The tolerant figure is reported beside it.
     """
 
     def score(samples: Samples, pictures: Tensor) -> Score:
@@ -160,9 +160,10 @@ def edit_error(samples: Samples, pictures: Tensor) -> Score:
 
 
 def object_added(samples: Samples, pictures: Tensor) -> Score:
-    """Share of the additions that the judge sees come into the picture, on the side that was asked for.
+    """Share of the additions that the judge sees come into the picture, on the side that the words name.
 
-    The words leave more places open than the one truth shows, so L1 to it, told beside, is no measure of an addition.
+    The words leave more places open than the one truth shows, so the L1 distance to it, which is reported too, is no
+    measure of an addition.
     """
     hits = appeared(samples.source, pictures, samples.label[:, 0].long(), samples.label[:, 1:])
     each = hits.double()
@@ -170,7 +171,7 @@ def object_added(samples: Samples, pictures: Tensor) -> Score:
 
 
 def objects_present(samples: Samples, pictures: Tensor) -> Score:
-    """Share of the asked (colour, shape) pairs that the judge sees; beside it the share of what it sees that was asked.
+    """Share of the (colour, shape) pairs in the words that the judge sees; as `precision` that of its pairs in them.
 
     The judge (see `object_judge`) was trained on rendered scenes only.
     """

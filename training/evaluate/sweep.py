@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from .measures import MEASURES
-from .runner import Advance, Answerer, Settings, answers, reading, referenced
+from .runner import Advance, Answerer, EvaluationSettings, answers, reading, referenced
 from .samples import Samples
 
 # (points of the time grid, text guidance, image guidance). One answer is right: guidance can only bend it.
@@ -27,7 +27,7 @@ def asked_in_all(questions: Iterable[Samples]) -> int:
     return sum(len(settings_of(s)) * len(s) * (2 if MEASURES[s.task.name].reads else 1) for s in questions)
 
 
-def sweep(pipeline: Answerer, samples: Samples, settings: Settings, advance: Advance) -> dict[str, Any]:
+def sweep(pipeline: Answerer, samples: Samples, settings: EvaluationSettings, advance: Advance) -> dict[str, Any]:
     """The task's metric under each of its settings, and which of them is the best."""
     samples = referenced(pipeline, samples, settings)
     measure, rows = MEASURES[samples.task.name], []
@@ -46,10 +46,10 @@ def sweep(pipeline: Answerer, samples: Samples, settings: Settings, advance: Adv
     }
 
 
-def table(found: Mapping[str, Mapping[str, Any]]) -> str:
+def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """A line for each task: `steps/text/image value` for each setting, a star at the best."""
     lines = ["settings are written steps/text guidance/image guidance; * is the best of a task"]
-    for name, row in found.items():
+    for name, row in results.items():
         cells = []
         for i, one in enumerate(row["settings"]):
             setting = f"{one['steps']}/{one['text_guidance']:g}/{one['image_guidance']:g}"

@@ -14,7 +14,7 @@ from ...comfyui_pixwizard.transformer import PixWizardTransformer
 from ..evaluate.measures import MEASURES
 from ..evaluate.questions import Questions
 from ..evaluate.report import contact_sheet
-from ..evaluate.runner import Settings, evaluate
+from ..evaluate.runner import EvaluationSettings, evaluate
 from ..evaluate.samples import Samples
 
 
@@ -47,7 +47,7 @@ class Grid:
         if unknown:
             raise ValueError(f"a validation asks tasks of the registry, found {unknown[0]}: leave it out")
         self.pipeline, self.build, self.tasks = pipeline, build, list(tasks)
-        self.questions, self.settings = Questions(n, size, size, seed), Settings(seed, steps)
+        self.questions, self.settings = Questions(n, size, size, seed), EvaluationSettings(seed, steps)
         self._samples: dict[str, Samples] = {}
 
     @torch.no_grad()

@@ -21,7 +21,7 @@ from ...comfyui_pixwizard.pipeline import PixWizardPipeline
 from ...runtime.evaluators import fast_bfloat16
 from ..data.feed.mixture import Mixture
 from ..evaluate.questions import Questions
-from ..evaluate.runner import Row, Settings, evaluate
+from ..evaluate.runner import EvaluationSettings, Row, evaluate
 from ..loop.trainer import Trainer, TrainerConfig
 from ..loop.velocity import Drawing
 from .mixture_stage import PLAIN, Aids, MixtureStage
@@ -168,7 +168,7 @@ class NanoArms:
         pipeline = PixWizardPipeline(**self.given.parts | parts | {"image_encoder": model.vision})
         asked, rows = Questions(self.asked, 128, 128, self.seed), {}
         for task in tqdm(TASKS, desc=name, unit="task"):
-            row: Row = evaluate(pipeline, asked.samples(task), Settings(self.seed), lambda n: None).row
+            row: Row = evaluate(pipeline, asked.samples(task), EvaluationSettings(self.seed), lambda n: None).row
             rows[task] = {key: row[key] for key in ("metric", "value", "n", "details") if key in row}
         return {"steps": trainer.step, "minutes": trainer.seconds / 60, "rows": rows}
 

@@ -32,7 +32,7 @@ from ..data.rendered.material import Material
 from ..data.rendered.pools import LeafPool
 from ..data.rendered.scene_pool import ScenePool
 from ..evaluate.questions import Questions
-from ..evaluate.runner import Row, Settings, evaluate
+from ..evaluate.runner import EvaluationSettings, Row, evaluate
 from ..loop.parallel import ParallelConfig, World
 from ..loop.trainer import Trainer, TrainerConfig
 from ..loop.velocity import Drawing, Dropout, FeatureModel
@@ -203,7 +203,9 @@ class TwoStageRecipe:
         rows = {}
         for task in tqdm(self.counts, desc="metrics", unit="task"):
             if task not in ("denoise", GENERATION):
-                rows[task] = evaluate(pipeline, asked.samples(task), Settings(self.seed, steps=8), lambda n: None).row
+                rows[task] = evaluate(
+                    pipeline, asked.samples(task), EvaluationSettings(self.seed, steps=8), lambda n: None
+                ).row
         return rows
 
     def report(self, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Boxes as pictures: an outline of one colour on the source, drawn inside the box.
 
-Lines are found first, in both directions; then every rectangle whose four sides are drawn is a candidate, and the
-fewest that explain what is drawn are kept: so nested and crossing boxes come apart, and gaps do no harm.
+Decoding finds horizontal and vertical lines first. Every rectangle whose four sides are drawn is a candidate, and the
+fewest candidates that explain the drawn pixels are kept. So nested and crossing boxes are separated, and a gap in a
+line does no harm.
 
-Shape legend: N boxes [N, 4] as x0, y0, x1, y1 in pixels (see codec_shapes; a box of whole pixels has x1 = last + 1);
-one picture [3, H, W] in [0, 1]; maps [H, W].
+Shape legend: N boxes [N, 4] as x0, y0, x1, y1 in pixels (see `marks`; a box of whole pixels has x1 = last + 1); one
+picture [3, H, W] in [0, 1]; maps [H, W].
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from torch import Tensor
 from ..task import Codec
 from .clean_up import components, hue_distance, hue_saturation_value
 from .marks import check_base, check_canvas, check_one, mark_color, paint_share
-from .outlines import Drawn, find_rectangles, region_boxes
+from .outlines import OutlineMarks, find_rectangles, region_boxes
 
 DEFAULT_COLOR = "red"
-# Thin lines lose height in a blur: a line of 2 pixels keeps 0.6 at sigma 1.2.
+# Least opacity of a drawn pixel. A blur lowers thin lines: a line of 2 pixels keeps 0.6 at sigma 1.2.
 DRAWN = 0.35
 # Without a source: how far a hue may be off (turns), and the least saturation and value.
 HUE, SATURATION, VALUE = 20 / 360, 0.5, 0.3
-# And how far the colour: a thin line that is blurred mixes with what lies beside it.
+# Also without a source: how far a colour may be from the paint's; a blur mixes a thin line with its surroundings.
 NEAR = 0.5
 # Outlines of less perimeter are specks (InstructCV).
 LEAST_PERIMETER = 10
@@ -79,17 +80,17 @@ def encode_boxes(label: Any, source: Any = None, *, color: str = DEFAULT_COLOR) 
     return canvas + coverage * (paint - canvas)
 
 
-def _drawn(picture: Tensor, source: Any, color: str) -> Drawn:
+def _drawn(picture: Tensor, source: Any, color: str) -> OutlineMarks:
     """Where the colour was drawn."""
     paint = mark_color(color).to(picture.device)
     width = line_width(*picture.shape[-2:])
     if source is not None:
         base = check_base(source, picture, "a box")
-        share, telling = paint_share(picture, base, paint)
-        # A pixel that went elsewhere than towards the colour was changed by something else.
+        share, readable = paint_share(picture, base, paint)
+        # A pixel that moved from the source but not towards the paint was changed by something else.
         off, moved = (picture - paint[:, None, None]).norm(dim=0), (picture - base).norm(dim=0)
-        marked = telling & (share > DRAWN) & (off < 2 * moved)
-        return Drawn(marked, ~telling, share.clamp(0, 1) * marked, width)
+        marked = readable & (share > DRAWN) & (off < 2 * moved)
+        return OutlineMarks(marked, ~readable, share.clamp(0, 1) * marked, width)
     smooth = _median(picture)
     hue, saturation, value = hue_saturation_value(smooth)
     of, needed, bright = (float(x) for x in hue_saturation_value(paint[:, None, None]))
@@ -98,7 +99,7 @@ def _drawn(picture: Tensor, source: Any, color: str) -> Drawn:
         marked &= (smooth - paint[:, None, None]).norm(dim=0) < NEAR
     else:
         marked = (saturation < 0.2) & ((value - bright).abs() < 0.2)
-    return Drawn(marked, torch.zeros_like(marked), marked.float(), width)
+    return OutlineMarks(marked, torch.zeros_like(marked), marked.float(), width)
 
 
 def _median(picture: Tensor) -> Tensor:
@@ -107,10 +108,10 @@ def _median(picture: Tensor) -> Tensor:
     return padded.unfold(1, 3, 1).unfold(2, 3, 1).flatten(-2).median(-1).values
 
 
-def _boxes(drawn: Drawn) -> Tensor:
-    found = find_rectangles(drawn)
-    if len(found):
-        return found
+def _boxes(drawn: OutlineMarks) -> Tensor:
+    rectangles = find_rectangles(drawn)
+    if len(rectangles):
+        return rectangles
     # Nothing with four straight sides: the box round the largest outline, as InstructCV does.
     boxes, area = region_boxes(components(drawn.marked))
     perimeter = 2 * (boxes[:, 2:] - boxes[:, :2]).sum(1)
@@ -136,7 +137,7 @@ def decode_boxes(picture: Any, source: Any = None, *, color: str = DEFAULT_COLOR
 
 
 def boxes_confidence(picture: Any, source: Any = None, *, color: str = DEFAULT_COLOR) -> float:
-    """Intersection over union of what is drawn and of the decoded outlines; 0 without a box."""
+    """Intersection over union of the drawn pixels and the decoded outlines; 0 without a box."""
     one = check_one(picture)
     drawn = _drawn(one, source, color)
     boxes = _boxes(drawn)

@@ -28,8 +28,8 @@ def encode_edges(edges: Any, source: Any = None) -> Tensor:
         raise ValueError(f"edges are a map [..., H, W], found {tuple(strength.shape)}: pass a map, not a number")
     strength = strength.float()
     if strength.numel() and not (float(strength.min()) >= 0 and float(strength.max()) <= 1):
-        found = f"{float(strength.min()):g} to {float(strength.max()):g}"
-        raise ValueError(f"strengths of edges lie in 0 to 1, found {found}: divide bytes by 255")
+        span = f"{float(strength.min()):g} to {float(strength.max()):g}"
+        raise ValueError(f"strengths of edges lie in 0 to 1, found {span}: divide bytes by 255")
     return torch.stack([strength] * 3, dim=-3)
 
 

@@ -1,6 +1,6 @@
 """Keypoints as pictures: a filled disc of one colour on each visible joint (InstructDiffusion's code).
 
-Shape legend: K joints [K, 3] as x, y in pixels (see codec_shapes) and visible (1 or 0); one picture [3, H, W].
+Shape legend: K joints [K, 3] as x, y in pixels (see `marks`) and visible (1 or 0); one picture [3, H, W].
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .marks import (
 
 # 10 pixels of a picture of side 256.
 RADIUS = 10 / 256
-# Overlap of a mark with a disc of its size and place that makes it one; a disc cut by a corner keeps a quarter.
+# Least overlap of a mark with a disc at its centre; a disc that a corner of the picture cuts keeps a quarter.
 LEAST_FITNESS = 0.15
 # Without a source a pixel belongs to a colour that is nearer than this.
 NEAR = 0.45
@@ -44,10 +44,10 @@ def disc_radius(height: int, width: int) -> float:
 
 
 def asked_color(text: str) -> str:
-    """The colour of the disc that an instruction asks for: the one before "dot" or the like, or the only one; red."""
+    """The disc's colour in an instruction: the one named before "dot" or the like, else any that it names, else red."""
     names = "|".join(MARK_COLORS)
-    found = re.findall(rf"\b({names})\s+(?:{MARKS})", text.lower()) or re.findall(rf"\b({names})\b", text.lower())
-    return found[0] if found else COLORS[0]
+    colors = re.findall(rf"\b({names})\s+(?:{MARKS})", text.lower()) or re.findall(rf"\b({names})\b", text.lower())
+    return colors[0] if colors else COLORS[0]
 
 
 def _check_colors(colors: Sequence[str], count: int | None = None) -> Tensor:
@@ -77,21 +77,26 @@ def encode_keypoints(label: Any, source: Any = None, *, colors: Sequence[str] = 
     return canvas
 
 
-def _belonging(picture: Tensor, source: Any, paints: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Which disc a pixel shows [H,W] int64 (0 none, k + 1 the k-th colour), how much [K,H,W], and whether it tells."""
+def _shown_colors(picture: Tensor, source: Any, paints: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which of K paints [K,3] every pixel shows.
+
+    Returns:
+        The number of the paint [H,W] int64, 0 for none and k + 1 for the k-th; the opacity of each paint [K,H,W] in
+        [0,1]; and whether that opacity can be read off there [K,H,W] bool (see `paint_share`).
+    """
     distance = torch.stack([(picture - paint_color[:, None, None]).norm(dim=0) for paint_color in paints])
     if source is None:
         nearest, index = distance.min(0)
         share = (1.5 - distance / NEAR).clamp(0, 1)
         return torch.where(nearest < NEAR, index + 1, 0), share, torch.ones_like(share, dtype=torch.bool)
     base = check_base(source, picture, "a keypoint")
-    shares, tells = zip(*(paint_share(picture, base, paint_color) for paint_color in paints), strict=True)
-    share, telling = torch.stack(shares).clamp(0, 1), torch.stack(tells)
+    shares, readables = zip(*(paint_share(picture, base, paint_color) for paint_color in paints), strict=True)
+    share, readable = torch.stack(shares).clamp(0, 1), torch.stack(readables)
     nearest, index = distance.min(0)
-    painted = telling.gather(0, index[None])[0] & (share.gather(0, index[None])[0] > 0.5)
+    painted = readable.gather(0, index[None])[0] & (share.gather(0, index[None])[0] > 0.5)
     # A pixel that moved in the colour's direction and stopped elsewhere was changed by something else.
     painted &= nearest < torch.maximum(0.5 * (picture - base).norm(dim=0), torch.tensor(0.2, device=picture.device))
-    return torch.where(painted, index + 1, 0), share, telling
+    return torch.where(painted, index + 1, 0), share, readable
 
 
 def _fitness(regions: Tensor, radius: float) -> tuple[Tensor, Tensor]:
@@ -104,9 +109,9 @@ def _fitness(regions: Tensor, radius: float) -> tuple[Tensor, Tensor]:
     return center, inside / (area + math.pi * radius**2 - inside)
 
 
-def _found(picture: Tensor, source: Any, paints: Tensor) -> tuple[Tensor, Tensor]:
-    """Joints [K,3] and how much each looks like a disc [K], 0 when not found."""
-    marks, share, telling = _belonging(picture, source, paints)
+def _locate(picture: Tensor, source: Any, paints: Tensor) -> tuple[Tensor, Tensor]:
+    """Joints [K,3], and the overlap of each mark with a disc [K] in [0,1]; both 0 for a joint that is not drawn."""
+    marks, share, readable = _shown_colors(picture, source, paints)
     radius = disc_radius(*picture.shape[-2:])
     joints, match = picture.new_zeros(len(paints), 3), picture.new_zeros(len(paints))
     regions = components(marks)
@@ -122,7 +127,7 @@ def _found(picture: Tensor, source: Any, paints: Tensor) -> tuple[Tensor, Tensor
         best = int(torch.where(mine, fitness, -1.0).argmax())
         own = regions == best + 1
         near = box_mean(own[None].float())[0] > 0
-        known = telling[k] & ((marks == 0) | (marks == k + 1))
+        known = readable[k] & ((marks == 0) | (marks == k + 1))
         windows = disc_windows(torch.stack([share[k] * near, known.float()]), center[best : best + 1], radius)
         place = fit_discs(windows[:, 0], windows[:, 1], center[best : best + 1], radius)[0]
         joints[k] = torch.cat([place, place.new_ones(1)])
@@ -142,13 +147,13 @@ def decode_keypoints(picture: Any, source: Any = None, *, colors: Sequence[str] 
     """
     paints = _check_colors(colors)
     one = check_one(picture)
-    return _found(one, source, paints.to(one.device))[0]
+    return _locate(one, source, paints.to(one.device))[0]
 
 
 def keypoints_confidence(picture: Any, source: Any = None, *, colors: Sequence[str] = COLORS) -> float:
-    """Mean over the colours of how much the mark is a disc (intersection over union); 0 for a colour without a mark."""
+    """Mean over the colours of the mark's intersection over union with a disc; 0 for a colour without a mark."""
     one = check_one(picture)
-    return float(_found(one, source, _check_colors(colors).to(one.device))[1].mean())
+    return float(_locate(one, source, _check_colors(colors).to(one.device))[1].mean())
 
 
 KEYPOINT = Codec("keypoint", encode_keypoints, decode_keypoints, keypoints_confidence)

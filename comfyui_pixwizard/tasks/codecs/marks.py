@@ -19,8 +19,8 @@ from ..task import check_picture, check_source
 from .mask import COLORS
 
 MARK_COLORS: dict[str, tuple[float, float, float]] = {**COLORS, "orange": (1.0, 0.5, 0.0), "purple": (0.5, 0.0, 1.0)}
-# What differs from the mark's colour by less says too little about being painted.
-TELLING = 0.3
+# Least distance between the colours of source and paint at which a pixel's opacity can be read off.
+LEAST_CONTRAST = 0.3
 
 
 def mark_color(name: str) -> Tensor:
@@ -34,16 +34,16 @@ def mark_color(name: str) -> Tensor:
     return torch.tensor(MARK_COLORS[name])
 
 
-def check_one(picture: Any, what: str = "picture") -> Tensor:
+def check_one(picture: Any, name: str = "picture") -> Tensor:
     """One picture [3,H,W]; boxes and points of several pictures differ in number and do not stack.
 
     Raises:
         ValueError: not a float picture, or a batch.
     """
-    tensor = check_picture(picture, what)
+    tensor = check_picture(picture, name)
     if tensor.ndim != 3:
         raise ValueError(
-            f"this code takes one {what} [3, H, W] at a time, found {tuple(tensor.shape)}: go through the batch"
+            f"this code takes one {name} [3, H, W] at a time, found {tuple(tensor.shape)}: go through the batch"
         )
     return tensor
 
@@ -60,7 +60,7 @@ def check_canvas(source: Any, why: str) -> Tensor:
 
 
 def check_base(source: Any, picture: Tensor, why: str) -> Tensor:
-    """The source of a picture that is read: [3,H,W] of the picture's size and on its device."""
+    """The source of a picture to decode: [3,H,W] of the picture's size and on its device."""
     return check_one(check_source(source, picture, why), "source").to(picture.device)
 
 
@@ -84,14 +84,15 @@ def paint(canvas: Tensor, start: Tensor, end: Tensor, radius: float, color: Tens
 
 
 def paint_share(picture: Tensor, source: Tensor, color: Tensor) -> tuple[Tensor, Tensor]:
-    """How much of the way from the source to the colour a pixel went, and whether its source tells: [H,W] float, bool.
+    """Opacity of a colour painted over the source at every pixel [H,W], and where it can be read off [H,W] bool.
 
-    The least-squares opacity <picture - source, colour - source> / |colour - source|^2, 0 where it tells nothing.
+    The least-squares opacity <picture - source, colour - source> / |colour - source|^2. Where the source has nearly the
+    colour itself, painting changes nothing: there the opacity is unknown and given as 0.
     """
     toward = color[:, None, None] - source
     length = toward.square().sum(0)
-    telling = length > TELLING**2
-    return torch.where(telling, ((picture - source) * toward).sum(0) / length.clamp_min(1e-6), 0.0), telling
+    readable = length > LEAST_CONTRAST**2
+    return torch.where(readable, ((picture - source) * toward).sum(0) / length.clamp_min(1e-6), 0.0), readable
 
 
 def disc_windows(maps: Tensor, centers: Tensor, radius: float) -> Tensor:

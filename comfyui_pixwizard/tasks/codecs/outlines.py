@@ -15,13 +15,13 @@ from torch import Tensor
 
 from .clean_up import components
 
-# Share of a side that must be drawn, of what can be told.
+# Least share of a side's readable pixels that are drawn.
 LEAST_SIDE = 0.8
-# Share of a side that can be told at all.
-LEAST_TOLD = 0.5
-# Share of a rectangle's outline that no rectangle before it explains.
+# Least share of a side's pixels that are readable: not `OutlineMarks.unknown`.
+LEAST_KNOWN = 0.5
+# Least share of a rectangle's outline that the rectangles chosen before it leave unexplained.
 LEAST_NEW = 0.3
-# Gaps that a line may have.
+# Least share of a window along a line that is drawn: the rest may be gaps.
 LEAST_RUN = 0.85
 MOST_LINES = 28
 MOST_BOXES = 32
@@ -31,12 +31,12 @@ OVERRUN = 2.0
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Where outlines are drawn.
+class OutlineMarks:
+    """Where a picture shows outlines.
 
     Attributes:
-        marked: [H,W] bool.
-        unknown: [H,W] bool, where it cannot be told.
+        marked: [H,W] bool, pixels of outlines.
+        unknown: [H,W] bool, where the picture does not show whether there is an outline.
         share: [H,W] opacity in [0,1], 0 where not marked.
         line: width of the outlines in pixels.
     """
@@ -46,9 +46,9 @@ class Drawn:
     share: Tensor
     line: int
 
-    def turned(self) -> Drawn:
-        """Rows for columns."""
-        return Drawn(self.marked.T, self.unknown.T, self.share.T, self.line)
+    def turned(self) -> OutlineMarks:
+        """Rows and columns exchanged."""
+        return OutlineMarks(self.marked.T, self.unknown.T, self.share.T, self.line)
 
 
 def region_boxes(regions: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,9 +68,9 @@ def region_boxes(regions: Tensor) -> tuple[Tensor, Tensor]:
     return boxes.float(), torch.bincount(index, minlength=count).float()
 
 
-def _vertical_lines(drawn: Drawn) -> Tensor:
+def _vertical_lines(drawn: OutlineMarks) -> Tensor:
     """Places x of the middles of vertical lines: [V], the longest first."""
-    # Two lines side by side are not as wide as this.
+    # Longer than two lines side by side are wide, so that their width is no line.
     length = 3 * drawn.line + 1
     field = drawn.marked.float()[None, None]
     run = F.avg_pool2d(field, (length, 1), stride=1) > LEAST_RUN
@@ -102,7 +102,7 @@ def _vertical_lines(drawn: Drawn) -> Tensor:
 
 
 def _apart(lines: Tensor) -> Tensor:
-    """Without those that lie within half a pixel of an earlier one."""
+    """The lines, without those that lie within half a pixel of an earlier one."""
     kept: list[float] = []
     for line in lines.tolist():
         if all(abs(line - other) > 0.5 for other in kept):
@@ -111,35 +111,35 @@ def _apart(lines: Tensor) -> Tensor:
 
 
 class _Sides:
-    """Share of lines that is drawn, for many at once, by running sums along the columns."""
+    """How much of many lines is drawn, by running sums along the columns."""
 
-    def __init__(self, drawn: Drawn, marked: Tensor):
+    def __init__(self, drawn: OutlineMarks, marked: Tensor):
         # A line that is crooked by a pixel still counts.
         wide = F.max_pool2d(marked.float()[None], (1, 3), stride=1, padding=(0, 1))[0] > 0
         self.hits = F.pad((wide & ~drawn.unknown).float().cumsum(0), (0, 0, 1, 0))
-        self.told = F.pad((~drawn.unknown).float().cumsum(0), (0, 0, 1, 0))
+        self.known = F.pad((~drawn.unknown).float().cumsum(0), (0, 0, 1, 0))
 
     def drawn(self, x: Tensor, y0: Tensor, y1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pixels drawn, pixels told and pixels in all between y0 and y1 of column x, each [C]."""
+        """Drawn, readable and all pixels between y0 and y1 of column x: three counts [C]."""
         height, width = self.hits.shape[0] - 1, self.hits.shape[1]
         column = x.long().clamp(0, width - 1)
         top, bottom = (y.round().long().clamp(0, height) for y in (y0, y1))
         return (
             self.hits[bottom, column] - self.hits[top, column],
-            self.told[bottom, column] - self.told[top, column],
+            self.known[bottom, column] - self.known[top, column],
             (bottom - top).float(),
         )
 
 
 def _sides(upright: _Sides, lying: _Sides, lines: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Drawn, told and all pixels of the four sides of rectangles [C,4] given by the middles of their lines: [C,4]."""
+    """Drawn, readable and all pixels of each side of rectangles [C,4], given by the middles of their lines: [C,4]."""
     x0, y0, x1, y1 = lines.unbind(1)
     parts = [upright.drawn(x0, y0, y1), upright.drawn(x1, y0, y1), lying.drawn(y0, x0, x1), lying.drawn(y1, x0, x1)]
-    hits, told, length = (torch.stack(values, dim=1) for values in zip(*parts, strict=True))
-    return hits, told, length
+    hits, known, length = (torch.stack(values, dim=1) for values in zip(*parts, strict=True))
+    return hits, known, length
 
 
-def _candidates(drawn: Drawn) -> Tensor:
+def _candidates(drawn: OutlineMarks) -> Tensor:
     """Rectangles, by the middles of their lines, whose four sides are drawn: [C,4]."""
     across, down = _vertical_lines(drawn).sort().values, _vertical_lines(drawn.turned()).sort().values
     if len(across) < 2 or len(down) < 2:
@@ -152,8 +152,8 @@ def _candidates(drawn: Drawn) -> Tensor:
     if not len(lines):
         return lines
     upright, lying = _Sides(drawn, drawn.marked), _Sides(drawn.turned(), drawn.marked.T)
-    hits, told, length = _sides(upright, lying, lines)
-    good = (hits >= LEAST_SIDE * told) & (told >= LEAST_TOLD * length)
+    hits, known, length = _sides(upright, lying, lines)
+    good = (hits >= LEAST_SIDE * known) & (known >= LEAST_KNOWN * length)
     return lines[good.all(1)]
 
 
@@ -168,8 +168,8 @@ def _explained(marked: Tensor, lines: Tensor, line: int) -> Tensor:
     return (within & ~hollow).float()
 
 
-def _overruns(drawn: Drawn, lines: Tensor) -> Tensor:
-    """How many of its eight line ends go on past the corner, which an outline's do not: [C,4] -> [C]."""
+def _overruns(drawn: OutlineMarks, lines: Tensor) -> Tensor:
+    """How many of a rectangle's eight line ends go on past the corner, as no outline's does: [C,4] -> [C]."""
     height, width = drawn.marked.shape
     past = drawn.line / 2 + 2
     steps = past + torch.arange(drawn.line, device=lines.device)
@@ -213,7 +213,7 @@ def _chosen(explained: Tensor, price: Tensor, least: Tensor) -> list[int]:
     return chosen
 
 
-def _refined(drawn: Drawn, low: float, high: float, place: float) -> float:
+def _refined(drawn: OutlineMarks, low: float, high: float, place: float) -> float:
     """Middle of a vertical line near x = place, between y = low and y = high: centroid of its opacity."""
     reach = drawn.line + 1
     columns = torch.arange(drawn.share.shape[1], device=drawn.share.device) + 0.5
@@ -228,31 +228,31 @@ def _refined(drawn: Drawn, low: float, high: float, place: float) -> float:
     return moved if abs(moved - place) <= 1 else place
 
 
-def _thin(drawn: Drawn) -> Drawn:
-    """Without areas that are wider than two outlines side by side: what they hide cannot be told."""
+def _thin(drawn: OutlineMarks) -> OutlineMarks:
+    """The marks without areas wider than two outlines side by side; what these areas hide is unknown."""
     side = 3 * drawn.line + 1
     filled = F.avg_pool2d(drawn.marked.float()[None], side, stride=1) > 0.9
     thick = F.max_pool2d(F.pad(filled.float(), (side - 1,) * 4), side, stride=1)[0] > 0
     if not bool(thick.any()):
         return drawn
-    return Drawn(drawn.marked & ~thick, drawn.unknown | thick, drawn.share * ~thick, drawn.line)
+    return OutlineMarks(drawn.marked & ~thick, drawn.unknown | thick, drawn.share * ~thick, drawn.line)
 
 
-def find_rectangles(whole: Drawn) -> Tensor:
+def find_rectangles(whole: OutlineMarks) -> Tensor:
     """Boxes [N,4] whose outlines, drawn inside them, explain what is marked; the largest first."""
     drawn = _thin(whole)
     turned = drawn.turned()
     lines = _candidates(drawn)
     if not len(lines):
         return lines
-    hits, told, length = _sides(_Sides(drawn, drawn.marked), _Sides(turned, drawn.marked.T), lines)
-    price = drawn.line * ((told - hits).clamp_min(0).sum(1) + OVERRUN * drawn.line * _overruns(drawn, lines))
+    hits, known, length = _sides(_Sides(drawn, drawn.marked), _Sides(turned, drawn.marked.T), lines)
+    price = drawn.line * ((known - hits).clamp_min(0).sum(1) + OVERRUN * drawn.line * _overruns(drawn, lines))
     least = LEAST_NEW * drawn.line * length.sum(1)
     chosen = lines[_chosen(_explained(drawn.marked, lines, drawn.line), price, least)]
-    boxes = []
+    corners = []
     for x0, y0, x1, y1 in chosen.tolist():
         half = drawn.line / 2
-        boxes.append(
+        corners.append(
             [
                 _refined(drawn, y0, y1, x0) - half,
                 _refined(turned, x0, x1, y0) - half,
@@ -260,8 +260,8 @@ def find_rectangles(whole: Drawn) -> Tensor:
                 _refined(turned, x0, x1, y1) + half,
             ]
         )
-    found = drawn.share.new_tensor(boxes).reshape(-1, 4)
+    boxes = drawn.share.new_tensor(corners).reshape(-1, 4)
     height, width = drawn.marked.shape
-    found = torch.minimum(found.clamp_min(0), found.new_tensor([width, height, width, height]))
-    size = (found[:, 2:] - found[:, :2]).prod(1)
-    return found[size.argsort(descending=True, stable=True)]
+    boxes = torch.minimum(boxes.clamp_min(0), boxes.new_tensor([width, height, width, height]))
+    size = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    return boxes[size.argsort(descending=True, stable=True)]

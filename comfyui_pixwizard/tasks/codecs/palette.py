@@ -26,11 +26,12 @@ CLASSES = 151
 GRID_STEP = 15
 # Black, white and then pairs of complements.
 FIRST = ((0, 0, 0), (1, 1, 1), (1, 0, 0), (0, 1, 1), (0, 1, 0), (1, 0, 1), (0, 0, 1), (1, 1, 0))
-EXACT = 3 / 255
-MIXED = 0.3
-SPREAD = 0.08
-QUANTUM = 1.5 / 255
-MOST_NOISE = 1.7
+# Distances in RGB: a pixel this near to a colour has its class, whatever lies around it; one this far from all classes
+# of the picture is a mixture.
+EXACT, MIXED = 3 / 255, 0.3
+# Largest and smallest standard deviation that noise in an even window may have; and the noise of a window that counts
+# as even, as a multiple of the picture's median variance.
+SPREAD, QUANTUM, MOST_NOISE = 0.08, 1.5 / 255, 1.7
 
 # Classes 1 (wall) to 150 (flag) of the ADE20K scene-parsing benchmark; the table that MMSegmentation and
 # controlnet_aux/util.py use. 7 (road) and 49 (skyscraper) are both 8c8c8c there.
@@ -114,8 +115,8 @@ class ClassColors:
         ids = ids.long()
         last = len(self.table) - 1
         if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) > last):
-            found = f"{int(ids.min())} to {int(ids.max())}"
-            raise ValueError(f"class ids lie in 0 to {last}, found {found}: map them to that range (0 is none)")
+            span = f"{int(ids.min())} to {int(ids.max())}"
+            raise ValueError(f"class ids lie in 0 to {last}, found {span}: map them to that range (0 is none)")
         colors = torch.tensor(self.table, device=ids.device)
         return (colors[ids].float() / 255).movedim(-1, -3)
 

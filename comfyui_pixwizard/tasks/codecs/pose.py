@@ -3,7 +3,7 @@
 Colours go round the circle of hues in 18 steps of 20 degrees: joint k has hue k at full value, limb k the same hue at
 value 0.6, as ControlNet draws them. Lines are thicker here than there, for small pictures.
 
-Shape legend: P persons [P, 18, 3] as x, y in pixels (see codec_shapes) and visible (1 or 0); one picture [3, H, W].
+Shape legend: P persons [P, 18, 3] as x, y in pixels (see `marks`) and visible (1 or 0); one picture [3, H, W].
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ def _hue(step: int, value: float) -> tuple[float, float, float]:
 JOINT_COLORS = tuple(_hue(k, 1.0) for k in range(len(JOINTS)))
 LIMBS = tuple((a, b, _hue(k, LIMB_VALUE)) for k, (a, b) in enumerate(LIMB_JOINTS))
 
-# Of a picture's side: half of the limbs' width, and radii of discs. Discs of the body are wide enough to outlive an
-# autoencoder at 128 px; those of the face, which lie close together, are a little smaller, and a fit lies between.
+# As shares of a picture's side: half of the limbs' width, and radii of discs. Discs of the body are wide enough to
+# outlive an autoencoder at 128 px; those of the face, which lie close together, are a little smaller, and a fit lies
+# between.
 LIMB_RADIUS, BODY_RADIUS, FACE_RADIUS, FIT_RADIUS = 4 / 256, 6 / 256, 4.8 / 256, 5 / 256
 FACE = (0, 14, 15, 16, 17)
 LEAST_AREA = 0.15
@@ -48,13 +49,13 @@ LEAST_AREA = 0.15
 DARK = 0.3
 # Less saturated pixels are no line's; half of the noise of a picture of noise.
 PALE = 0.4
-# Quantile of the lit values that discs, a tenth of what is lit, reach.
+# Quantile of the values of lit pixels at which discs lie, which are a tenth of these pixels.
 BRIGHTEST = 0.97
 MOST_CANDIDATES = 8
 
 
 def pose_radius(height: int, width: int, share: float = FIT_RADIUS) -> float:
-    """Radius in pixels of what has this share of the side, the shorter one."""
+    """A share of the shorter side in pixels, at least 1.5."""
     return max(min(height, width) * share, 1.5)
 
 
@@ -100,8 +101,8 @@ def encode_pose(label: Any, source: Any = None, *, size: tuple[int, int] | None 
 def _marks(picture: Tensor) -> Tensor:
     """What every pixel shows [H,W] int64: 0 nothing, 1 to 18 joints, 19 to 36 limbs.
 
-    The hue says which one; a value halfway between limbs (most of what is lit) and discs (the brightest) says whether.
-    Both values are measured, because a blur darkens small discs and thin limbs.
+    The hue gives the number. Pixels brighter than halfway between limbs (most of the lit pixels) and discs (the
+    brightest) are joints. Both values are measured, because a blur darkens small discs and thin limbs.
     """
     hue, saturation, value = hue_saturation_value(picture)
     lit = (value > DARK) & (saturation > PALE)
@@ -117,7 +118,7 @@ def _marks(picture: Tensor) -> Tensor:
 
 
 def _discs(picture: Tensor, marks: Tensor, radius: float) -> Candidates:
-    """Everything that looks like a joint."""
+    """Regions of a joint's colour, each with the centre of the disc that fits best."""
     joints = torch.where(marks <= len(JOINTS), marks, 0)
     regions = components(joints)
     if not bool(regions.any()):

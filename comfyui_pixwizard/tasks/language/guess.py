@@ -2,8 +2,8 @@
 
 A convenience for the command line, where it chooses the codec and the guidance defaults when none is named; the network
 itself never sees the guess. It is no model but counts: naive Bayes over the words of the drawn templates and their
-pairs, and the same once more, with all maps as one, for whether a map is asked for or given. It knows no meaning: an
-instruction in words that no template uses gives None.
+pairs, and the same once more, with all maps as one, for whether a map is the input or the wanted answer. It knows no
+meaning: an instruction in words that no template uses gives None.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from .paraphrase import CANONICAL, canonical
 # A placeholder or a word that no template uses; a colour; a map of any kind; where a sentence starts and ends.
 WILD, COLOR, ANY_MAP, START, STOP = "*", "{color}", "<map>", "<", ">"
 IDLE = ("a", "the", "please")
-# In templates: how much doubt a share carries, and how much an example of a placeholder counts.
+# Counted in templates: the weight of a feature's mean share over all tasks, which smooths its share in each of them;
+# and the weight of an example of a placeholder.
 DOUBT, EXAMPLE_COUNT = 4.0, 3.0
-# What a pair of words weighs beside a word; the most that a word which a task never uses counts against it.
+# Weight of a pair of words beside that of a word; the most nats by which a word counts against a task without it.
 PAIR_WEIGHT, STRANGE = 0.45, 0.7
-# What the direction weighs, and its most.
+# Weight of the log odds that a map is given and not wanted, and their largest size before.
 DIRECTION_WEIGHT, MOST_DIRECTION = 0.7, 4.0
-# What it counts against a task with captions that an instruction names nothing of its own, and against one that starts
-# from a map that none is named.
+# Nats against a task with placeholders where an instruction has no words of its own to fill them, and against a task
+# that starts from a map where it names none.
 UNNAMED = 3.0
+# Least nats of the best task; with less the guess is None.
 LEAST = 0.5
 # Shorter words are not taken for misspelt ones.
 LEAST_LETTERS = 5
@@ -41,13 +43,13 @@ STEMS = {stem(other): stem(word) for other, word in CANONICAL.items()}
 
 
 class Counts(NamedTuple):
-    """What the templates say.
+    """Statistics of the words of the templates.
 
     Attributes:
         weights: evidence of each feature for each task, in nats.
         words: the stems that templates use.
         typos: words of templates less one letter, or whole, and the words that they may come from.
-        direction: log odds of each feature that a map is given, against that one is asked for.
+        direction: log odds of each feature that a map is given, against that one is wanted.
     """
 
     weights: Table
@@ -83,18 +85,18 @@ def _scores(instruction: str) -> dict[str, float]:
     for feature in dict.fromkeys(_features(stems, counts.words)):
         for name, weight in counts.weights.get(feature, {}).items():
             scores[name] += weight
-    given, asked = _directions(stems, counts)
+    given, wanted = _directions(stems, counts)
     unnamed = 0.0 if any(word == COLOR or word not in counts.words for word in stems) else UNNAMED
     for name, task in TASKS.items():
-        scores[name] += {"control": given, "dense": asked}.get(task.domain, 0.0)
+        scores[name] += {"control": given, "dense": wanted}.get(task.domain, 0.0)
         scores[name] -= unnamed if task.words else 0.0
     return scores
 
 
 def _directions(stems: list[str], counts: Counts) -> tuple[float, float]:
-    """How much an instruction sounds as if a map is given, and as if one is asked for.
+    """Nats for the tasks that start from a map, and for those whose answer is one.
 
-    One that names no map may still ask for what is in it ("How far is it?"), but gives none.
+    An instruction that names no map may still want one ("How far is it?"), but gives none.
     """
     words = _with_one_map(stems)
     if ANY_MAP not in words:
@@ -108,14 +110,14 @@ def _directions(stems: list[str], counts: Counts) -> tuple[float, float]:
 
 def _stems(words: Iterable[str]) -> list[str]:
     """Stems of words but idle ones; colours as COLOR, placeholders and captions' words as WILD."""
-    found = []
+    stems = []
     for word in words:
         if word in COLORS or word == COLOR:
-            found.append(COLOR)
+            stems.append(COLOR)
         elif word not in IDLE:
             short = _short(word)
-            found.append(WILD if word[0] == "{" or short in CAPTION else short)
-    return found
+            stems.append(WILD if word[0] == "{" or short in CAPTION else short)
+    return stems
 
 
 def _short(word: str) -> str:
@@ -189,8 +191,8 @@ def _counts() -> Counts:
         for part in (word, *_less_one(word)) if len(word) >= LEAST_LETTERS else ():
             typos.setdefault(part, []).append(word)
     lengths = {name: len(rows) for name, rows in spelled.items()}
-    found = {part: tuple(whole) for part, whole in typos.items()}
-    return Counts(_weights(shares, lengths), words, found, _direction(spelled, words))
+    sources = {part: tuple(whole) for part, whole in typos.items()}
+    return Counts(_weights(shares, lengths), words, sources, _direction(spelled, words))
 
 
 def _spelled(task: str) -> list[list[str]]:
@@ -212,8 +214,8 @@ def _shares(rows: list[list[str]]) -> dict[str, float]:
 def _weights(shares: dict[str, dict[str, float]], lengths: dict[str, int]) -> Table:
     """Log of a feature's share in a task against its mean share; less where its use is spread over many tasks."""
     weights: Table = {}
-    for feature in {feature for found in shares.values() for feature in found} - {WILD, COLOR}:
-        used = {name: found[feature] for name, found in shares.items() if feature in found}
+    for feature in {feature for by_feature in shares.values() for feature in by_feature} - {WILD, COLOR}:
+        used = {name: by_feature[feature] for name, by_feature in shares.items() if feature in by_feature}
         total = sum(used.values())
         mean = total / len(TASKS)
         entropy = -sum(share / total * math.log(share / total) for share in used.values())
@@ -226,14 +228,14 @@ def _weights(shares: dict[str, dict[str, float]], lengths: dict[str, int]) -> Ta
 
 
 def _direction(spelled: dict[str, list[list[str]]], words: frozenset[str]) -> dict[str, float]:
-    """Log odds of each feature in sentences that give a map, against those that ask for one."""
+    """Log odds of each feature in sentences that give a map, against those that want one."""
     rows: dict[str, list[list[str]]] = {"control": [], "dense": []}
     for name, sentences in spelled.items():
         if TASKS[name].domain in rows:
             rows[TASKS[name].domain] += [_features(_with_one_map(row), words | {ANY_MAP}) for row in sentences]
-    given, asked = (_shares(found) for found in rows.values())
+    given, wanted = (_shares(features) for features in rows.values())
     least = DOUBT / len(rows["dense"])
     return {
-        feature: math.log((given.get(feature, 0) + least) / (asked.get(feature, 0) + least))
-        for feature in {*given, *asked}
+        feature: math.log((given.get(feature, 0) + least) / (wanted.get(feature, 0) + least))
+        for feature in {*given, *wanted}
     }

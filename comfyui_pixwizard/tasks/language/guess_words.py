@@ -1,4 +1,4 @@
-"""What the guess of a task knows of words beside the templates: colours, names of maps, examples, endings."""
+"""Words that the guess of a task knows beside those of the templates: colours, names of maps, examples, endings."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _COLOR_NAMES = """
     teal beige crimson navy olive lime maroon
 """
 COLORS = frozenset(_COLOR_NAMES.split())
-# Words that name what the reading tasks make and the tasks of control start from.
+# Names of maps: answers of the reading tasks and sources of the control tasks.
 _MAP_NAMES = """
     depth normal normals segmentation semantic class classes canny hed edge edges boundaries soft sketch scribble doodle
     pose skeleton skeletons joints lineart line art drawing map maps condition outlines
 """
-# What some placeholders stand for, where such words tell the task.
+# Examples of what some placeholders stand for, where such words show which task is meant.
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "edit_local": ("larger", "smaller", "bigger", "taller", "tiny", "huge", "twice the size", "shrink"),
     "edit_texture": ("striped", "checkered", "wooden", "wood", "dotted", "metal", "marble", "brick", "made of"),

@@ -41,8 +41,8 @@ class Head:
 
 
 def _span(mask: Tensor) -> slice:
-    found = torch.nonzero(mask)[:, 0]
-    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 1)
+    indices = torch.nonzero(mask)[:, 0]
+    return slice(int(indices[0]), int(indices[-1]) + 1) if len(indices) else slice(0, 1)
 
 
 def step(value: Tensor, width: Tensor | float) -> Tensor:

@@ -1,7 +1,7 @@
 """Cameras that frame figures, and bodies as they appear on the picture plane.
 
 World axes as in `skeleton`. Picture axes: x right and y down in pixels from the upper left corner (a pixel's middle
-is at one half, as in codec_shapes), z in pixels towards the viewer.
+is at one half, as in `tasks.codecs.marks`), z in pixels towards the viewer.
 Shape suffixes: N pictures, F figures of each, J joints, C capsules, E ellipsoids.
 """
 

@@ -150,7 +150,7 @@ def captions(
     count: int = 4,
 ) -> list[list[str]]:
     """`count` true captions of each picture; rooms None says nothing of the place."""
-    choose, found = Chooser(generator), []
+    choose, by_picture = Chooser(generator), []
     for i, group in enumerate(people):
         texts = []
         for _ in range(count):
@@ -161,8 +161,8 @@ def captions(
                 text = choose.pick(("", "two people: ")) + " and ".join(each)
             place = "" if rooms is None else _place(rooms, i, seen[i], choose)
             texts.append(f"{text}{place}")
-        found.append(texts)
-    return found
+        by_picture.append(texts)
+    return by_picture
 
 
 def joint_expressions(pose: Tensor) -> list[tuple[str, int, int]]:
@@ -177,8 +177,8 @@ def joint_expressions(pose: Tensor) -> list[tuple[str, int, int]]:
         As in [("the left elbow of the person on the right", 1, 6), ...].
     """
     people = [p for p in range(len(pose)) if bool(pose[p].any())]
-    found = []
+    expressions = []
     for p in people:
         whose = "" if len(people) == 1 else f" of the person {_PLACES[p]}"
-        found += [(f"the {JOINTS[j]}{whose}", p, j) for j in range(len(JOINTS)) if bool(pose[p, j, 2] > 0.5)]
-    return found
+        expressions += [(f"the {JOINTS[j]}{whose}", p, j) for j in range(len(JOINTS)) if bool(pose[p, j, 2] > 0.5)]
+    return expressions

@@ -33,7 +33,7 @@ class Figures:
     """n pictures of one or two people."""
 
     image: Tensor  # [n,3,S,S] in [0,1]
-    pose: Tensor  # [n,2,18,3] x, y in pixels as in codec_shapes, visible 1 or 0; zero for absent people
+    pose: Tensor  # [n,2,18,3] x, y in pixels as in `tasks.codecs.marks`, visible 1 or 0; zero for absent people
     captions: list[list[str]]  # some true sentences for each picture
     instance: Tensor  # [n,S,S] uint8: 0 backdrop, 1 and 2 the people of `pose`, 3 a stool
 
@@ -121,9 +121,9 @@ def _visible(pixels: Tensor, present: Tensor, radius: Tensor, instance: Tensor, 
     probes = pixels[..., None, :] + compass * radius[..., None, None, None]
     index = (probes * (raster / size)).floor().long().clamp(0, raster - 1)
     picture = torch.arange(len(pixels), device=pixels.device).view(-1, 1, 1, 1)
-    found = instance[picture, index[..., 1], index[..., 0]]
+    shown = instance[picture, index[..., 1], index[..., 0]]
     other = FIGURES - torch.arange(FIGURES, device=pixels.device).view(1, -1, 1, 1)
-    hidden = (found == other).sum(-1) >= 3
+    hidden = (shown == other).sum(-1) >= 3
     return inside & ~hidden & present[..., None]
 
 

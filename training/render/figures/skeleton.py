@@ -2,7 +2,7 @@
 
 World axes: X right as seen by the viewer, Y up, Z towards the viewer, metres; the floor is Y = 0. A figure that faces
 the viewer has its own left side at +X, so its right joints lie on the viewer's left.
-Shape suffixes: B figures, J = 18 joints in the order of codec_pose.JOINTS.
+Shape suffixes: B figures, J = 18 joints in the order of `tasks.codecs.pose.JOINTS`.
 """
 
 from __future__ import annotations

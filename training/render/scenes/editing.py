@@ -28,7 +28,7 @@ EDITS: dict[str, Change] = {
     "global": scene_edits.light,
 }
 EDIT_TASKS = {f"edit_{kind}": kind for kind in EDITS}
-# Kinds whose returned scene is what the edit starts from, while the given scene is the result.
+# Kinds that return the scene before the edit; the given scene is the result.
 SWAPPED = frozenset({"add"})
 
 _WHOLE = frozenset({"background", "global"})  # kinds that change no single solid
@@ -48,7 +48,7 @@ _LOOK_SIDE = 64  # pixels of the pictures on which a change must show
 _MIN_CHANGE, _MIN_WHOLE_CHANGE = 0.06, 0.08  # of full scale, mean over the changed part of the largest channel's change
 _MIN_BACKGROUND = 0.1  # of the picture
 _MIN_SEEN = 0.5  # of the outline of the solid that changed
-_MIN_KEPT = 0.75  # of what was seen of every other solid
+_MIN_KEPT = 0.75  # of the pixels that every other solid showed before
 
 
 class NoRoom(ValueError):
@@ -70,7 +70,7 @@ def _seen(before: Labels, after: Labels, place: int) -> bool:
 
 
 def _shows(kind: str, before: Render, edited: Scenes, place: int) -> bool:
-    """Whether the change is plain to see. Removals are: what they take away can be referred to."""
+    """Whether the change is plain to see. Removals always are: the solid could be referred to."""
     if kind in ("remove", "add"):
         return True
     after = render(edited, _LOOK_SIDE)
@@ -86,13 +86,13 @@ def _subjects(scenes: Scenes, i: int, generator: torch.Generator, view: Labels |
     """Place and words of every solid of scene i that can be referred to, in random order."""
     scene = scenes.index(i)
     if view is None:
-        found = referring(scene, labels(scene, CHECK_SIDE), 0, generator)
+        expressions = referring(scene, labels(scene, CHECK_SIDE), 0, generator)
     else:
-        found = referring(scenes, view, i, generator)
-    if not found:
+        expressions = referring(scenes, view, i, generator)
+    if not expressions:
         raise NoRoom(f"scene {i} shows no solid that words single out; edit another scene")
     subjects: dict[int, Words] = {}
-    for expression, instance in found:
+    for expression, instance in expressions:
         words = {
             "expression": expression,
             "color": COLOR_NAMES[int(scene.color[0, instance - 1])],

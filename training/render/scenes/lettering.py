@@ -69,9 +69,9 @@ def write(picture: Tensor, word: str, place: str = "bottom", color: str | None =
     place: in PLACES. color: in INKS; by default the one that stands out most. Errors: ValueError for other values.
     """
     _checked(word)
-    for value, table, what in ((place, PLACES, "place"), (color, INKS, "color")):
+    for value, table, name in ((place, PLACES, "place"), (color, INKS, "color")):
         if value is not None and value not in table:
-            raise ValueError(f"{what} must be one of {', '.join(table)}, found {value!r}: choose one of these")
+            raise ValueError(f"{name} must be one of {', '.join(table)}, found {value!r}: choose one of these")
     letters, outlined = (
         mask.to(picture.device) for mask in _masks(word, picture.shape[-2], picture.shape[-1], PLACES[place])
     )
@@ -91,8 +91,8 @@ def text_edit(
     Errors: ValueError as `write`, or for a picture that is not float [B,3,H,W].
     """
     if picture.ndim != 4 or picture.shape[1] != 3 or not picture.is_floating_point():
-        found = f"{tuple(picture.shape)} {picture.dtype}"
-        raise ValueError(f"words are written on float pictures [B,3,H,W] in [0,1], found {found}: convert it first")
+        shape = f"{tuple(picture.shape)} {picture.dtype}"
+        raise ValueError(f"words are written on float pictures [B,3,H,W] in [0,1], found {shape}: convert it first")
     choose, results, words = Chooser(generator), [], []
     for one in picture:
         word = choose.pick(WORDS)

@@ -25,9 +25,9 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 def _check(picture: Tensor) -> Tensor:
     if picture.ndim != 4 or picture.shape[1] != 3 or not picture.is_floating_point() or min(picture.shape[-2:]) < 16:
-        found = f"{tuple(picture.shape)} {picture.dtype}"
+        shape = f"{tuple(picture.shape)} {picture.dtype}"
         raise ValueError(
-            f"an edit needs a float picture [B,3,H,W] in [0,1] of at least 16 x 16, found {found}: convert it"
+            f"an edit needs a float picture [B,3,H,W] in [0,1] of at least 16 x 16, found {shape}: convert it"
         )
     return picture
 
@@ -137,8 +137,8 @@ def restyle(picture: Tensor, styles: Sequence[str]) -> Tensor:
     _check(picture)
     unknown = sorted(set(styles) - set(STYLES))
     if unknown or len(styles) != len(picture):
-        found = f"{len(styles)} names" + (f" with {', '.join(map(repr, unknown))}" if unknown else "")
-        raise ValueError(f"{len(picture)} pictures need as many styles of {', '.join(STYLES)}; found {found}")
+        given = f"{len(styles)} names" + (f" with {', '.join(map(repr, unknown))}" if unknown else "")
+        raise ValueError(f"{len(picture)} pictures need as many styles of {', '.join(STYLES)}; found {given}")
     result = torch.empty_like(picture)
     for name in dict.fromkeys(styles):
         rows = [row for row, style in enumerate(styles) if style == name]

@@ -142,8 +142,8 @@ def render(scenes: Scenes, size: int | tuple[int, int], samples: int = 1) -> Ren
         normal = world_normals(part, hits, pixels)
         light = rearrange(_shade(part, hits, pixels, normal), "n c (h w) -> n c h w", h=height * samples)
         light = reduce(light.clamp(max=1), "n c (h s) (w r) -> n c h w", "mean", s=samples, r=samples)
-        found = _labels(part, hits, normal, height, width) if samples == 1 else labels(part, (height, width))
-        return to_srgb(light), found
+        label_maps = _labels(part, hits, normal, height, width) if samples == 1 else labels(part, (height, width))
+        return to_srgb(light), label_maps
 
     parts = _in_chunks(scenes, height * width * samples**2, picture)
-    return Render(image=torch.cat([image for image, _ in parts]), **_cat([found for _, found in parts]))
+    return Render(image=torch.cat([image for image, _ in parts]), **_cat([label_maps for _, label_maps in parts]))

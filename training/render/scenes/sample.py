@@ -278,9 +278,9 @@ def _draw_scenes(draw: Draw, n: int, test: bool) -> Scenes:
 
 def _seen(scenes: Scenes) -> Tensor:
     """[N,K] bool: solids that are large enough in the picture and not mostly hidden."""
-    found = labels(scenes, _CHECK_SIDE)
-    visible = found.visible()
-    return (visible > _MIN_SHARE * _CHECK_SIDE**2) & (visible > _MIN_SEEN * found.footprint)
+    label_maps = labels(scenes, _CHECK_SIDE)
+    visible = label_maps.visible()
+    return (visible > _MIN_SHARE * _CHECK_SIDE**2) & (visible > _MIN_SEEN * label_maps.footprint)
 
 
 def sample_scenes(n: int, generator: torch.Generator, split: str = "train") -> Scenes:

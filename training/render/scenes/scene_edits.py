@@ -1,4 +1,4 @@
-"""Edits of a whole scene: what is behind, and the light. Same form as in `solid_edits`; the place has no meaning."""
+"""Edits of a whole scene: its background, and its light. Same form as in `solid_edits`; the place has no meaning."""
 
 from dataclasses import dataclass
 

@@ -26,8 +26,8 @@ from .vocabulary import (
 
 # A solid is referred to when it is seen this much; differences that a word rests on have these margins.
 MIN_SHARE, MIN_SEEN = 0.008, 0.4
-SIDE_MARGIN = 0.1  # of the picture's width, between the centres of what is seen
-NEAR_MARGIN = 0.35  # metres, both between axes and between mean depths of what is seen
+SIDE_MARGIN = 0.1  # of the picture's width, between the centres of the pixels of two solids
+NEAR_MARGIN = 0.35  # metres, both between the axes and between the mean depths of the pixels of two solids
 LARGE_MARGIN = 1.2  # factor, both in size and in pixels
 
 # Mean columns that make a side true, from 0 left to 1 right; the gaps keep near misses out.
@@ -73,11 +73,11 @@ class Chooser:
 def solids(scenes: Scenes, i: int) -> list[Solid]:
     """The solids of scene i in words, in the order of their places."""
     one = {name: value[i].tolist() for name, value in scenes.to_dict().items()}
-    found = []
+    described = []
     for k in (k for k, present in enumerate(one["present"]) if present):
         half, height, depth = one["extent"][k]
         edges = (2 * half, height, 2 * depth)
-        found.append(
+        described.append(
             Solid(
                 place=k,
                 shape=SHAPES[one["shape"][k]],
@@ -88,7 +88,7 @@ def solids(scenes: Scenes, i: int) -> list[Solid]:
                 radius=max(edges) / 2,
             )
         )
-    return found
+    return described
 
 
 def article(phrase: str) -> str:
@@ -152,7 +152,7 @@ def _behind(scenes: Scenes, i: int, choose: Chooser) -> str:
 
 
 def caption(scenes: Scenes, i: int, generator: torch.Generator) -> str:
-    """A true sentence part about scene i: its solids in random order, mostly with the ground and what is behind.
+    """A true sentence part about scene i: its solids in random order, mostly with the ground and the background.
 
     Every solid is counted; sizes and textures are said for all or for none, so that equal phrases can be joined.
     """
@@ -183,9 +183,9 @@ class _Seen:
     axis_depth: float  # z-depth of its middle, metres
 
 
-def _seen(scenes: Scenes, found: Labels, i: int) -> list[_Seen]:
+def _seen(scenes: Scenes, labels: Labels, i: int) -> list[_Seen]:
     """What shows at least one pixel, in the order of places."""
-    instance, depth = found.instance[i], found.depth[i]
+    instance, depth = labels.instance[i], labels.depth[i]
     height, pitch, _ = scenes.camera[i].tolist()
     columns = (torch.arange(instance.shape[1], device=instance.device) + 0.5) / instance.shape[1]
     result = []
@@ -194,7 +194,7 @@ def _seen(scenes: Scenes, found: Labels, i: int) -> list[_Seen]:
         pixels = int(mask.sum())
         if not pixels:
             continue
-        enough = pixels >= MIN_SHARE * mask.numel() and pixels >= MIN_SEEN * int(found.footprint[i, solid.place])
+        enough = pixels >= MIN_SHARE * mask.numel() and pixels >= MIN_SEEN * int(labels.footprint[i, solid.place])
         z, middle = float(scenes.position[i, solid.place, 1]), float(scenes.extent[i, solid.place, 1]) / 2
         axis = (height - middle) * torch.tensor(pitch).sin() - z * torch.tensor(pitch).cos()
         x = float((mask * columns).sum()) / pixels
@@ -241,7 +241,7 @@ _EXTREMES = (
 
 
 def side(phrase: str) -> tuple[float, float]:
-    """The columns, from 0 left to 1 right, that an addition's words allow for the middle of what is added."""
+    """The columns, from 0 left to 1 right, that an addition's words allow for the middle of the added solid."""
     return next(((low, high) for low, high, words in _SIDES if words in phrase), (0.0, 1.0))
 
 
@@ -301,17 +301,19 @@ def referring(scenes: Scenes, render: Labels, i: int, generator: torch.Generator
             f"labels must belong to the scenes: {len(scenes)} scenes, {len(render)} pictures; pass both whole"
         )
     choose, seen = Chooser(generator), _seen(scenes, render, i)
-    found: list[tuple[str, int]] = []
+    expressions: list[tuple[str, int]] = []
     for one in (one for one in seen if one.clear):
         others = [other for other in seen if other is not one]
         place = one.solid.place + 1
         for attributes, noun in _nouns(choose, one.solid):
             same = [o for o in others if all(getattr(o.solid, a) == getattr(one.solid, a) for a in attributes)]
             if not same:
-                found.append((f"the {noun}", place))
+                expressions.append((f"the {noun}", place))
             elif "size" not in attributes:  # "the left red ball" of several
-                found += [(choose.pick(forms).format(noun), place) for test, forms in _EXTREMES if test(one, same)]
+                expressions += [
+                    (choose.pick(forms).format(noun), place) for test, forms in _EXTREMES if test(one, same)
+                ]
         if others:
             noun = choose.pick(_ANY)
-            found += [(choose.pick(forms).format(noun), place) for test, forms in _EXTREMES if test(one, others)]
-    return choose.shuffled(list(dict.fromkeys(found)))
+            expressions += [(choose.pick(forms).format(noun), place) for test, forms in _EXTREMES if test(one, others)]
+    return choose.shuffled(list(dict.fromkeys(expressions)))
