@@ -7,8 +7,7 @@ is what a network has to look for. The built-in filters are in the table all the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from ....comfyui_pixwizard.pictures.images import to_tensor
 from ...annotators import ANNOTATORS as FILTERS
 from . import recipe as recipes
 from .notes import Annotator, Note
-from .pictures import Rejected
+from .places import Rejected
 
 
 class FilterAnnotator:

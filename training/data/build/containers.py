@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from ....comfyui_pixwizard.pictures.images import SUFFIXES
 from ....comfyui_pixwizard.optional import pip_install, required
+from ....comfyui_pixwizard.pictures.images import SUFFIXES
 
 
 def require_pyarrow() -> tuple[Any, Any]:

@@ -1,0 +1,129 @@
+"""All benchmarks in one table: layout, size, terms, reader, judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import layout_pairs as pairs
+from .judge import Judge
+from .options import Options
+from .pixel_judge import PixelJudge
+from .question import Question
+
+ASK = "terms: see the page it comes from"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark.
+
+    Attributes:
+        title: for tables.
+        layout: what lies in --data.
+        size: of the official test set, and of its pictures.
+        terms: what is known of its licence.
+        read: the questions of a folder, see the layouts.
+        judge: what scores the answers.
+        splits: names that --split takes; the first is the default.
+        keep_size: answers are brought back to the picture's size before they are scored.
+        references: masks are read against the picture through the model's autoencoder, which is kept.
+    """
+
+    title: str
+    layout: str
+    size: str
+    terms: str
+    read: Callable[[Path, Options], Iterator[Question]]
+    judge: Callable[[Options], Judge]
+    splits: tuple[str, ...] = ("",)
+    keep_size: bool = True
+    references: bool = False
+
+
+def _restoration(title: str, layout: str, size: str, read: pairs.Reader, *splits: str, terms: str = ASK) -> Benchmark:
+    return Benchmark(
+        title,
+        layout,
+        size,
+        terms,
+        lambda root, options: read(root, options.split),
+        lambda options: PixelJudge(),
+        splits or ("",),
+    )
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "pairs": _restoration(
+        "any folder of pairs",
+        "input/NAME, target/NAME",
+        "as it is",
+        pairs.two_folders("denoise", "input", "target"),
+        terms="yours",
+    ),
+    "sidd": _restoration(
+        "SIDD validation, denoising",
+        "ValidationNoisyBlocksSrgb.mat, ValidationGtBlocksSrgb.mat",
+        "1280 blocks of 256x256",
+        pairs.sidd,
+    ),
+    "rain100l": _restoration(
+        "Rain100L, deraining",
+        "input/N, target/N; or rainy/rain-N beside norain-N",
+        "100 of 481x321",
+        pairs.rain100l,
+    ),
+    "snow100k-l": _restoration(
+        "Snow100K-L, desnowing",
+        "Snow100K-L/synthetic/NAME, Snow100K-L/gt/NAME",
+        "16801, about 640x480",
+        pairs.snow100k,
+    ),
+    "sots": _restoration(
+        "RESIDE SOTS, dehazing",
+        "outdoor/hazy/ID_A_B, outdoor/gt/ID",
+        "500, about 550x410",
+        pairs.sots,
+        "outdoor",
+        "indoor",
+    ),
+    "lol-v2": _restoration(
+        "LOL-v2, low light",
+        "Real_captured/Test/Low/lowN, Real_captured/Test/Normal/normalN; Synthetic likewise",
+        "100 of 600x400 (real), 100 of 384x384 (synthetic)",
+        pairs.lol_v2,
+        "real",
+        "synthetic",
+    ),
+    "gopro": _restoration(
+        "GoPro, deblurring",
+        "test/SCENE/blur/N, test/SCENE/sharp/N",
+        "1111 of 1280x720",
+        pairs.gopro,
+        terms="CC BY 4.0, as its page says",
+    ),
+    "toled": _restoration(
+        "TOLED, under-display camera (zero-shot)",
+        "test/LQ/N, test/HQ/N",
+        "30 of 2048x1024",
+        pairs.toled,
+    ),
+    "uieb": _restoration(
+        "UIEB, underwater (zero-shot)",
+        "raw-890/N, reference-890/N; test.txt chooses some",
+        "890; papers judge 90 of them without naming them",
+        pairs.uieb,
+    ),
+}
+
+
+def benchmark(name: str) -> Benchmark:
+    """The benchmark of a name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in BENCHMARKS:
+        raise ValueError(f"the benchmarks are {', '.join(BENCHMARKS)}, found {name!r}: choose one of them")
+    return BENCHMARKS[name]
