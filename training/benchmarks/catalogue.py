@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import layout_dense as dense
 from . import layout_pairs as pairs
+from .dense_judges import ClassJudge, DepthJudge, NormalJudge
 from .judge import Judge
 from .options import Options
 from .pixel_judge import PixelJudge
@@ -114,6 +116,42 @@ BENCHMARKS: dict[str, Benchmark] = {
         "raw-890/N, reference-890/N; test.txt chooses some",
         "890; papers judge 90 of them without naming them",
         pairs.uieb,
+    ),
+    "nyuv2-depth": Benchmark(
+        "NYUv2, depth",
+        "official_splits/test/SCENE/rgb_N.jpg, official_splits/test/SCENE/sync_depth_N.png",
+        "654 of 640x480",
+        ASK,
+        lambda root, options: dense.nyuv2_depth(root, "test", options.codec),
+        lambda options: DepthJudge(options.codec),
+        keep_size=False,
+    ),
+    "sunrgbd-depth": Benchmark(
+        "SUN RGB-D, depth (zero-shot)",
+        "SUNRGBD/…/image, SUNRGBD/…/depth_bfx, SUNRGBDtoolbox/traintestSUNRGBD/allsplit.mat",
+        "5050 of four sensors' sizes",
+        ASK,
+        lambda root, options: dense.sunrgbd_depth(root, "test", options.codec),
+        lambda options: DepthJudge(options.codec),
+        keep_size=False,
+    ),
+    "nyuv2-normals": Benchmark(
+        "NYUv2, surface normals",
+        "test/N_img.png, test/N_normal.png (DSINE's evaluation data)",
+        "654 of 640x480",
+        ASK,
+        lambda root, options: dense.nyuv2_normals(root),
+        lambda options: NormalJudge(options.axes),
+        keep_size=False,
+    ),
+    "ade20k": Benchmark(
+        "ADE20K, 150 classes",
+        "ADEChallengeData2016/images/validation, ADEChallengeData2016/annotations/validation",
+        "2000 of many sizes",
+        ASK,
+        lambda root, options: dense.ade20k(root, "validation", options.codec),
+        lambda options: ClassJudge(options.codec),
+        keep_size=False,
     ),
 }
 

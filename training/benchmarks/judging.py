@@ -12,11 +12,11 @@ from typing import Any
 from .answering import Answers, Asking, Pipeline, fingerprint_of, make_answers, source_of
 from .catalogue import Benchmark, benchmark
 from .judge import Figure, Judge
+from .libraries import versions
 from .options import Options
 from .pixel_judge import target_of
 from .question import Fault, Question, named_once
 from .quoted import Quote, quoted
-from .versions import versions
 
 # More faults than this share are an error.
 TOLERATED = 0.01

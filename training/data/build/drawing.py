@@ -110,7 +110,7 @@ def depth_of(ref: Ref, told: Told) -> Tensor:
 
 
 def normals_of(ref: Ref, told: Told) -> tuple[Tensor, Tensor]:
-    """Unit normals [3,H,W] with X right, Y up, Z to the viewer, and where there are some [H,W] bool.
+    """Unit normals [3,H,W] float64 with X right, Y up, Z to the viewer, and where there are some [H,W] bool.
 
     Black pixels hold none. Args: told: left, whether the file's X points to the left.
 
@@ -125,7 +125,7 @@ def normals_of(ref: Ref, told: Told) -> tuple[Tensor, Tensor]:
     if told.get("left"):
         normal[0] = -normal[0]
     length = normal.norm(dim=0)
-    return (normal / length.clamp_min(1e-9)).float(), (pixels.sum(0) > 0) & (length > 1e-6)
+    return normal / length.clamp_min(1e-9), (pixels.sum(0) > 0) & (length > 1e-6)
 
 
 def classes_of(ref: Ref) -> Tensor:
@@ -183,7 +183,8 @@ def _depth(ref: Drawn, told: Told) -> Image.Image:
     depth = depth_of(ref, told)
     if told.get("filled") and bool((depth == 0).any()) and bool((depth > 0).any()):
         images = required("scipy.ndimage", "depth with holes needs SciPy", pip_install("scipy"))
-        rows, columns = images.distance_transform_edt((depth == 0).numpy(), False, True)
+        holes = (depth == 0).numpy()
+        rows, columns = images.distance_transform_edt(holes, return_distances=False, return_indices=True)
         depth = depth[torch.from_numpy(rows).long(), torch.from_numpy(columns).long()]
     return unit_to_image(TASKS["depth"].encode(depth, codec=told.get("codec")))
 
@@ -191,7 +192,7 @@ def _depth(ref: Drawn, told: Told) -> Image.Image:
 def _normals(ref: Drawn, told: Told) -> Image.Image:
     normal, valid = normals_of(ref, told)
     toward = torch.tensor([0.0, 0.0, 1.0])[:, None, None]
-    return unit_to_image(TASKS["normal"].encode(torch.where(valid, normal, toward)))
+    return unit_to_image(TASKS["normal"].encode(torch.where(valid, normal.float(), toward)))
 
 
 def _classes(ref: Drawn, told: Told) -> Image.Image:
