@@ -8,11 +8,13 @@ from pathlib import Path
 
 from . import layout_dense as dense
 from . import layout_pairs as pairs
+from . import layout_refer
 from .dense_judges import ClassJudge, DepthJudge, NormalJudge
 from .judge import Judge
 from .options import Options
 from .pixel_judge import PixelJudge
 from .question import Question
+from .refer_judge import ReferJudge
 
 ASK = "terms: see the page it comes from"
 
@@ -53,6 +55,22 @@ def _restoration(title: str, layout: str, size: str, read: pairs.Reader, *splits
         lambda root, options: read(root, options.split),
         lambda options: PixelJudge(),
         splits or ("",),
+    )
+
+
+def _refer(name: str, title: str, size: str, *splits: str, no_target: bool = False) -> Benchmark:
+    files = " or ".join(f"{stem}.p" for stem in layout_refer.FILES[name])
+    return Benchmark(
+        title,
+        f"{name}/{files}, {name}/instances.json, images/train2014",
+        size,
+        "COCO's pictures have Flickr's terms; the expressions': see the page they come from",
+        lambda root, options: layout_refer.refer(root, options.split, name, options.by),
+        # Models without a head for it say so with a mask of fewer than 50 pixels (gRefCOCO's paper).
+        lambda options: ReferJudge(options.by, 50 if no_target else 0, no_target),
+        splits,
+        keep_size=False,
+        references=True,
     )
 
 
@@ -152,6 +170,12 @@ BENCHMARKS: dict[str, Benchmark] = {
         lambda root, options: dense.ade20k(root, "validation", options.codec),
         lambda options: ClassJudge(options.codec),
         keep_size=False,
+    ),
+    "refcoco": _refer("refcoco", "RefCOCO, masks", "10834, 5657, 5095 expressions", "val", "testA", "testB"),
+    "refcoco+": _refer("refcoco+", "RefCOCO+, masks", "10758, 5726, 4889 expressions", "val", "testA", "testB"),
+    "refcocog": _refer("refcocog", "RefCOCOg, masks", "4896, 9602 expressions (umd)", "val", "test"),
+    "grefcoco": _refer(
+        "grefcoco", "gRefCOCO, masks of several or no things", "see its page", "val", "testA", "testB", no_target=True
     ),
 }
 

@@ -19,7 +19,7 @@ from ...comfyui_pixwizard.tasks import TASKS
 from ..data.build.drawing import classes_of, depth_of, normals_of
 from ..data.build.places import Rejected
 from ..evaluate.metrics import ConfusionMatrix
-from .judge import Figure
+from .judge import Figure, Shown
 from .question import BROKEN, MISSING_PAIR, OTHER_SIZE, Fault, Question
 
 Value = TypeVar("Value")
@@ -64,9 +64,9 @@ def eigen_crop(height: int, width: int) -> tuple[slice, slice]:
     return rows, slice(round(left * width / CROP_SIZE[1]), round(right * width / CROP_SIZE[1]))
 
 
-def same_size(source: Image.Image | None, height: int, width: int) -> None:
+def same_size(shown: Shown, height: int, width: int) -> None:
     """Raise Fault when a label has another size than its picture."""
-    if source is not None and source.size != (width, height):
+    if shown.source is not None and shown.source.size != (width, height):
         raise Fault(OTHER_SIZE)
 
 
@@ -80,9 +80,9 @@ class DepthJudge:
         TASKS["depth"].codec(self.codec)
         self.each: list[dict[str, float]] = []
 
-    def add(self, question: Question, source: Image.Image | None, answer: Image.Image) -> Mapping[str, float]:
+    def add(self, question: Question, shown: Shown, answer: Image.Image) -> Mapping[str, float]:
         truth = label_of(lambda: depth_of(question.truth["depth"], question.truth)).double()
-        same_size(source, *truth.shape)
+        same_size(shown, *truth.shape)
         found = TASKS["depth"].decode(unit(answer), codec=self.codec, near=0.0, far=VALID[1]).double()
         found = brought(found, (truth.shape[0], truth.shape[1])).clamp(*VALID)
         part = eigen_crop(*truth.shape)
@@ -124,9 +124,9 @@ class NormalJudge:
         self.axes = axes
         self.angles: list[np.ndarray] = []
 
-    def add(self, question: Question, source: Image.Image | None, answer: Image.Image) -> Mapping[str, float]:
+    def add(self, question: Question, shown: Shown, answer: Image.Image) -> Mapping[str, float]:
         truth, valid = label_of(lambda: normals_of(question.truth["normals"], question.truth))
-        same_size(source, *valid.shape)
+        same_size(shown, *valid.shape)
         if not bool(valid.any()):
             raise Fault("no valid normal")
         found = TASKS["normal"].decode(unit(answer))
@@ -171,9 +171,9 @@ class ClassJudge:
         TASKS["segmentation"].codec(self.codec)
         self.matrix = ConfusionMatrix(CLASSES + 1)
 
-    def add(self, question: Question, source: Image.Image | None, answer: Image.Image) -> Mapping[str, float]:
+    def add(self, question: Question, shown: Shown, answer: Image.Image) -> Mapping[str, float]:
         truth = label_of(lambda: classes_of(question.truth["classes"]))
-        same_size(source, *truth.shape)
+        same_size(shown, *truth.shape)
         if int(truth.max()) > CLASSES:
             raise Fault("unknown class")
         found = TASKS["segmentation"].decode(unit(answer), codec=self.codec, classes=range(1, CLASSES + 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from PIL import Image
@@ -18,6 +19,14 @@ def not_measured(option: str, what: str) -> str:
     return f"not measured: needs FILE ({option}, {what})"
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a model was shown: an RGB picture, None for a blank canvas, and that picture through its autoencoder."""
+
+    source: Image.Image | None
+    reference: Image.Image | None = None
+
+
 class Judge(Protocol):
     """Scores answers one after the other.
 
@@ -29,11 +38,10 @@ class Judge(Protocol):
     main: str
     higher: bool
 
-    def add(self, question: Question, source: Image.Image | None, answer: Image.Image) -> Mapping[str, float]:
+    def add(self, question: Question, shown: Shown, answer: Image.Image) -> Mapping[str, float]:
         """Score one answer; its own figures.
 
         Args:
-            source: RGB, what the model was shown.
             answer: RGB, of whatever size it has.
 
         Raises:

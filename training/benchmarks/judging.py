@@ -11,7 +11,7 @@ from typing import Any
 
 from .answering import Answers, Asking, Pipeline, fingerprint_of, make_answers, source_of
 from .catalogue import Benchmark, benchmark
-from .judge import Figure, Judge
+from .judge import Figure, Judge, Shown
 from .libraries import versions
 from .options import Options
 from .pixel_judge import target_of
@@ -164,7 +164,7 @@ def _marked(
             shown = source_of(question)
             answer = answers.open(question)
             kept = answers.reference(question) if references else None
-            figures = marking.add(question, kept or shown, answer)
+            figures = marking.add(question, Shown(shown, kept), answer)
             each.append((question, dict(figures)))
         except Fault as fault:
             faults.setdefault(fault.reason, []).append(question.name)

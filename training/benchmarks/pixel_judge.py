@@ -13,7 +13,7 @@ from PIL import Image
 from ...comfyui_pixwizard.optional import pip_install, required
 from ..data.build.drawing import load_rgb
 from ..data.build.places import Rejected
-from .judge import Figure
+from .judge import Figure, Shown
 from .question import BROKEN, MISSING_PAIR, OTHER_ANSWER, OTHER_SIZE, Fault, Question
 
 # Equal pictures have no finite PSNR: they count as this, in dB.
@@ -93,8 +93,9 @@ class PixelJudge:
     def __init__(self) -> None:
         self.each: list[dict[str, float]] = []
 
-    def add(self, question: Question, source: Image.Image | None, answer: Image.Image) -> Mapping[str, float]:
+    def add(self, question: Question, shown: Shown, answer: Image.Image) -> Mapping[str, float]:
         truth = target_of(question)
+        source = shown.source
         if source is None or source.size != truth.size:
             raise Fault(OTHER_SIZE)
         if answer.size != truth.size:
