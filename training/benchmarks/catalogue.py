@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import layout_dense as dense
+from . import layout_editing as editing
 from . import layout_pairs as pairs
 from . import layout_refer
 from .dense_judges import ClassJudge, DepthJudge, NormalJudge
+from .edit_judge import EditJudge
 from .judge import Judge
 from .options import Options
 from .pixel_judge import PixelJudge
@@ -176,6 +178,24 @@ BENCHMARKS: dict[str, Benchmark] = {
     "refcocog": _refer("refcocog", "RefCOCOg, masks", "4896, 9602 expressions (umd)", "val", "test"),
     "grefcoco": _refer(
         "grefcoco", "gRefCOCO, masks of several or no things", "see its page", "val", "testA", "testB", no_target=True
+    ),
+    "emu-edit": Benchmark(
+        "Emu Edit test set, editing",
+        "data/test-*.parquet (image, instruction, task, input_caption, output_caption)",
+        "about 3600 on the hub; papers' tables differ in n",
+        "CC BY-NC 4.0, as the card of its generations says",
+        lambda root, options: editing.emu_edit(root, options.split),
+        lambda options: EditJudge(options, ("vs_input",)),
+        ("test", "validation"),
+    ),
+    "magicbrush": Benchmark(
+        "MagicBrush test set, editing, single turns",
+        "test/edit_turns.json, test/global_descriptions.json, test/images/ID/ID-input.png, ID-outputN.png",
+        "1053 turns of 535 pictures",
+        "CC BY 4.0; the test set must not be republished nor trained on",
+        lambda root, options: editing.magicbrush(root, options.split),
+        lambda options: EditJudge(options, ("vs_input", "vs_gt")),
+        ("test", "dev"),
     ),
 }
 
