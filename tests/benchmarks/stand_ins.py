@@ -53,6 +53,10 @@ def inception(folder: Path) -> Path:
     try:
         torch.manual_seed(2)
         model = kind("inception", ["2048"])
+        # As usual before batches are normalised: what goes through keeps its strength.
+        for part in model.modules():
+            if isinstance(part, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(part.weight)
     finally:
         kind.load_state_dict, module.load_state_dict_from_url = loading, fetching
     path = folder / "inception.pth"
@@ -67,3 +71,24 @@ def lpips_backbone(folder: Path) -> Path:
     path = folder / "alexnet.pth"
     torch.save({f"features.{n}": v for n, v in models.alexnet(weights=None).features.state_dict().items()}, path)
     return path
+
+
+def depth_estimator(folder: Path) -> Path:
+    """A folder of a tiny Depth Anything."""
+    from pixwizard.comfyui_pixwizard.encoders.transformers_models import broken_torchvision_hidden
+
+    with broken_torchvision_hidden():
+        from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, DPTImageProcessor
+    backbone = dict(
+        model_type="dinov2", hidden_size=16, num_hidden_layers=4, num_attention_heads=2, image_size=28, patch_size=14,
+        out_features=["stage1", "stage2", "stage3", "stage4"], reshape_hidden_states=False, apply_layernorm=True,
+    )  # fmt: skip
+    torch.manual_seed(4)
+    sizes = dict(neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8, head_hidden_size=4, head_in_index=-1)
+    config = DepthAnythingConfig(
+        backbone_config=backbone, max_depth=1, depth_estimation_type="relative", patch_size=14,
+        reassemble_hidden_size=16, **sizes,
+    )  # fmt: skip
+    DepthAnythingForDepthEstimation(config).save_pretrained(folder / "estimator")
+    DPTImageProcessor(size={"height": 56, "width": 56}, ensure_multiple_of=14).save_pretrained(folder / "estimator")
+    return folder / "estimator"

@@ -21,17 +21,15 @@ from ...comfyui_pixwizard.files.components import find_folder
 from ...comfyui_pixwizard.files.digests import model_fingerprint
 from ...comfyui_pixwizard.files.safe_files import drafts_of, replaced
 from ...comfyui_pixwizard.pictures.images import SUFFIXES, open_picture
-from ...comfyui_pixwizard.tasks import guess_task
 from ..data.build.drawing import load_rgb
 from ..data.build.places import Rejected
 from ..loop.seeding import seed_of
 from .options import Options
-from .question import BROKEN, BROKEN_ANSWER, MISSING_ANSWER, MISSING_PAIR, Fault, Question, picture_digest
+from .question import BROKEN, BROKEN_ANSWER, MISSING_ANSWER, MISSING_PAIR, Fault, Question, editing_task, picture_digest
 
 ENTRY = "pixwizard_benchmark"
 # What is shown to read marks against: the picture through the model's own autoencoder.
 REFERENCE = ".reference"
-FALLBACK = "edit_replace"
 
 
 class Pipeline(Protocol):
@@ -127,12 +125,6 @@ class Asking:
         """What an answer says of how it was made."""
         told = self.call(question) | {"model": self.fingerprint, "source": picture_digest(source)}
         return json.dumps(told, sort_keys=True)
-
-
-def editing_task(sentence: str) -> str:
-    """The editing task that free words resemble."""
-    found = guess_task(sentence, has_image=True)
-    return found if found is not None and found.startswith("edit_") else FALLBACK
 
 
 def fingerprint_of(model: str) -> str:

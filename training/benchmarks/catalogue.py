@@ -8,11 +8,15 @@ from pathlib import Path
 
 from . import layout_dense as dense
 from . import layout_editing as editing
+from . import layout_generation as generation
 from . import layout_pairs as pairs
 from . import layout_refer
 from .dense_judges import ClassJudge, DepthJudge, NormalJudge
 from .edit_judge import EditJudge
+from .generation_judge import GenerationJudge
 from .judge import Judge
+from .keypoint_judge import KeypointJudge
+from .layout_keypoints import coco_keypoints
 from .options import Options
 from .pixel_judge import PixelJudge
 from .question import Question
@@ -196,6 +200,66 @@ BENCHMARKS: dict[str, Benchmark] = {
         lambda root, options: editing.magicbrush(root, options.split),
         lambda options: EditJudge(options, ("vs_input", "vs_gt")),
         ("test", "dev"),
+    ),
+    "canny-to-image": Benchmark(
+        "MultiGen-20M, pictures from Canny edges",
+        "data/validation-*.parquet (image, text)",
+        "5000, at 512x512",
+        ASK,
+        lambda root, options: generation.canny_to_image(root, options.split),
+        lambda options: GenerationJudge(options, "canny", "fid", "clip"),
+        ("validation", "test"),
+    ),
+    "depth-to-image": Benchmark(
+        "MultiGen-20M, pictures from depth",
+        "data/validation-*.parquet (image, control_depth, text)",
+        "5000, at 512x512",
+        ASK,
+        lambda root, options: generation.depth_to_image(root, options.split),
+        lambda options: GenerationJudge(options, "depth", "fid", "clip"),
+        ("validation",),
+    ),
+    "inpaint-places": Benchmark(
+        "Places, inpainting",
+        "val_large/Places365_val_N.jpg, or any folder",
+        "30000 centres of 512x512, 40 to 50 % missing",
+        ASK,
+        lambda root, options: generation.places(root, "", "inpaint"),
+        lambda options: GenerationJudge(options, "lpips", "fid"),
+    ),
+    "outpaint-places": Benchmark(
+        "Places, outpainting",
+        "val_large/Places365_val_N.jpg, or any folder",
+        "30000 centres of 512x512, the right half missing",
+        ASK,
+        lambda root, options: generation.places(root, "", "outpaint"),
+        lambda options: GenerationJudge(options, "fid_and_score"),
+    ),
+    "coco-30k": Benchmark(
+        "COCO, text to image",
+        "annotations/captions_val2014.json, val2014",
+        "30000 captions, FID at 256x256",
+        "annotations CC BY 4.0; pictures have Flickr's terms",
+        lambda root, options: generation.coco_30k(root, ""),
+        lambda options: GenerationJudge(options, "fid_coco", "clip"),
+    ),
+    "hpsv2": Benchmark(
+        "HPSv2, text to image",
+        "benchmark/photo.json; anime, concept-art, paintings likewise",
+        "800 prompts of each style",
+        ASK,
+        lambda root, options: generation.hpsv2(root, options.split),
+        lambda options: GenerationJudge(options, "hps"),
+        ("photo", "anime", "concept-art", "paintings"),
+    ),
+    "coco-keypoints": Benchmark(
+        "COCO, keypoints of people",
+        "annotations/person_keypoints_val2017.json, val2017",
+        "5000 of many sizes",
+        "annotations CC BY 4.0; pictures have Flickr's terms",
+        lambda root, options: coco_keypoints(root, "val2017"),
+        lambda options: KeypointJudge(),
+        keep_size=False,
     ),
 }
 

@@ -97,7 +97,7 @@ def judge(
         raise ValueError(f"benchmark {name} found no pictures in {data}: give the folder of {protocol.layout}")
     marking = protocol.judge(options)  # tells what is missing before anything is made
     answers, seconds = Answers(source.answers), {}
-    settings = _settings(protocol, options, source, marking)
+    settings = _settings(protocol, options, source)
     if source.model is not None and source.load is not None:
         started = time.perf_counter()
         _looked_at(questions, watch, allow_missing, name)
@@ -111,6 +111,7 @@ def judge(
     if not each:
         raise ValueError(f"benchmark {name} needs at least one answer that can be judged, found none: {_list(faults)}")
     metrics = dict(marking.result())
+    settings |= dict(marking.settings()) | {"versions": versions()}
     seconds["judging"] = round(time.perf_counter() - started, 1)
     return Outcome(
         name, metrics, settings, each, faults, len(questions), quoted(name, options), marking, answers, seconds
@@ -124,7 +125,7 @@ def _split(protocol: Benchmark, asked: str) -> str:
     return asked or protocol.splits[0]
 
 
-def _settings(protocol: Benchmark, options: Options, source: Source, marking: Judge) -> dict[str, Any]:
+def _settings(protocol: Benchmark, options: Options, source: Source) -> dict[str, Any]:
     told: dict[str, Any] = {"model": source.model or "answers made elsewhere"}
     if source.model is not None:
         told["model_digest"] = fingerprint_of(source.model)
@@ -137,7 +138,7 @@ def _settings(protocol: Benchmark, options: Options, source: Source, marking: Ju
             "guidance": [options.text_guidance or "the task's own", options.image_guidance or "the task's own"],
             "seed": options.seed,
         }
-    return told | {"split": options.split} | dict(marking.settings()) | {"versions": versions()}
+    return told | {"split": options.split}
 
 
 def _looked_at(questions: Sequence[Question], watch: Watch, allow_missing: bool, name: str) -> None:

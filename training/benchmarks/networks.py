@@ -23,6 +23,8 @@ from ...comfyui_pixwizard.pictures.images import to_tensor
 from .answering import digest_of
 from .libraries import library
 
+# What FID and inception score take of Inception.
+FEATURES, LOGITS = "2048", "logits_unbiased"
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -137,13 +139,14 @@ class DinoNetwork:
 class InceptionNetwork:
     """torch-fidelity's Inception: features and logits of 8-bit pictures, each resized inside to 299 as in TensorFlow.
 
+    Args:
+        layers: of FEATURES, LOGITS and torch-fidelity's others.
+
     Raises:
         ValueError: another network's weights, or torch-fidelity is not installed.
     """
 
-    LAYERS = ("2048", "logits_unbiased")
-
-    def __init__(self, file: Path, device: str = "cpu", layers: Sequence[str] = LAYERS) -> None:
+    def __init__(self, file: Path, layers: Sequence[str], device: str = "cpu") -> None:
         told = "FID and inception score are torch-fidelity's"
         module = library("torch_fidelity.feature_extractor_inceptionv3", told, "torch-fidelity")
         # Its constructor unpickles whatever the file holds: it gets a copy that holds tensors only.

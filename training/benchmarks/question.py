@@ -11,9 +11,11 @@ from typing import Any
 from PIL import Image
 
 from ...comfyui_pixwizard.pictures.images import SUFFIXES
-from ...comfyui_pixwizard.tasks import TASKS
+from ...comfyui_pixwizard.tasks import TASKS, guess_task
 from ..data.build.places import Ref
 
+# Edits in words that resemble no task.
+FALLBACK = "edit_replace"
 MISSING_PAIR, BROKEN, OTHER_SIZE = "missing pair", "broken picture", "another size"
 MISSING_ANSWER, BROKEN_ANSWER, OTHER_ANSWER = "missing answer", "broken answer", "answer of another size"
 
@@ -55,6 +57,12 @@ class Fault(Exception):
     def __init__(self, reason: str):
         super().__init__(reason)
         self.reason = reason
+
+
+def editing_task(sentence: str) -> str:
+    """The editing task that free words resemble."""
+    found = guess_task(sentence, has_image=True)
+    return found if found is not None and found.startswith("edit_") else FALLBACK
 
 
 def picture_digest(picture: Image.Image | None) -> str:

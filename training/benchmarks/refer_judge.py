@@ -59,8 +59,8 @@ class ReferJudge:
         picture, base = unit(answer), shown.reference or shown.source
         if self.by == "mask":
             return TASKS["referring_mask"].decode(picture)
-        base = unit(resized(base, answer.size)) if self.by == "overlay" and base is not None else None
-        return TASKS["referring_segmentation"].decode(picture, base, color=COLOR)
+        against = unit(resized(base, answer.size)) if self.by == "overlay" and base is not None else None
+        return TASKS["referring_segmentation"].decode(picture, against, color=COLOR)
 
     def result(self) -> Mapping[str, Figure]:
         both, either, iou, nothing, said = (np.array(column) for column in zip(*self.rows, strict=True))

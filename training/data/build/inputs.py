@@ -16,6 +16,7 @@ from typing import Any
 from ....comfyui_pixwizard.optional import required
 from ....comfyui_pixwizard.pictures.images import SUFFIXES
 from ....comfyui_pixwizard.tasks import TASKS
+from ...benchmarks.layouts import layout_samples, sentences_of
 from .containers import parquet_rows, tar_samples
 from .places import Ref, file_ref
 from .recipe import BuildRecipe, Input, typed
@@ -105,6 +106,7 @@ def candidates(given: Input) -> Iterator[Candidate]:
         "annotations": _annotations,
         "webdataset": _tars,
         "parquet": _parquets,
+        "layout": _layout,
     }[given.kind](given)
 
 
@@ -219,3 +221,17 @@ def _parquets(given: Input) -> Iterator[Candidate]:
                 _texts(values.get("caption")),
                 "" if pictures["target"] else "missing",
             )
+
+
+def _layout(given: Input) -> Iterator[Candidate]:
+    for found in layout_samples(given.layout, Path(given.path), given.split, given.task):
+        yield Candidate(
+            given.name,
+            found.name,
+            found.target,
+            found.source,
+            found.task,
+            sentences_of(found),
+            found.captions if found.words else (),
+            found.fault,
+        )
