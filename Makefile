@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml Makefile
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==$(TORCH)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "torchvision==$(TORCHVISION)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==$(TORCH)" "torchvision==$(TORCHVISION)" \
-		--editable ".[vae,eval,export,tensorrt-rtx,train,data,dev]"
+		--editable ".[vae,eval,benchmarks,export,tensorrt-rtx,train,data,dev]"
 	touch $@
 
 demo: install

@@ -53,7 +53,7 @@ class Eval:
     first (Lanczos) where it is smaller than --size. Everything else is judged on rendered scenes with held-out
     combinations of colour and shape, and again (column "seen") on fresh scenes with the training's combinations, or on
     rendered figures. The last row asks every task with words that share no pattern with the training's. Degradations,
-    instructions and noise depend on --seed alone.
+    instructions and noise depend on --seed alone. On the field's own data sets: pixwizard eval benchmark NAME.
     """
 
     model: Annotated[str, tyro.conf.Positional]

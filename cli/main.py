@@ -36,7 +36,12 @@ COMMANDS = {
     "bench": Command(".bench", "Bench", "measure speed, and quality against evaluations"),
     "train": Command(".train", "Train", "train a model from nothing, or go on"),
     "data": Command(".data", "Data", "build training data, look at pairs"),
-    "eval": Command(".evaluate", "Eval", "measure a model on every task"),
+    "eval": Command(".evaluate", "Eval", "measure a model on every task; eval benchmark, on data sets"),
+}
+# Verbs of a command that take another way than the command itself.
+VERBS = {
+    ("eval", "benchmark"): Command(".benchmarks", "EvalBenchmark", "judge answers on a data set of the field"),
+    ("eval", "benchmarks"): Command(".benchmarks", "EvalBenchmarks", "list these data sets"),
 }
 
 
@@ -78,13 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[0] not in COMMANDS:
         report(f"the commands are {', '.join(COMMANDS)}, found {arguments[0]!r}: see pixwizard --help")
         return USAGE_ERROR
-    return _run(arguments[0], arguments[1:])
+    verb = VERBS.get((arguments[0], arguments[1])) if len(arguments) > 1 else None
+    if verb is not None:
+        return _run(verb, " ".join(arguments[:2]), arguments[2:])
+    return _run(COMMANDS[arguments[0]], arguments[0], arguments[1:])
 
 
-def _run(name: str, arguments: Sequence[str]) -> int:
+def _run(command: Command, name: str, arguments: Sequence[str]) -> int:
     import tyro
 
-    command = COMMANDS[name]
     try:
         kind = getattr(importlib.import_module(command.module, __package__), command.name)
         return tyro.cli(kind, args=list(arguments), prog=f"pixwizard {name}").run()

@@ -17,7 +17,7 @@ from ....comfyui_pixwizard.pictures.images import to_tensor
 from ...annotators import ANNOTATORS as FILTERS
 from . import recipe as recipes
 from .notes import Annotator, Note
-from .pictures import Rejected
+from .places import Rejected
 
 
 class FilterAnnotator:

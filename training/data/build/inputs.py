@@ -16,26 +16,14 @@ from typing import Any
 from ....comfyui_pixwizard.optional import required
 from ....comfyui_pixwizard.pictures.images import SUFFIXES
 from ....comfyui_pixwizard.tasks import TASKS
+from ...benchmarks.layouts import layout_samples, sentences_of
 from .containers import parquet_rows, tar_samples
+from .places import Ref, file_ref
 from .recipe import BuildRecipe, Input, typed
 
 # What the released annotations write for no picture: text-to-image on a blank canvas.
 BLANK_NAMES = ("white_image.png", "black_image.png")
 GENERATION = "text_to_image"
-
-
-@dataclass(frozen=True)
-class Ref:
-    """Where bytes are: a file, a part of one (`at` is its first byte), or a cell (`at` is its row, `column` its name).
-
-    `state` tells it apart from what it was before: size and time of change; "" where there is nothing.
-    """
-
-    path: str
-    state: str
-    at: int = 0
-    length: int | None = None
-    column: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,16 +106,8 @@ def candidates(given: Input) -> Iterator[Candidate]:
         "annotations": _annotations,
         "webdataset": _tars,
         "parquet": _parquets,
+        "layout": _layout,
     }[given.kind](given)
-
-
-def file_ref(path: str | Path) -> Ref:
-    """A whole file; its state is "" when there is none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return Ref(str(path), "")
-    return Ref(str(path), f"{found.st_size} {found.st_mtime_ns}")
 
 
 def _folder(given: Input) -> Iterator[Candidate]:
@@ -241,3 +221,17 @@ def _parquets(given: Input) -> Iterator[Candidate]:
                 _texts(values.get("caption")),
                 "" if pictures["target"] else "missing",
             )
+
+
+def _layout(given: Input) -> Iterator[Candidate]:
+    for found in layout_samples(given.layout, Path(given.path), given.split, given.task):
+        yield Candidate(
+            given.name,
+            found.name,
+            found.target,
+            found.source,
+            found.task,
+            sentences_of(found),
+            found.captions if found.words else (),
+            found.fault,
+        )

@@ -9,22 +9,14 @@ from dataclasses import dataclass
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ....comfyui_pixwizard.pictures.images import open_picture
-from .containers import parquet_cell
-from .inputs import Ref
+from .drawing import draw
+from .places import Drawn, Ref, Rejected, read_raw
 from .recipe import BuildRecipe
 
 # Formats that are stored as they are, and how their members are called.
 KEPT = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 # Shapes of a pair may differ by so much of a side, which is rounding.
 SHAPE_TOLERANCE = 0.02
-
-
-class Rejected(Exception):
-    """A sample that is left out, and under which reason it is counted."""
-
-    def __init__(self, reason: str):
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -37,20 +29,16 @@ class Picture:
 
 
 def read_bytes(ref: Ref, missing: str) -> bytes:
-    """The bytes at a place; `missing` is the reason where there are none."""
-    if not ref.state:
-        raise Rejected(missing)
-    try:
-        if ref.column:
-            return parquet_cell(ref.path, ref.at, ref.column)
-        with open(ref.path, "rb") as file:
-            file.seek(ref.at)
-            data = file.read(-1 if ref.length is None else ref.length)
-    except OSError as error:
-        raise Rejected(missing if isinstance(error, FileNotFoundError) else "unreadable") from error
-    if ref.length is not None and len(data) < ref.length:
-        raise Rejected("truncated")
-    return data
+    """The bytes of a picture at a place, a drawn one as PNG; `missing` is the reason where there are none.
+
+    Raises:
+        Rejected: missing, unreadable, truncated.
+    """
+    if not isinstance(ref, Drawn):
+        return read_raw(ref, missing)
+    out = io.BytesIO()
+    draw(ref).save(out, "PNG")
+    return out.getvalue()
 
 
 def read_picture(data: bytes, recipe: BuildRecipe) -> Picture:

@@ -36,7 +36,8 @@ class Input:
 
     Attributes:
         kind: folder (of pictures, and folders inside), annotations (the released JSON list or JSON lines), meta (the
-            released YAML or JSON list of annotation files), webdataset (tars) or parquet.
+            released YAML or JSON list of annotation files), webdataset (tars), parquet, or layout (a data set in its
+            own).
         path: folder or file; `*` stands for several tars or Parquet files.
         name: unique; by default the stem of the path.
         task: of the registry, for pairs; none for clean pictures, which serve every task that is derived from one.
@@ -44,10 +45,11 @@ class Input:
         repeats, fraction: how often training draws from it, see `plan.Source`.
         columns: of Parquet, what is found where: target (bytes, a struct with bytes, or a path), source, instruction,
             caption.
+        layout, split: of a layout, its name (see `benchmarks.layouts`) and which part of the data set.
     """
 
     __pydantic_config__: ClassVar = STRICT
-    kind: Literal["folder", "annotations", "meta", "webdataset", "parquet"]
+    kind: Literal["folder", "annotations", "meta", "webdataset", "parquet", "layout"]
     path: str
     name: str = ""
     task: str = ""
@@ -55,6 +57,8 @@ class Input:
     repeats: Number = 1.0
     fraction: Number = 1.0
     columns: dict[str, str] = field(default_factory=dict)
+    layout: str = ""
+    split: str = ""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from ....comfyui_pixwizard.files.safe_files import replaced
 from .annotate import Tools
 from .containers import require_pyarrow
 from .inputs import Candidate
-from .pictures import Picture, Rejected, read_pair
+from .pictures import Picture, read_pair
+from .places import Rejected
 from .recipe import FORMAT, BuildRecipe
 
 Item = TypeVar("Item")
