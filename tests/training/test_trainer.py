@@ -1,7 +1,9 @@
 """The trainer: it learns, warms up and cools down, saves on signals, and stops clearly when a loss is not finite."""
 
+import itertools
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -28,6 +30,29 @@ def test_sigterm_saves_and_ends(tmp_path):
     word, step = finished(process).split()[-2:]
     assert word == "stopped" and load(tmp_path)[1] == int(step) < 500
     assert list(log(tmp_path)) == list(range(1, int(step) + 1))
+
+
+def test_a_pause_stops_the_process_and_is_not_training(tmp_path):
+    process = work(tmp_path, 200, "--slow", "0.02")
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "log.jsonl").exists() or not log(tmp_path):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTSTP)
+    state = ""
+    while state != "T":
+        assert process.poll() is None and time.monotonic() < deadline
+        state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2][0]
+    began, before = time.monotonic(), log(tmp_path)
+    time.sleep(3)
+    assert log(tmp_path) == before
+    paused = time.monotonic() - began
+    process.send_signal(signal.SIGCONT)
+    assert finished(process)
+    lines = log(tmp_path)
+    assert list(lines) == list(range(1, 201))
+    seconds = [line["seconds"] for line in lines.values()]
+    assert max(b - a for a, b in itertools.pairwise(seconds)) < paused
 
 
 class Line(nn.Module):

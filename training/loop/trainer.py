@@ -256,6 +256,7 @@ class Trainer:
         plan_steps: int | None = None,
     ) -> bool:
         """Train for some minutes, or until `steps` in all; saves on the way, at the end and on SIGTERM or Ctrl-C.
+        Ctrl-Z pauses it, `fg` or SIGCONT lets it go on; a pause does not count.
 
         Args:
             plan_minutes, plan_steps: how long the whole training is meant to be, in what bounds this call; the rate
@@ -270,7 +271,7 @@ class Trainer:
         """
         span = Span(minutes, steps, plan_minutes, plan_steps, self.seconds)
         saved = time.monotonic()
-        with self._signals(), self._bar(span) as bar:
+        with self._signals(span), self._bar(span) as bar:
             while True:
                 self.seconds = span.before + span.spent
                 due = time.monotonic() - saved > self.config.save_minutes * 60 and self._saved != self.step
@@ -314,8 +315,10 @@ class Trainer:
         return bar
 
     @contextmanager
-    def _signals(self) -> Iterator[None]:
-        handlers = {s: signal.signal(s, self._request_stop) for s in (signal.SIGTERM, signal.SIGINT)}
+    def _signals(self, span: Span) -> Iterator[None]:
+        handlers: dict[int, Any] = {s: signal.signal(s, self._request_stop) for s in (signal.SIGTERM, signal.SIGINT)}
+        if hasattr(signal, "SIGTSTP"):  # not on Windows
+            handlers[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, lambda *_: span.pause())
         try:
             yield
         finally:
@@ -349,9 +352,15 @@ class Span:
         self.minutes, self.steps, self.plan, self.plan_steps = minutes, steps, plan, plan_steps
         self.before, self.start = seconds, time.monotonic()
 
+    def pause(self) -> None:
+        """Answer Ctrl-Z (SIGTSTP): stop the process here until SIGCONT; the time between is not training."""
+        began = time.monotonic()
+        signal.raise_signal(signal.SIGSTOP)  # not SIGTSTP, which a process without a terminal would not obey
+        self.start += time.monotonic() - began
+
     @property
     def spent(self) -> float:
-        """Seconds since the call began."""
+        """Seconds since the call began, pauses left out."""
         return time.monotonic() - self.start
 
     @property
