@@ -49,7 +49,7 @@ class Method:
 
 
 @dataclass
-class Prepared:
+class PreparedTask:
     """One task's pictures, the same for all methods.
 
     Attributes:
@@ -216,7 +216,7 @@ def _differs(method: Method, guidance: DualGuidance) -> bool:
     return method.interval == ALWAYS or guidance.branches() != ["full"]
 
 
-def prepare(pipeline: PixWizardPipeline, task: str, n: int, size: int, seed: int) -> Prepared:
+def prepare(pipeline: PixWizardPipeline, task: str, n: int, size: int, seed: int) -> PreparedTask:
     """A task's questions, encoded as the pipeline does, and the noise of seeds seed, seed + 1, …"""
     asked = questions(task, n, size, seed)
     weight = pipeline.transformer.x_embedder.weight
@@ -226,7 +226,7 @@ def prepare(pipeline: PixWizardPipeline, task: str, n: int, size: int, seed: int
     noise = draw_noise(shape, generators, source.device)
     guidance = DualGuidance(*asked.task.guidance)
     needed = replace(guidance, interval=INTERVAL).branches()
-    return Prepared(guidance, noise, pipeline.encode(source, asked.instructions, needed, noise, generators))
+    return PreparedTask(guidance, noise, pipeline.encode(source, asked.instructions, needed, noise, generators))
 
 
 def questions(task: str, n: int, size: int, seed: int) -> Any:
@@ -241,7 +241,7 @@ def questions(task: str, n: int, size: int, seed: int) -> Any:
 
 
 def draw(
-    pipeline: PixWizardPipeline, prepared: Prepared, method: Method, steps: int, advance: Advance
+    pipeline: PixWizardPipeline, prepared: PreparedTask, method: Method, steps: int, advance: Advance
 ) -> tuple[Tensor, float]:
     """Pictures [N, 3, H, W] in [0, 1], and the work: evaluations of all the task's branches."""
     guidance = replace(prepared.guidance, interval=method.interval)

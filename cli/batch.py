@@ -28,7 +28,7 @@ from ..comfyui_pixwizard.pictures.sizes import model_size
 from ..comfyui_pixwizard.pipeline import PixWizardPipeline, Progress
 from ..comfyui_pixwizard.version import VERSION
 from ..runtime.evaluators import choose, find_device
-from .jobs import Job, Outcome, Settings
+from .jobs import Job, JobOutcome, RunSettings
 
 # Pillow gives Python's lock back while it decodes and encodes, so threads are enough; a 12 megapixel PNG takes seconds.
 THREADS = min(4, os.cpu_count() or 1)
@@ -39,7 +39,7 @@ FAILURES = (ValueError, OSError, RuntimeError, MemoryError)
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedPicture:
     """A picture that is ready for the model.
 
     Attributes:
@@ -60,7 +60,7 @@ def reason(error: Exception) -> str:
     return str(error) if isinstance(error, ValueError | OSError) and str(error) else f"{type(error).__name__}: {error}"
 
 
-def load(settings: Settings) -> PixWizardPipeline:
+def load(settings: RunSettings) -> PixWizardPipeline:
     """The model, on its device, with what evaluates it.
 
     Raises:
@@ -73,7 +73,7 @@ def load(settings: Settings) -> PixWizardPipeline:
     return pipeline
 
 
-def prepare(job: Job, settings: Settings) -> Prepared:
+def prepare(job: Job, settings: RunSettings) -> PreparedPicture:
     """Read a picture and bring it to the model's size.
 
     Raises:
@@ -81,7 +81,7 @@ def prepare(job: Job, settings: Settings) -> Prepared:
         FileNotFoundError: no such file.
     """
     if job.source is None:
-        return Prepared(None, model_size(None, settings.size, settings.max_size))
+        return PreparedPicture(None, model_size(None, settings.size, settings.max_size))
     # Taken first: should the file change before it is read, the next run finds another digest and makes it again.
     digest = ""
     with contextlib.suppress(OSError):  # what cannot be read fails below, in words
@@ -90,11 +90,11 @@ def prepare(job: Job, settings: Settings) -> Prepared:
     size = model_size(given.size, settings.size, settings.max_size)
     picture = resized(given, size)
     picture.info.clear()  # the file's orientation and transparency are applied: the pipeline must not see them again
-    return Prepared(picture, size, given.size, digest)
+    return PreparedPicture(picture, size, given.size, digest)
 
 
 def answer(
-    pipeline: PixWizardPipeline, prepared: Prepared, settings: Settings, progress: Progress | None = None
+    pipeline: PixWizardPipeline, prepared: PreparedPicture, settings: RunSettings, progress: Progress | None = None
 ) -> Result:
     """What the model makes of a picture, at the model's size.
 
@@ -111,7 +111,9 @@ def answer(
     )
 
 
-def write(job: Job, settings: Settings, prepared: Prepared, result: Result, class_names: Sequence[str]) -> Outcome:
+def write(
+    job: Job, settings: RunSettings, prepared: PreparedPicture, result: Result, class_names: Sequence[str]
+) -> JobOutcome:
     """Write an answer at the wanted size, its label before it.
 
     The PNG comes last because it vouches for the others: where it is, with its entries, everything is.
@@ -126,7 +128,7 @@ def write(job: Job, settings: Settings, prepared: Prepared, result: Result, clas
     image = result.image if own is None else resized(result.image, own)
     save_png(image, result.settings | settings.entries(prepared.digest), job.output)
     seconds = sum(value for name, value in result.seconds.items() if name != "load")
-    return Outcome(job, image.size, seconds, tuple(labels))
+    return JobOutcome(job, image.size, seconds, tuple(labels))
 
 
 def save_png(image: Image.Image, entries: Mapping[str, Any], path: Path) -> None:
@@ -140,8 +142,8 @@ def save_png(image: Image.Image, entries: Mapping[str, Any], path: Path) -> None
 
 
 def run_here(
-    jobs: Sequence[Job], settings: Settings, pipeline: PixWizardPipeline, begin: Callable[[Job], Progress | None]
-) -> Generator[Outcome, None, None]:
+    jobs: Sequence[Job], settings: RunSettings, pipeline: PixWizardPipeline, begin: Callable[[Job], Progress | None]
+) -> Generator[JobOutcome, None, None]:
     """All jobs in this process, the model in this thread; outcomes nearly in the order of the jobs.
 
     When it is closed or interrupted, nothing more is read and what the model has made is still written.
@@ -150,8 +152,8 @@ def run_here(
         begin: called before the model takes up a job; returns what is to be told its steps.
     """
     waiting = iter(jobs)
-    reading: deque[tuple[Job, Future[Prepared]]] = deque()
-    writing: deque[tuple[Job, Future[Outcome]]] = deque()
+    reading: deque[tuple[Job, Future[PreparedPicture]]] = deque()
+    writing: deque[tuple[Job, Future[JobOutcome]]] = deque()
     readers = ThreadPoolExecutor(THREADS, "pixwizard-read")
     writers = ThreadPoolExecutor(THREADS, "pixwizard-write")
     try:
@@ -164,12 +166,12 @@ def run_here(
             try:
                 prepared = ready.result()
             except Exception as error:  # a broken file chooses which one
-                yield Outcome(job, error=error)
+                yield JobOutcome(job, error=error)
                 continue
             try:
                 result = answer(pipeline, prepared, settings, begin(job))
             except FAILURES as error:
-                yield Outcome(job, error=error)
+                yield JobOutcome(job, error=error)
                 continue
             writing.append((job, writers.submit(write, job, settings, prepared, result, pipeline.class_names)))
             while writing and (len(writing) > BEHIND or writing[0][1].done()):
@@ -181,8 +183,8 @@ def run_here(
         writers.shutdown()
 
 
-def _written(job: Job, result: Future[Outcome]) -> Outcome:
+def _written(job: Job, result: Future[JobOutcome]) -> JobOutcome:
     try:
         return result.result()
     except FAILURES as error:
-        return Outcome(job, error=error)
+        return JobOutcome(job, error=error)

@@ -15,7 +15,7 @@ from ..comfyui_pixwizard.files.components import find_folder
 from ..comfyui_pixwizard.files.digests import model_fingerprint
 from ..runtime.ray_cluster import PACKAGE, connected, require_ray
 from .batch import FAILURES, answer, load, prepare, reason, write
-from .jobs import Job, Outcome, Settings
+from .jobs import Job, JobOutcome, RunSettings
 
 # Pictures travel in so many parts at most: a worker that dies takes one with it, which another does again.
 PARTS = 1000
@@ -29,7 +29,7 @@ class Worker:
     A model that cannot be used is no exception here but the answer to every row: Ray would start the actor again.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: RunSettings) -> None:
         self.settings, self.unusable = settings, ""
         try:
             found = model_fingerprint(find_folder(settings.folder))
@@ -60,7 +60,7 @@ class Worker:
         return {"size": done.size, "seconds": done.seconds, "labels": [path.name for path in done.labels]}
 
 
-def run_on_ray(jobs: Sequence[Job], settings: Settings, address: str) -> Generator[Outcome, None, None]:
+def run_on_ray(jobs: Sequence[Job], settings: RunSettings, address: str) -> Generator[JobOutcome, None, None]:
     """All jobs in a cluster's workers; outcomes as they come.
 
     Args:
@@ -97,15 +97,15 @@ def run_on_ray(jobs: Sequence[Job], settings: Settings, address: str) -> Generat
             ) from error
 
 
-def _outcome(jobs: Sequence[Job], found: dict[str, Any]) -> Outcome:
+def _outcome(jobs: Sequence[Job], found: dict[str, Any]) -> JobOutcome:
     if "unusable" in found:
         raise ValueError(found["unusable"])
     job = jobs[found["number"]]
     if "error" in found:
-        return Outcome(job, error=ValueError(found["error"]))
+        return JobOutcome(job, error=ValueError(found["error"]))
     width, height = found["size"]
     labels = tuple(job.output.with_name(name) for name in found["labels"])
-    return Outcome(job, (width, height), found["seconds"], labels)
+    return JobOutcome(job, (width, height), found["seconds"], labels)
 
 
 def _workers(ray: Any, folder: Path, jobs: int) -> tuple[int, dict[str, float]]:

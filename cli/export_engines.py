@@ -11,7 +11,7 @@ import tyro
 from ..comfyui_pixwizard.files.safe_files import write_json
 from ..export.engine_options import Shapes, exported_graph, load_model
 from ..export.rtx_build import build_rtx, look_at, rtx_key, shown_progress
-from ..export.tensorrt_build import Settings, build_tensorrt, tensorrt_key
+from ..export.tensorrt_build import BuildSettings, build_tensorrt, tensorrt_key
 from ..runtime.engine_cache import EngineCache, Entry
 from ..runtime.engine_profiles import described
 from ..runtime.engine_run import EngineRun, base_weights
@@ -82,7 +82,7 @@ class BuildTensorRT:
         Raises:
             ValueError: no such model, settings that do not go together, no TensorRT, no GPU, or it failed.
         """
-        settings = Settings(self.refittable, self.streaming, self.level, self.workspace_gb)
+        settings = BuildSettings(self.refittable, self.streaming, self.level, self.workspace_gb)
         settings.check(self.precision)
         transformer = load_model(self.model)
         cache = EngineCache(self.folder)

@@ -24,7 +24,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunSettings:
     """What is done to every picture; plain values, so that it can be sent to other machines.
 
     Attributes:
@@ -78,7 +78,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """What became of a job: the answer's size, seconds of work and the files of its label, or the error."""
 
     job: Job

@@ -19,12 +19,12 @@ from ..comfyui_pixwizard.files.safe_files import drafts_of, sha256_of
 from ..comfyui_pixwizard.pictures.labels import label_files
 
 if TYPE_CHECKING:
-    from .jobs import Job, Settings
+    from .jobs import Job, RunSettings
 
 THREADS = 4
 
 
-def made_before(jobs: Sequence[Job], settings: Settings) -> list[Job]:
+def made_before(jobs: Sequence[Job], settings: RunSettings) -> list[Job]:
     """The jobs whose answers exist, whole, from the same sources with the same settings, with the label if wanted."""
     there = [job for job in jobs if job.output.is_file()]
     pool = ThreadPoolExecutor(THREADS, "pixwizard-resume")
@@ -36,7 +36,7 @@ def made_before(jobs: Sequence[Job], settings: Settings) -> list[Job]:
         pool.shutdown(cancel_futures=True)
 
 
-def is_made(job: Job, settings: Settings) -> bool:
+def is_made(job: Job, settings: RunSettings) -> bool:
     """Whether this answer need not be made again."""
     wanted = settings.entries(None)
     wanted.pop("source_sha256")
@@ -59,7 +59,7 @@ def is_made(job: Job, settings: Settings) -> bool:
 
 
 @contextlib.contextmanager
-def leftovers_removed(jobs: Sequence[Job], settings: Settings) -> Iterator[None]:
+def leftovers_removed(jobs: Sequence[Job], settings: RunSettings) -> Iterator[None]:
     """Remove what a killed run left of the files of these jobs.
 
     Only what lies there at the beginning and still does at the end: what another run is writing now is gone by then.

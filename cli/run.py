@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..comfyui_pixwizard.pictures.buckets import Size
     from ..comfyui_pixwizard.pipeline import Progress
     from ..comfyui_pixwizard.tasks import Task
-    from .jobs import Job, Outcome, Settings
+    from .jobs import Job, JobOutcome, RunSettings
 
 # So many answers that are kept are named; of more, only the number is told.
 NAMED = 10
@@ -107,18 +107,18 @@ class Run:
             failed = self._do_all(left, len(jobs), settings) if left else 0
         return 1 if failed else 0
 
-    def _settings(self, task: Task | None, size: Size | int | None) -> Settings:
+    def _settings(self, task: Task | None, size: Size | int | None) -> RunSettings:
         """What is asked for, with the defaults that the pipeline would take."""
         from ..comfyui_pixwizard.files.components import BUNDLED, find_folder, read_description
         from ..comfyui_pixwizard.files.digests import model_fingerprint
         from ..comfyui_pixwizard.tasks.defaults import settings_for
         from ..runtime.evaluators import engine_digest
-        from .jobs import Settings
+        from .jobs import RunSettings
 
         name = task.name if task else None
         (text, image), steps, _ = settings_for(name, self.steps, self.text_guidance, self.image_guidance)
         folder = find_folder(self.model)
-        return Settings(
+        return RunSettings(
             call=dict(
                 instruction=self.instruction,
                 task=name,
@@ -145,7 +145,7 @@ class Run:
             provider=self.provider,
         )
 
-    def _do_all(self, jobs: Sequence[Job], of: int, settings: Settings) -> int:
+    def _do_all(self, jobs: Sequence[Job], of: int, settings: RunSettings) -> int:
         """All pictures under one bar of steps; how many failed, of which the only one of all raises."""
         from ..comfyui_pixwizard.pictures.images import open_picture
         from .batch import load, reason, run_here
@@ -234,7 +234,7 @@ class StepBar(tqdm):
 
         return advance
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: JobOutcome) -> None:
         """A job has ended."""
         untold = self.steps - self.told.pop(outcome.job, 0)
         if outcome.error is None:
@@ -243,7 +243,7 @@ class StepBar(tqdm):
             self.total -= untold
 
 
-def _written_lines(outcome: Outcome, settings: Settings) -> Iterator[str]:
+def _written_lines(outcome: JobOutcome, settings: RunSettings) -> Iterator[str]:
     yield f"wrote {outcome.job.output} ({outcome.size[0]}x{outcome.size[1]}, {outcome.seconds:.1f} s)"
     yield from (f"wrote {path}" for path in outcome.labels)
     if settings.label is not None and not outcome.labels:

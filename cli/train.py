@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from ..training.loop.exporting import Export
+from ..training.loop.exporting import RunExport
 from ..training.loop.packing import Pack, Unpack
 from ..training.recipes.arms import NanoArms
 from ..training.recipes.nano import NanoRecipe
@@ -22,7 +22,7 @@ Recipe = (
     | Annotated[Stage2, tyro.conf.subcommand("stage2")]
     | Annotated[Lora, tyro.conf.subcommand("lora")]
     | Annotated[TwoStageRecipe, tyro.conf.subcommand("two-stage")]
-    | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[RunExport, tyro.conf.subcommand("export")]
     | Annotated[Pack, tyro.conf.subcommand("pack")]
     | Annotated[Unpack, tyro.conf.subcommand("unpack")]
 )
@@ -40,6 +40,6 @@ class Train:
         # Numbers below 1e-38 cost a CPU a hundred cycles each; set before worker threads start, which inherit it.
         torch.set_flush_denormal(True)
         done = self.recipe.run()
-        if os.environ.get("RANK", "0") == "0" and not isinstance(self.recipe, (Export, Pack, Unpack)):
+        if os.environ.get("RANK", "0") == "0" and not isinstance(self.recipe, (RunExport, Pack, Unpack)):
             print("finished" if done else "stopped early: run the same command again to go on")
         return 0

@@ -31,7 +31,7 @@ class Cancelled(ValueError):
 
 
 @dataclass(frozen=True)
-class Settings:
+class BuildSettings:
     """What the compiler is told beside the shapes; part of an engine's key.
 
     Args:
@@ -65,7 +65,7 @@ class Settings:
             )
 
 
-def configuration(settings: Settings, timing_cache: str, monitor: Any, profiles: Sequence[Any]) -> dict[str, Any]:
+def configuration(settings: BuildSettings, timing_cache: str, monitor: Any, profiles: Sequence[Any]) -> dict[str, Any]:
     """Arguments of polygraphy's `CreateConfig`; the types are the graph's, so none is named."""
     given: dict[str, Any] = {
         "profiles": list(profiles),
@@ -87,7 +87,7 @@ def timing_cache_file(folder: Path, version: str, architecture: str) -> Path:
 
 
 def tensorrt_key(
-    transformer: PixWizardTransformer, precision: str, profiles: Sequence[Profile], settings: Settings
+    transformer: PixWizardTransformer, precision: str, profiles: Sequence[Profile], settings: BuildSettings
 ) -> EngineKey:
     """What an engine of a network would be kept under on this machine.
 
@@ -121,7 +121,7 @@ def build_tensorrt(
         Cancelled: it was.
         ValueError: a package is absent, or the compiler refused.
     """
-    settings = Settings(**key.settings)
+    settings = BuildSettings(**key.settings)
     times = timing_cache_file(cache.folder, key.builder.removeprefix("TensorRT "), key.architecture)
 
     def make(draft: Path) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def build_tensorrt(
 def build_plan(
     onnx: Path,
     profiles: Sequence[Mapping[str, Sequence[Sequence[int]]]],
-    settings: Settings,
+    settings: BuildSettings,
     times: Path,
     tell: Tell,
     stop: Callable[[], bool],

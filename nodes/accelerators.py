@@ -235,9 +235,9 @@ def _tensorrt(
         if not build:
             raise
         from ..export.engine_options import Shapes, exported_graph
-        from ..export.tensorrt_build import Settings, build_tensorrt, tensorrt_key
+        from ..export.tensorrt_build import BuildSettings, build_tensorrt, tensorrt_key
 
-        key = tensorrt_key(network, precision, Shapes().profiles(network.config), Settings(precision != "fp8"))
+        key = tensorrt_key(network, precision, Shapes().profiles(network.config), BuildSettings(precision != "fp8"))
         with exported_graph(network, precision, cache.folder) as graph:
             entry = build_tensorrt(
                 cache, key, graph, "host", lambda progress: tell(progress.words, round(progress.fraction * 100), 100)

@@ -22,7 +22,7 @@ from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
 from pixwizard.export import tensorrt_build
 from pixwizard.export.fp8 import export_fp8
 from pixwizard.export.onnx_graph import VelocityGraph, exportable, velocity_example
-from pixwizard.export.tensorrt_build import Settings, configuration, monitor_class, tensorrt_key, timing_cache_file
+from pixwizard.export.tensorrt_build import BuildSettings, configuration, monitor_class, tensorrt_key, timing_cache_file
 from pixwizard.runtime.eager_graph import eager_velocity
 from pixwizard.runtime.engine_cache import EngineCache, EngineKey, Entry
 from pixwizard.runtime.engine_profiles import Profile, Unsupported, bucket_profiles
@@ -285,12 +285,12 @@ def test_settings_that_do_not_go_together_are_named() -> None:
         ({}, "fp8", "add --no-refittable"),
     ):
         with pytest.raises(ValueError, match=words):
-            Settings(**chosen).check(precision)
+            BuildSettings(**chosen).check(precision)
 
 
 def test_polygraphy_takes_the_configuration() -> None:
     trt = pytest.importorskip("polygraphy.backend.trt", reason="polygraphy is not installed")
-    given = configuration(Settings(workspace_gb=2.0, streaming=True), "times", object(), ["profile"])
+    given = configuration(BuildSettings(workspace_gb=2.0, streaming=True), "times", object(), ["profile"])
     known = set(inspect.signature(trt.CreateConfig.__mro__[1].__init__).parameters)
     assert set(given) <= known
     trt.CreateConfig(**given)
@@ -325,11 +325,11 @@ def test_missing_packages_are_named(
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="found no GPU: run this on a machine with one") as caught:
-        tensorrt_key(transformer, "bfloat16", [], Settings())
+        tensorrt_key(transformer, "bfloat16", [], BuildSettings())
     assert "pip" not in str(caught.value), "nothing that can be installed helps"
     monkeypatch.setattr(tensorrt_build, "gpu_architecture", lambda: "sm90")
     with pytest.raises(ValueError, match=r"TensorRT cannot be imported .* -m pip install tensorrt-cu\d+ polygraphy$"):
-        tensorrt_key(transformer, "bfloat16", [], Settings())
+        tensorrt_key(transformer, "bfloat16", [], BuildSettings())
     with pytest.raises(ValueError, match=r'-m pip install "nvidia-modelopt\[hf\]"$'):
         export_fp8(transformer, tmp_path / "velocity.onnx")
 

@@ -23,7 +23,7 @@ from PIL import Image
 from pixwizard.cli import batch
 from pixwizard.cli.batch import run_here
 from pixwizard.cli.batch_ray import Worker
-from pixwizard.cli.jobs import Job, Settings
+from pixwizard.cli.jobs import Job, RunSettings
 from pixwizard.cli.main import main
 from pixwizard.cli.run import Run
 from pixwizard.comfyui_pixwizard.answer import Result
@@ -231,7 +231,7 @@ class FakePipeline:
         return Result(picture, None, {"load": 5.0, "denoise": 0.01}, {"seed": 0})
 
 
-SETTINGS = Settings(
+SETTINGS = RunSettings(
     call={"instruction": "x", "seed": 0}, size=64, keep_size=True, label=None, model="m", folder="m",
     fingerprint="f", max_size=256,
 )  # fmt: skip
@@ -244,7 +244,7 @@ def test_threads_read_ahead_and_write_behind(tmp_path: Path, monkeypatch: pytest
     readers: set[str] = set()
     writers: set[str] = set()
 
-    def prepare(job: Job, settings: Settings, real: Any = batch.prepare) -> Any:
+    def prepare(job: Job, settings: RunSettings, real: Any = batch.prepare) -> Any:
         readers.add(threading.current_thread().name)
         ahead.append(int(job.output.stem) - len(pipeline.seen))
         return real(job, settings)

@@ -25,7 +25,7 @@ Watch = Callable[[str, int], Callable[[int], Any]]
 
 
 @dataclass
-class Outcome:
+class BenchmarkOutcome:
     """What became of a benchmark.
 
     Attributes:
@@ -78,7 +78,7 @@ class Source:
 
 def judge(
     name: str, data: Path, source: Source, options: Options, watch: Watch, *, allow_missing: bool = False
-) -> Outcome:
+) -> BenchmarkOutcome:
     """Judge the answers of one benchmark.
 
     Args:
@@ -113,7 +113,7 @@ def judge(
     metrics = dict(marking.result())
     settings |= dict(marking.settings()) | {"versions": versions()}
     seconds["judging"] = round(time.perf_counter() - started, 1)
-    return Outcome(
+    return BenchmarkOutcome(
         name, metrics, settings, each, faults, len(questions), quoted(name, options), marking, answers, seconds
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .judging import NAMED, Outcome
+from .judging import NAMED, BenchmarkOutcome
 from .quoted import Quote
 
 WIDTH = 22
@@ -13,7 +13,7 @@ def number(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
 
 
-def table(outcome: Outcome) -> str:
+def table(outcome: BenchmarkOutcome) -> str:
     """Lines for people."""
     lines = [f"{outcome.benchmark}: {len(outcome.each)} of {outcome.asked} judged, model {outcome.settings['model']}"]
     for name, value in outcome.metrics.items():

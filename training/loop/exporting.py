@@ -118,7 +118,7 @@ def write_released(
 
 
 @dataclass
-class Export:
+class RunExport:
     """Write a run's weights as a model, a released folder or a LoRA."""
 
     run_folder: Path

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...comfyui_pixwizard.config import PixWizardConfig
 from ...comfyui_pixwizard.files.checkpoint import meta_specs
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
-from ..loop.exporting import Export, RunModel, transformer_of
+from ..loop.exporting import RunExport, RunModel, transformer_of
 from ..loop.lora import TARGETS, LoraConfig, add_lora, lora_of, merged
 from .shard_recipe import FullRecipe, unprefixed
 
@@ -94,4 +94,4 @@ class Lora(FullRecipe):
 
     def export(self, base: PixWizardTransformer) -> None:
         """Write the averaged adapters to FOLDER/export/lora.safetensors."""
-        Export(self.folder, self.folder / "export" / "lora.safetensors", "lora").run()
+        RunExport(self.folder, self.folder / "export" / "lora.safetensors", "lora").run()

@@ -29,7 +29,7 @@ from ..data.feed.loader import Items, Loader
 from ..data.feed.mixture import GENERATION
 from ..data.feed.pairs_from_stored import serves
 from ..data.feed.plan import Plan
-from ..loop.exporting import INSIDE, Export, RunModel, transformer_of
+from ..loop.exporting import INSIDE, RunExport, RunModel, transformer_of
 from ..loop.parallel import Mode, ParallelConfig, World
 from ..loop.trainer import Trainer, TrainerConfig
 from ..loop.validation import Grid
@@ -284,7 +284,7 @@ class FullRecipe:
 
     def export(self, base: PixWizardTransformer) -> None:
         """Write the averaged weights to FOLDER/export."""
-        Export(self.folder, self.folder / "export").run()
+        RunExport(self.folder, self.folder / "export").run()
 
     # -- estimate -----------------------------------------------------------------------------------------------------
 
