@@ -1,4 +1,4 @@
-"""Line charts, one below the other, by matplotlib."""
+"""Line charts, one below the other, and histograms side by side, by matplotlib."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ Points = Sequence[tuple[float, float]]
 COLORS = ("#000000", "#e69f00", "#0072b2", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#8a6d00", "#7a3fa0")
 MARKS = "osD"
 SIZE, DPI = (9, 6), 100  # inches of a chart, pixels an inch
+SMALL, ACROSS, BINS = (3.6, 2.6), 3, (5, 40)  # inches of a histogram, histograms in a row, fewest and most bars
 
 
 def figure_class() -> Any:
@@ -54,4 +55,37 @@ def line_charts(
         axes.set_xticks([], minor=True)
         axes.grid(alpha=0.3)
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return figure
+
+
+def histograms(panels: Mapping[str, Mapping[str, Sequence[float]]], up: str) -> Any:
+    """A figure of histograms, three in a row: of each panel the first group filled, with its mean, others as outlines.
+
+    Args:
+        panels: by title, finite values by name of their group.
+        up: what the height of a bar counts.
+
+    Raises:
+        ValueError: no panel, one without values, or no matplotlib.
+    """
+    if not panels or not all(values for groups in panels.values() for values in groups.values()):
+        raise ValueError("a histogram needs values, found a figure or a group without any: leave it out")
+    rows, across = -(-len(panels) // ACROSS), min(ACROSS, len(panels))
+    figure = figure_class()((SMALL[0] * across, SMALL[1] * rows), dpi=DPI, layout="constrained")
+    every = figure.subplots(rows, across, squeeze=False).ravel()
+    for axes in every[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (title, groups) in zip(every, panels.items(), strict=False):
+        everything = [value for values in groups.values() for value in values]
+        low, high = min(everything), max(everything)
+        room = (low, high) if low < high else (low - 0.5, high + 0.5)
+        for place, (name, values) in enumerate(groups.items()):
+            bins = min(max(round(len(values) ** 0.5), BINS[0]), BINS[1])
+            look = dict(histtype="step", linestyle="--") if place else dict(alpha=0.7)
+            axes.hist(values, bins, range=room, color=COLORS[2 + place], label=name, **look)
+        first = next(iter(groups.values()))
+        axes.axvline(sum(first) / len(first), color=COLORS[4], label="mean")
+        axes.set(title=title, ylabel=up)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="x-small", frameon=False)
     return figure

@@ -37,7 +37,7 @@ class EvalBenchmark:
     json: Path | None = None
     """Write figures, settings and counts to this file."""
     report: Path | None = None
-    """Write a page to this file: table, distribution, the worst and the median answers."""
+    """Write a page to this HTML file, with all pictures inside: table, distribution, the worst and median answers."""
     allow_missing: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Judge the rest when more than 1 % of the pictures are missing, broken or of another size."""
     n: int | None = None
@@ -101,14 +101,22 @@ class EvalBenchmark:
         if self.json is not None:
             with replaced(self.json) as file:
                 file.write((json.dumps(outcome.told(), indent=1, allow_nan=False, default=str) + "\n").encode())
+        if self.report is not None:
+            from .benchmark_page import write_page
+
+            write_page(self.report, outcome)
+            print(f"wrote {self.report}")
         return 0
 
     def _check(self) -> None:
+        from ..bench.chart import figure_class
         from ..comfyui_pixwizard.pictures.sizes import check_size
         from ..comfyui_pixwizard.solvers import EVALUATIONS
         from ..training.benchmarks.catalogue import benchmark
 
         benchmark(self.name)
+        if self.report is not None:
+            figure_class()  # tells what is missing before anything is made
         if self.solver not in EVALUATIONS:
             raise ValueError(f"--solver must be one of {', '.join(EVALUATIONS)}, found {self.solver}: take euler")
         for name, least in (("n", 1), ("steps", 2)):

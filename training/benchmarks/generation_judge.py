@@ -91,7 +91,7 @@ class GenerationJudge:
         self.main, self.higher = next(((name, more) for name, more in MAIN if name in told), ("", True))
 
     def add(self, question: Question, shown: Shown, answer: Image.Image) -> Mapping[str, float]:
-        reference = _reference(question)
+        reference = reference_of(question)
         figures: dict[str, float] = {}
         for measure in self.measures:
             figures |= measure.add(question, shown, answer, reference)
@@ -104,7 +104,7 @@ class GenerationJudge:
         return {name: value for measure in self.measures for name, value in measure.settings().items()}
 
 
-def _reference(question: Question) -> Image.Image | None:
+def reference_of(question: Question) -> Image.Image | None:
     """The real picture that answers are compared with, alone or as one of many."""
     place = question.target or question.truth.get("reference")
     if place is None:

@@ -135,7 +135,10 @@ def _settings(protocol: Benchmark, options: Options, source: Source) -> dict[str
             "resize_kernel": f"Lanczos (Pillow) to the model's size; answers {back}",
             "steps": options.steps or "the task's own",
             "solver": options.solver,
-            "guidance": [options.text_guidance or "the task's own", options.image_guidance or "the task's own"],
+            "guidance": [
+                "the task's own" if weight is None else weight
+                for weight in (options.text_guidance, options.image_guidance)
+            ],
             "seed": options.seed,
         }
     return told | {"split": options.split}
