@@ -1,4 +1,4 @@
-"""`pixwizard eval benchmark NAME` and `pixwizard eval benchmarks`: the field's benchmarks, on the reader's own copy."""
+"""`pixwizard eval benchmark NAME`, `benchmarks` and `stand-ins`: the field's benchmarks, on the reader's own copy."""
 
 from __future__ import annotations
 
@@ -184,6 +184,36 @@ class EvalBenchmarks:
         if self.json is not None:
             with replaced(self.json) as file:
                 file.write((json.dumps(told, indent=1) + "\n").encode())
+        return 0
+
+
+@dataclass
+class StandIns:
+    """Write small rendered sets in the layouts of rain100l, nyuv2-depth and refcoco, to try `eval benchmark` on.
+
+    They are no benchmarks: the same renderer made what the bundled model learnt from, though not these combinations of
+    colour and shape.
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """New or empty; each set gets a folder in it."""
+    n: int = 16
+    """Pictures of each set."""
+    size: int = 128
+    """Side of the pictures, a multiple of 16."""
+    seed: int = 0
+    """Of scenes, rain and expressions."""
+
+    def run(self) -> int:
+        """Write the sets and print the commands that judge them."""
+        from ..comfyui_pixwizard.pictures.sizes import check_size
+        from ..training.benchmarks.stand_ins import write_stand_ins
+
+        check_size(self.size)
+        if self.n < 1:
+            raise ValueError(f"--n is at least 1, found {self.n}: raise it")
+        for name, place in write_stand_ins(self.folder, self.n, self.size, self.seed).items():
+            print(f"pixwizard eval benchmark {name} --data {place}")
         return 0
 
 

@@ -42,6 +42,7 @@ COMMANDS = {
 VERBS = {
     ("eval", "benchmark"): Command(".benchmarks", "EvalBenchmark", "judge answers on a data set of the field"),
     ("eval", "benchmarks"): Command(".benchmarks", "EvalBenchmarks", "list these data sets"),
+    ("eval", "stand-ins"): Command(".benchmarks", "StandIns", "write rendered sets in three of their layouts"),
 }
 
 
