@@ -21,7 +21,7 @@ from ..comfyui_pixwizard.pictures.images import resized
 from ..training.benchmarks.answering import source_of
 from ..training.benchmarks.catalogue import benchmark
 from ..training.benchmarks.generation_judge import reference_of
-from ..training.benchmarks.judging import NAMED, Outcome
+from ..training.benchmarks.judging import NAMED, BenchmarkOutcome
 from ..training.benchmarks.question import Question
 from ..training.benchmarks.report_table import number
 from .demo_page import STYLE
@@ -39,7 +39,7 @@ tr.paper td { background:color-mix(in srgb, var(--card) 88%, orange); } .wide { 
 Answered = tuple[Question, dict[str, float]]
 
 
-def write_page(path: Path, outcome: Outcome) -> None:
+def write_page(path: Path, outcome: BenchmarkOutcome) -> None:
     """Write the page of an outcome, with every picture inside.
 
     Raises:
@@ -76,7 +76,7 @@ def columns(ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
     return names
 
 
-def _figures(outcome: Outcome) -> str:
+def _figures(outcome: BenchmarkOutcome) -> str:
     """Ours, the input itself, the paper's row, other methods; then what keeps figures from being there or compared."""
     ours = {name: value for name, value in outcome.metrics.items() if not name.startswith(COPY)}
     copied = {name.removeprefix(COPY): v for name, v in outcome.metrics.items() if name.startswith(COPY)}
@@ -104,7 +104,7 @@ def _row(kind: str, method: str, names: Sequence[str], told: Mapping[str, str], 
     return f'<tr class="{kind}"><td>{html.escape(method)}</td>{cells}<td>{html.escape(source)}</td></tr>'
 
 
-def _distributions(outcome: Outcome) -> Iterator[str]:
+def _distributions(outcome: BenchmarkOutcome) -> Iterator[str]:
     """Of the figures that single answers have, those of the input behind them."""
     values: dict[str, list[float]] = {}
     for _, figures in outcome.each:
@@ -122,13 +122,13 @@ def _distributions(outcome: Outcome) -> Iterator[str]:
         yield f'<h2>Distribution over the answers</h2><img class="plot" alt="histograms" src="{uri}">'
 
 
-def ranked(outcome: Outcome) -> list[Answered]:
+def ranked(outcome: BenchmarkOutcome) -> list[Answered]:
     """The answers that have the figure by which answers are compared, the worst first."""
     name, sign = outcome.judge.main, 1 if outcome.judge.higher else -1
     return sorted((one for one in outcome.each if name in one[1]), key=lambda one: sign * one[1][name])
 
 
-def _answers(outcome: Outcome) -> Iterator[str]:
+def _answers(outcome: BenchmarkOutcome) -> Iterator[str]:
     order = ranked(outcome)
     if not order:
         groups = {"The first answers (these figures are of all together, so none is the worst)": outcome.each[:SHOWN]}
@@ -144,7 +144,7 @@ def _answers(outcome: Outcome) -> Iterator[str]:
         yield from (_card(outcome, question, figures) for question, figures in answers)
 
 
-def _card(outcome: Outcome, question: Question, figures: Mapping[str, float]) -> str:
+def _card(outcome: BenchmarkOutcome, question: Question, figures: Mapping[str, float]) -> str:
     readers: dict[str, Callable[[Question], Image.Image | None]] = {
         "input": source_of, "answer": outcome.answers.open, "right answer": reference_of,
     }  # fmt: skip
@@ -170,7 +170,7 @@ def _uri(picture: Image.Image) -> str:
     return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
-def _left_out(outcome: Outcome) -> str:
+def _left_out(outcome: BenchmarkOutcome) -> str:
     if not outcome.faults:
         return "<p>nothing</p>"
     rows = []
@@ -180,7 +180,7 @@ def _left_out(outcome: Outcome) -> str:
     return _pairs(rows)
 
 
-def _settings(outcome: Outcome) -> str:
+def _settings(outcome: BenchmarkOutcome) -> str:
     told = outcome.settings | {"n": len(outcome.each), "seconds": outcome.seconds}
     return _pairs([(name.replace("_", " "), _text(value)) for name, value in told.items()])
 
