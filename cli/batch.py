@@ -22,7 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 from ..comfyui_pixwizard.answer import Result
 from ..comfyui_pixwizard.files.safe_files import replaced, sha256_of
 from ..comfyui_pixwizard.pictures.buckets import Size
-from ..comfyui_pixwizard.pictures.images import open_picture, resized
+from ..comfyui_pixwizard.pictures.images import open_noted, resized
 from ..comfyui_pixwizard.pictures.labels import save_label
 from ..comfyui_pixwizard.pictures.sizes import model_size
 from ..comfyui_pixwizard.pipeline import PixWizardPipeline, Progress
@@ -47,12 +47,14 @@ class PreparedPicture:
         size: the model's.
         own: the size of the file's picture.
         digest: of the file's bytes.
+        notes: what the picture lost when it was read, in words.
     """
 
     picture: Image.Image | None
     size: Size
     own: Size | None = None
     digest: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def reason(error: Exception) -> str:
@@ -86,11 +88,11 @@ def prepare(job: Job, settings: RunSettings) -> PreparedPicture:
     digest = ""
     with contextlib.suppress(OSError):  # what cannot be read fails below, in words
         digest = sha256_of(job.source)
-    given = open_picture(job.source)
+    given, notes = open_noted(job.source)
     size = model_size(given.size, settings.size, settings.max_size)
     picture = resized(given, size)
     picture.info.clear()  # the file's orientation and transparency are applied: the pipeline must not see them again
-    return PreparedPicture(picture, size, given.size, digest)
+    return PreparedPicture(picture, size, given.size, digest, notes)
 
 
 def answer(
@@ -128,7 +130,7 @@ def write(
     image = result.image if own is None else resized(result.image, own)
     save_png(image, result.settings | settings.entries(prepared.digest), job.output)
     seconds = sum(value for name, value in result.seconds.items() if name != "load")
-    return JobOutcome(job, image.size, seconds, tuple(labels))
+    return JobOutcome(job, image.size, seconds, tuple(labels), prepared.notes)
 
 
 def save_png(image: Image.Image, entries: Mapping[str, Any], path: Path) -> None:

@@ -57,7 +57,8 @@ class Worker:
             done = write(job, self.settings, prepared, result, self.pipeline.class_names)
         except FAILURES as error:
             return {"error": reason(error)}
-        return {"size": done.size, "seconds": done.seconds, "labels": [path.name for path in done.labels]}
+        labels = [path.name for path in done.labels]
+        return {"size": done.size, "seconds": done.seconds, "labels": labels, "notes": list(done.notes)}
 
 
 def run_on_ray(jobs: Sequence[Job], settings: RunSettings, address: str) -> Generator[JobOutcome, None, None]:
@@ -105,7 +106,7 @@ def _outcome(jobs: Sequence[Job], found: dict[str, Any]) -> JobOutcome:
         return JobOutcome(job, error=ValueError(found["error"]))
     width, height = found["size"]
     labels = tuple(job.output.with_name(name) for name in found["labels"])
-    return JobOutcome(job, (width, height), found["seconds"], labels)
+    return JobOutcome(job, (width, height), found["seconds"], labels, tuple(found["notes"]))
 
 
 def _workers(ray: Any, folder: Path, jobs: int) -> tuple[int, dict[str, float]]:

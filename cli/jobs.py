@@ -79,10 +79,14 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """What became of a job: the answer's size, seconds of work and the files of its label, or the error."""
+    """What became of a job: the answer's size, seconds of work and the files of its label, or the error.
+
+    Notes say what its source lost when it was read, such as transparency.
+    """
 
     job: Job
     size: Size = (0, 0)
     seconds: float = 0.0
     labels: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
     error: Exception | None = None

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from tqdm import tqdm
 
 if TYPE_CHECKING:
     from ..comfyui_pixwizard.pictures.buckets import Size
-    from ..comfyui_pixwizard.pipeline import Progress
     from ..comfyui_pixwizard.tasks import Task
     from .jobs import Job, JobOutcome, RunSettings
 
@@ -150,6 +148,7 @@ class Run:
         from ..comfyui_pixwizard.pictures.images import open_picture
         from .batch import load, reason, run_here
         from .messages import report
+        from .step_bar import StepBar
 
         if of == 1 and jobs[0].source is not None:
             open_picture(jobs[0].source)  # so that a bad file is told at once, not after the model is loaded
@@ -176,6 +175,8 @@ class Run:
                     error, source = reason(outcome.error), outcome.job.source
                     with bar.external_write_mode():
                         report(error if str(source) in error else f"{source}: {error}")
+            if bar.done > 1:
+                print(f"{bar.done} pictures in {bar.seconds:.0f} s, {bar.an_hour:.0f} an hour")
         if failed:
             report(f"{failed} of {of} pictures failed; the others are in {self.output}")
         return failed
@@ -215,37 +216,10 @@ class Run:
         return task, size
 
 
-class StepBar(tqdm):
-    """Steps of all pictures; those of a picture that fails are taken off, those that nobody told are made up for."""
-
-    def __init__(self, jobs: Sequence[Job], steps: int) -> None:
-        super().__init__(total=len(jobs) * steps, unit="step", leave=False)
-        self.jobs, self.steps, self.begun = len(jobs), steps, 0
-        self.told: Counter[Job] = Counter()
-
-    def begin(self, job: Job) -> Progress:
-        """The model takes up a job; returns what counts its steps."""
-        self.begun += 1
-        self.set_description(job.name if self.jobs == 1 else f"{self.begun}/{self.jobs} {job.name}")
-
-        def advance(done: int, of: int) -> None:
-            self.told[job] += 1
-            self.update()
-
-        return advance
-
-    def end(self, outcome: JobOutcome) -> None:
-        """A job has ended."""
-        untold = self.steps - self.told.pop(outcome.job, 0)
-        if outcome.error is None:
-            self.update(untold)
-        else:
-            self.total -= untold
-
-
 def _written_lines(outcome: JobOutcome, settings: RunSettings) -> Iterator[str]:
     yield f"wrote {outcome.job.output} ({outcome.size[0]}x{outcome.size[1]}, {outcome.seconds:.1f} s)"
     yield from (f"wrote {path}" for path in outcome.labels)
+    yield from (f"{outcome.job.source}: {note}" for note in outcome.notes)
     if settings.label is not None and not outcome.labels:
         yield f"task {settings.call['task']} has no label beside its picture"
 
@@ -260,7 +234,8 @@ def plan(inputs: Sequence[Path], output: Path) -> list[Job]:
     """What is to be done.
 
     Raises:
-        ValueError: an output that does not fit the number of inputs, a folder without pictures, two inputs of one name.
+        ValueError: an output that does not fit the number of inputs or is one of them, a folder without pictures, two
+            inputs of one name.
         FileNotFoundError: an input that does not exist.
     """
     from ..comfyui_pixwizard.pictures.images import picture_files
@@ -272,6 +247,12 @@ def plan(inputs: Sequence[Path], output: Path) -> list[Job]:
             raise FileNotFoundError(f"an input must be a picture or a folder, found none at {path}: check the path")
         sources += picture_files(path) if path.is_dir() else [path]
     output = output.expanduser()
+    for path in map(Path.expanduser, inputs):
+        if path.is_dir() and path.resolve() == output.resolve():
+            raise ValueError(
+                f"answers go to another folder than their pictures, found {output} for both: a second run would take "
+                "them for pictures, so name a new folder"
+            )
     if len(sources) > 1 or any(Path(path).is_dir() for path in inputs):
         if output.is_file() or output.suffix.lower() == ".png":
             raise ValueError(f"several pictures are written to a folder, found the file {output}: name a folder")

@@ -5,24 +5,34 @@ Shapes: [B, 3, H, W] float32 in [-1, 1], as encoders and pipeline take them.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+DEEP = "16 bits a channel are read as 8"
 Picture = Image.Image | np.ndarray | str | Path
 
 
 def open_picture(picture: Picture) -> Image.Image:
-    """An RGB picture, turned as its EXIF says; transparent parts are laid on white.
+    """An RGB picture as `open_noted` reads it."""
+    return open_noted(picture)[0]
+
+
+def open_noted(picture: Picture) -> tuple[Image.Image, tuple[str, ...]]:
+    """An RGB picture in sRGB, turned as its EXIF says, 8 bits a channel, transparent parts laid on white.
 
     Args:
         picture: a Pillow picture, a file, or an array [H, W], [H, W, 3] or [H, W, 4], uint8 or float in [0, 1].
+
+    Returns:
+        The picture, and in words what it lost or what was converted: bits, transparency, colours.
 
     Raises:
         ValueError: an unreadable file or an array that is no picture.
@@ -31,13 +41,13 @@ def open_picture(picture: Picture) -> Image.Image:
     if isinstance(picture, np.ndarray):
         return _as_rgb(_from_array(picture))
     if isinstance(picture, Image.Image):
-        return _as_rgb(ImageOps.exif_transpose(picture))
+        return _as_rgb(picture)
     path = Path(picture).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"a picture file is needed, found none at {path}: check the path")
     try:
         with Image.open(path) as image:
-            return _as_rgb(ImageOps.exif_transpose(image))
+            return _as_rgb(image)
     except UnidentifiedImageError:
         reason = "a format that is not known"
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
@@ -63,16 +73,46 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(array[..., 0] if array.ndim == 3 and channels == 1 else array)
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def _as_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    notes: list[str] = []
+    # Pillow reads 16 bits a channel as 8 in all modes but I;16; only the raw mode of the file tells.
+    raw = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
+    image = ImageOps.exif_transpose(image)
+    profile = image.info.get("icc_profile")
     if image.mode.startswith("I;16") or image.mode == "I":
         # Pillow's own conversion clips 16 bits to 8 instead of scaling them.
-        return Image.fromarray(
-            (np.asarray(image).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8)
-        ).convert("RGB")
+        image = Image.fromarray((np.asarray(image).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+        notes.append(DEEP)
+    elif ";16" in raw:
+        notes.append(DEEP)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        seen = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
-    return image.convert("RGB")
+        image = image.convert("RGBA")
+    elif image.mode == "P":
+        image = image.convert("RGB")
+    if profile:
+        image, note = _in_srgb(image, profile)
+        notes += [note] if note else []
+    if image.mode == "RGBA":
+        if image.getextrema()[3][0] < 255:  # type: ignore[index]
+            notes.append("transparent parts are laid on white")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB"), tuple(notes)
+
+
+def _in_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str | None]:
+    """A picture in sRGB by its ICC profile, and what to say of it; one that says sRGB is left as it is."""
+    try:
+        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        name = ImageCms.getProfileDescription(own).strip()
+        if "srgb" in name.lower():
+            return image, None
+        mode = "RGBA" if image.mode == "RGBA" else "RGB"
+        converted = ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode=mode)
+    except (ImageCms.PyCMSError, OSError) as error:
+        reason = " ".join(str(error).split())[:100]
+        return image, f"its colour profile is left out, because it cannot be used ({reason})"
+    assert converted is not None, "it was not converted in place"
+    return converted, f"colours are converted from {name} to sRGB"
 
 
 def to_tensor(image: Image.Image) -> Tensor:

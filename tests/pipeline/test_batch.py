@@ -300,7 +300,7 @@ def test_a_worker_of_ray_does_what_a_run_does(tiny_folder: Path, tmp_path: Path)
 
     for name in ("00.png", "01.png"):
         found = told(worker, name)
-        assert found["number"] == 7 and found["size"] == [64, 64] and found["labels"] == []
+        assert found["number"] == 7 and found["size"] == [64, 64] and found["labels"] == found["notes"] == []
         assert same(out / name, tmp_path / "there" / name)
     assert "broken.png cannot be read as a picture" in told(worker, "broken.png")["error"]
     other = Worker(replace(settings, fingerprint="another"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -192,6 +193,20 @@ def test_blank_canvas_and_model_size(tiny_folder: Path, tmp_path: Path) -> None:
     assert width % 16 == height % 16 == 0 and width * height <= 64 * 64
 
 
+def test_a_folder_says_how_fast_it_goes_and_what_pictures_lost(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo(tmp_path / "in" / "a.png")
+    Image.new("RGBA", (64, 64), (10, 20, 30, 40)).save(tmp_path / "in" / "b.png")
+    options = ["--model", tiny_folder, *FAST]
+    assert run(tmp_path / "in", "-i", "Remove the noise", "-o", tmp_path / "out", *options) == 0
+    told = capsys.readouterr()
+    assert f"{tmp_path / 'in' / 'b.png'}: transparent parts are laid on white" in told.out.splitlines()
+    assert "a.png: " not in told.out
+    assert re.search(r"^2 pictures in \d+ s, \d+ an hour$", told.out, flags=re.MULTILINE)
+    assert re.search(r"\d\d:\d\d<\d\d:\d\d.*\d pictures/h", told.err)
+
+
 def test_nothing_is_left_of_a_write_that_fails(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,6 +244,7 @@ MISTAKES = [
     (["in.png", "-i", "qwertz uiop", "-o", "o.png", "--decode"], "--decode needs to know the task"),
     (["-i", "Remove the noise", "-o", "o.png"], "task denoise needs a picture, found none"),
     (["empty", "-i", "Remove the noise", "-o", "out"], "a folder of pictures is needed, found none in empty"),
+    ([".", "-i", "Remove the noise", "-o", "../{here}"], "answers go to another folder than their pictures, found"),
     (["in.png", "in2.png", "-i", "x", "-o", "o.png"], "several pictures are written to a folder"),
     (["in.png", "-i", "x", "-o", "file/o.png"], "cannot write file/o.png"),
 ]
@@ -250,7 +266,7 @@ def test_mistakes(
     (tmp_path / "file").write_text("not a folder")
     before = (tmp_path / "in.png").read_bytes()
     model = [] if "--model" in arguments else ["--model", str(tiny_folder)]
-    assert run(*arguments, *model) == 2
+    assert run(*(argument.format(here=tmp_path.name) for argument in arguments), *model) == 2
     error = capsys.readouterr().err
     last = error.replace("\r", "\n").strip().splitlines()[-1]
     assert last.startswith("pixwizard: error: ") and message in last

@@ -1,5 +1,7 @@
 """Calling the pipeline: pictures of any kind and size, defaults, labels."""
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
-from pixwizard.comfyui_pixwizard.pictures.images import open_picture, to_image, to_tensor
+from pixwizard.comfyui_pixwizard.pictures.images import open_noted, open_picture, to_image, to_tensor
 from pixwizard.comfyui_pixwizard.pictures.sizes import check_size, model_size
 from pixwizard.comfyui_pixwizard.pipeline import PixWizardPipeline
 from pixwizard.comfyui_pixwizard.tasks import TASKS
@@ -76,6 +78,51 @@ def test_modes_and_orientation(tmp_path: Path) -> None:
     exif[0x0112] = 6  # the camera was turned by a quarter
     turned.save(tmp_path / "t.jpg", exif=exif)
     assert open_picture(tmp_path / "t.jpg").size == (10, 20)
+
+
+def png(bits: int, color: int, *values: int) -> bytes:
+    """A PNG of one pixel; Pillow writes none with 16 bits a channel."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    row = b"\0" + struct.pack(f">{len(values)}{'H' if bits == 16 else 'B'}", *values)
+    head = struct.pack(">IIBBBBB", 1, 1, bits, color, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+
+
+def test_what_a_picture_loses_is_said(tmp_path: Path) -> None:
+    deep, clear = ("16 bits a channel are read as 8",), ("transparent parts are laid on white",)
+    for bits, color, values, pixel, notes in (
+        (8, 2, (10, 20, 30), (10, 20, 30), ()),
+        (8, 6, (10, 20, 30, 255), (10, 20, 30), ()),
+        (8, 6, (10, 20, 30, 0), (255, 255, 255), clear),
+        (16, 2, (2570, 5140, 7710), (10, 20, 30), deep),
+        (16, 6, (2570, 5140, 7710, 0), (255, 255, 255), deep + clear),
+        (16, 0, (2570,), (10, 10, 10), deep),
+    ):
+        (tmp_path / "a.png").write_bytes(png(bits, color, *values))
+        image, said = open_noted(tmp_path / "a.png")
+        assert (image.getpixel((0, 0)), said) == (pixel, notes), (bits, color)
+
+
+def test_colours_are_converted_by_the_profile(tmp_path: Path) -> None:
+    image = photo(20, 10)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    # The same profile with the primaries of red and blue exchanged, and another name.
+    swapped = srgb.replace(b"rXYZ", b"xxxx").replace(b"bXYZ", b"rXYZ").replace(b"xxxx", b"bXYZ")
+    swapped = swapped.replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be"))
+    for profile, order, said in (
+        (srgb, [0, 1, 2], ()),
+        (swapped, [2, 1, 0], ("colours are converted from swap built-in to sRGB",)),
+    ):
+        image.save(tmp_path / "a.png", icc_profile=profile)
+        found, notes = open_noted(tmp_path / "a.png")
+        assert notes == said
+        assert np.abs(np.asarray(found).astype(int) - np.asarray(image)[..., order]).max() <= 1
+    image.save(tmp_path / "a.png", icc_profile=b"no profile")
+    found, (note,) = open_noted(tmp_path / "a.png")
+    assert note.startswith("its colour profile is left out") and np.array_equal(np.asarray(found), np.asarray(image))
 
 
 def test_tensor_and_picture_are_inverse() -> None:
