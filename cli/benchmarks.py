@@ -169,7 +169,7 @@ class EvalBenchmarks:
         told = {}
         for name, one in BENCHMARKS.items():
             command = f"pixwizard eval benchmark {name} --data DIR"
-            if one.splits != ("",):
+            if any(one.splits):
                 command += f" --split {'|'.join(one.splits)}"
             told[name] = {
                 "title": one.title,

@@ -130,37 +130,20 @@ class PixWizardConfig:
         return cls(**PRESETS[name])
 
 
+# What differs from the defaults. Every preset has n_layers.
 PRESETS: dict[str, dict[str, Any]] = {
-    "2b": dict(
-        patch_size=2,
-        in_channels=4,
-        dim=2304,
-        n_layers=24,
-        n_heads=32,
-        n_kv_heads=8,
-        multiple_of=256,
-        norm_eps=1e-5,
-        learn_sigma=True,
-        qk_norm=True,
-        cap_feat_dim=2048,
-        cap_clip_feat_dim=768,
-        sample_tokens=256,
-        clip_image_dim=1024,
-    ),
-    "nano": dict(
-        patch_size=2,
-        in_channels=16,
-        dim=256,
-        n_layers=6,
-        n_heads=8,
-        n_kv_heads=4,
-        multiple_of=64,
-        norm_eps=1e-5,
-        learn_sigma=True,
-        qk_norm=True,
-        cap_feat_dim=192,
-        cap_clip_feat_dim=192,
-        sample_tokens=16,
-        clip_image_dim=192,
-    ),
+    "2b": {"dim": 2304, "n_layers": 24, "n_kv_heads": 8, "qk_norm": True, "cap_feat_dim": 2048},
+    "nano": {
+        "in_channels": 16,
+        "dim": 256,
+        "n_layers": 6,
+        "n_heads": 8,
+        "n_kv_heads": 4,
+        "multiple_of": 64,
+        "qk_norm": True,
+        "cap_feat_dim": 192,
+        "cap_clip_feat_dim": 192,
+        "sample_tokens": 16,
+        "clip_image_dim": 192,
+    },
 }

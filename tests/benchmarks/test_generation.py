@@ -18,7 +18,7 @@ from stand_ins import clip, depth_estimator, inception, lpips_backbone
 from test_editing import cell
 
 from pixwizard.training.benchmarks import generation_judge
-from pixwizard.training.benchmarks.generation_measures import Distributions, frechet
+from pixwizard.training.benchmarks.generation_measures import Answered, Distributions, frechet
 from pixwizard.training.benchmarks.judge import Shown
 from pixwizard.training.benchmarks.libraries import library
 from pixwizard.training.benchmarks.networks import ClipNetwork, InceptionNetwork
@@ -135,7 +135,7 @@ def test_fid_of_pictures_grows_with_noise(files: dict[str, Path]) -> None:
         measure = Distributions(network)
         for i, clean in enumerate(pictures):
             question = Question(f"{i}", None)
-            measure.add(question, Shown(None), noisy(clean, i, sigma) if sigma else clean, clean)
+            measure.add(Answered(question, Shown(None), noisy(clean, i, sigma) if sigma else clean, clean))
         found.append(measure.result()["fid"])
     assert found == sorted(found) and found[0] == pytest.approx(0, abs=1e-6) and found[1] > 1e-6
     module = library("torch_fidelity.metric_fid", "a test", "torch-fidelity")
@@ -221,7 +221,7 @@ def test_inception_score_equals_torch_fidelitys(tmp_path: Path, files: dict[str,
     network = InceptionNetwork(files["inception"], ("2048", "logits_unbiased"))
     measure = Distributions(network, fid=False, score=True)
     for i, one in enumerate(pictures):
-        measure.add(Question(f"{i}", None), Shown(None), one, None)
+        measure.add(Answered(Question(f"{i}", None), Shown(None), one, None))
     logits = network.pictures(pictures)[1].double()
     order = np.random.RandomState(2020).permutation(3)
     scores = []

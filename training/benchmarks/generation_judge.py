@@ -9,6 +9,7 @@ from PIL import Image
 from ..data.build.drawing import load_rgb
 from ..data.build.places import Rejected
 from .generation_measures import (
+    Answered,
     CannyF1,
     ClipScore,
     DepthRmse,
@@ -91,10 +92,10 @@ class GenerationJudge:
         self.main, self.higher = next(((name, more) for name, more in MAIN if name in told), ("", True))
 
     def add(self, question: Question, shown: Shown, answer: Image.Image) -> Mapping[str, float]:
-        reference = reference_of(question)
+        one = Answered(question, shown, answer, reference_of(question))
         figures: dict[str, float] = {}
         for measure in self.measures:
-            figures |= measure.add(question, shown, answer, reference)
+            figures |= measure.add(one)
         return figures
 
     def result(self) -> Mapping[str, Figure]:

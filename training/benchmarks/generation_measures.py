@@ -6,6 +6,7 @@ Shape legend: H, W pixels; N pictures; P features.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -27,12 +28,24 @@ FEW = "not measured: needs at least two answers"
 HPS_GROUPS = 10
 
 
+@dataclass(frozen=True)
+class Answered:
+    """A question with its answer.
+
+    Attributes:
+        reference: the real picture, where there is one.
+    """
+
+    question: Question
+    shown: Shown
+    answer: Image.Image
+    reference: Image.Image | None
+
+
 class Measure(Protocol):
     """One figure, or a few that come together."""
 
-    def add(
-        self, question: Question, shown: Shown, answer: Image.Image, reference: Image.Image | None
-    ) -> Mapping[str, float]:
+    def add(self, one: Answered) -> Mapping[str, float]:
         """Look at one answer; its own figures, if it has some."""
 
     def result(self) -> Mapping[str, Figure]:
@@ -48,9 +61,7 @@ class Missing:
     def __init__(self, names: tuple[str, ...], reason: str) -> None:
         self.names, self.reason = names, reason
 
-    def add(
-        self, question: Question, shown: Shown, answer: Image.Image, reference: Image.Image | None
-    ) -> Mapping[str, float]:
+    def add(self, one: Answered) -> Mapping[str, float]:
         return {}
 
     def result(self) -> Mapping[str, Figure]:
@@ -76,6 +87,12 @@ class Averaged:
         return {name: float(np.mean(values)) for name, values in self.values.items()}
 
 
+def _source(one: Answered) -> Image.Image:
+    if one.shown.source is None:
+        raise Fault(BROKEN)
+    return one.shown.source
+
+
 def brought_to(answer: Image.Image, size: tuple[int, int]) -> Image.Image:
     """An answer at a size (width, height), bicubic as ControlNet++ resizes."""
     return answer if answer.size == size else answer.resize(size, Image.Resampling.BICUBIC)
@@ -91,14 +108,11 @@ class CannyF1(Averaged):
         super().__init__()
         self.f1 = library("torchmetrics.classification", "F1 is torchmetrics'", "torchmetrics").BinaryF1Score()
 
-    def add(
-        self, question: Question, shown: Shown, answer: Image.Image, reference: Image.Image | None
-    ) -> Mapping[str, float]:
-        if shown.source is None:
-            raise Fault(BROKEN)
-        given = TASKS["canny"].decode(unit(shown.source)) > 0.5
-        found = ANNOTATORS["canny"](unit(brought_to(answer, shown.source.size))[None])[0] > 0.5
-        return self.keep({"f1": float(self.f1(found.flatten().int(), given.flatten().int())) * 100})
+    def add(self, one: Answered) -> Mapping[str, float]:
+        source = _source(one)
+        given = TASKS["canny"].decode(unit(source)) > 0.5
+        edges = ANNOTATORS["canny"](unit(brought_to(one.answer, source.size))[None])[0] > 0.5
+        return self.keep({"f1": float(self.f1(edges.flatten().int(), given.flatten().int())) * 100})
 
     def settings(self) -> Mapping[str, str]:
         return {"f1": "per cent, exact pixels; cv2.Canny 100/200 at 512x512; of each picture, then the mean"}
@@ -118,22 +132,19 @@ class DepthRmse(Averaged):
         self.estimator.model.to(device)
 
     @torch.no_grad()
-    def add(
-        self, question: Question, shown: Shown, answer: Image.Image, reference: Image.Image | None
-    ) -> Mapping[str, float]:
-        if shown.source is None:
-            raise Fault(BROKEN)
-        given = np.asarray(shown.source.convert("L")).astype(np.float64)
+    def add(self, one: Answered) -> Mapping[str, float]:
+        source = _source(one)
+        given = np.asarray(source.convert("L")).astype(np.float64)
         span = given.max() - given.min()
         if not span:
             raise Fault("depth without any difference")
         given = np.floor((given - given.min()) / span * 255)
-        inputs = self.estimator.processor(images=answer, return_tensors="pt").to(self.estimator.model.device)
+        inputs = self.estimator.processor(images=one.answer, return_tensors="pt").to(self.estimator.model.device)
         depth = self.estimator.model(**inputs).predicted_depth[0].float().cpu()
         scaled = (depth / depth.max().clamp_min(1e-12)).clamp(0, 1)
         coded = Image.fromarray((scaled * 255).byte().numpy())
-        found = np.asarray(coded.resize(shown.source.size, Image.Resampling.BILINEAR)).astype(np.float64)
-        return self.keep({"rmse": float(np.sqrt(((found - given) ** 2).mean()))})
+        estimate = np.asarray(coded.resize(source.size, Image.Resampling.BILINEAR)).astype(np.float64)
+        return self.keep({"rmse": float(np.sqrt(((estimate - given) ** 2).mean()))})
 
     def settings(self) -> Mapping[str, str]:
         return {"rmse": f"of bytes, 0 to 255, of each picture, then the mean; estimator {self.folder.name}"}
@@ -154,17 +165,15 @@ class Distributions:
         self.logits: list[Tensor] = []
         self.references: dict[object, Tensor] = {}
 
-    def add(
-        self, question: Question, shown: Shown, answer: Image.Image, reference: Image.Image | None
-    ) -> Mapping[str, float]:
-        if self.fid and reference is None:
+    def add(self, one: Answered) -> Mapping[str, float]:
+        if self.fid and one.reference is None:
             raise Fault(BROKEN)
-        features, *logits = self.inception.pictures([self._square(answer)])
+        features, *logits = self.inception.pictures([self._square(one.answer)])
         self.features.append(features)
         self.logits += logits
-        of = question.truth.get("of", question.name)
-        if reference is not None and of not in self.references:
-            self.references[of] = self.inception.pictures([self._square(reference)])[0]
+        of = one.question.truth.get("of", one.question.name)
+        if one.reference is not None and of not in self.references:
+            self.references[of] = self.inception.pictures([self._square(one.reference)])[0]
         return {}
 
     def _square(self, picture: Image.Image) -> Image.Image:
@@ -176,20 +185,20 @@ class Distributions:
         return cut.resize((self.side, self.side), Image.Resampling.BICUBIC)
 
     def result(self) -> Mapping[str, Figure]:
-        found: dict[str, Figure] = {}
+        figures: dict[str, Figure] = {}
         if self.fid:
-            found["fid"] = FEW
+            figures["fid"] = FEW
             if min(len(self.features), len(self.references)) > 1:
-                found["fid"] = frechet(torch.cat(self.features), torch.cat(list(self.references.values())))
+                figures["fid"] = frechet(torch.cat(self.features), torch.cat(list(self.references.values())))
         if self.score:
-            found["inception_score"] = FEW
+            figures["inception_score"] = FEW
             if len(self.logits) > 1:
                 module = library("torch_fidelity.metric_isc", "inception score is torch-fidelity's", "torch-fidelity")
                 groups = min(10, len(self.logits))
                 told = module.isc_features_to_metric(torch.cat(self.logits), splits=groups)
-                found["inception_score"] = told["inception_score_mean"]
-                found["inception_score_std"] = told["inception_score_std"]
-        return found
+                figures["inception_score"] = told["inception_score_mean"]
+                figures["inception_score_std"] = told["inception_score_std"]
+        return figures
 
     def settings(self) -> Mapping[str, str]:
         square = f"centre square at {self.side}x{self.side} (Pillow, bicubic), then " if self.side else ""
@@ -212,48 +221,44 @@ class Lpips(Averaged):
         super().__init__()
         self.network = network
 
-    def add(
-        self, question: Question, shown: Shown, answer: Image.Image, reference: Image.Image | None
-    ) -> Mapping[str, float]:
-        if reference is None:
+    def add(self, one: Answered) -> Mapping[str, float]:
+        if one.reference is None:
             raise Fault(BROKEN)
-        return self.keep({"lpips": self.network.distance(brought_to(answer, reference.size), reference)})
+        return self.keep({"lpips": self.network.distance(brought_to(one.answer, one.reference.size), one.reference)})
 
     def settings(self) -> Mapping[str, str]:
         return {"lpips": self.network.name}
 
 
-class ClipScore(Averaged):
-    """100 times the cosine of picture and caption, not below 0 (CLIPScore as torchmetrics has it)."""
+class Cosine(Averaged):
+    """What rests on the cosine of a picture and its first caption under a CLIP."""
 
     def __init__(self, clip: ClipNetwork) -> None:
         super().__init__()
         self.clip = clip
 
-    def add(
-        self, question: Question, shown: Shown, answer: Image.Image, reference: Image.Image | None
-    ) -> Mapping[str, float]:
-        if not question.captions:
+    def cosine(self, one: Answered) -> float:
+        """In [-1, 1]."""
+        return float(self.clip.pictures([one.answer])[0] @ self.clip.sentences(one.question.captions[:1])[0])
+
+
+class ClipScore(Cosine):
+    """100 times the cosine, not below 0 (CLIPScore as torchmetrics has it)."""
+
+    def add(self, one: Answered) -> Mapping[str, float]:
+        if not one.question.captions:
             raise Fault("no caption")
-        cosine = self.clip.pictures([answer])[0] @ self.clip.sentences(question.captions[:1])[0]
-        return self.keep({"clip_score": 100 * max(float(cosine), 0.0)})
+        return self.keep({"clip_score": 100 * max(self.cosine(one), 0.0)})
 
     def settings(self) -> Mapping[str, str]:
         return {"clip": self.clip.name}
 
 
-class Preference(Averaged):
-    """HPSv2: 100 times the cosine of picture and prompt under its CLIP; the deviation is that of ten groups' means."""
+class Preference(Cosine):
+    """HPSv2: 100 times the cosine under its CLIP; the deviation is that of ten groups' means."""
 
-    def __init__(self, clip: ClipNetwork) -> None:
-        super().__init__()
-        self.clip = clip
-
-    def add(
-        self, question: Question, shown: Shown, answer: Image.Image, reference: Image.Image | None
-    ) -> Mapping[str, float]:
-        cosine = self.clip.pictures([answer])[0] @ self.clip.sentences(question.captions[:1])[0]
-        return self.keep({"hps_v2": 100 * float(cosine)})
+    def add(self, one: Answered) -> Mapping[str, float]:
+        return self.keep({"hps_v2": 100 * self.cosine(one)})
 
     def result(self) -> Mapping[str, Figure]:
         values = np.array(self.values["hps_v2"])

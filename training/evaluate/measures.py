@@ -44,42 +44,26 @@ def _restoration(floor: float = 2.0) -> Measure:
     return Measure("PSNR gain over the input, dB", scores.psnr_gain, floor)
 
 
-def _edges() -> Measure:
-    return Measure("F1 of edges, 1 px", scores.edge_score, 0.5, 0.8)
-
-
 def _extracted(name: str, floor: float = 0.35, target: float = 0.6) -> Measure:
     return Measure("F1 of re-extracted edges, exact", scores.extracted_edges(name), floor, target)
 
 
-def _edit() -> Measure:
-    return Measure("L1 share of copying the input", scores.edit_error, 0.6, 0.3, lower_is_better=True)
-
+_SPOILED = (
+    "derain raindrop demoire dehaze deblur desnow deshadow flash_reflection face watermark super_resolution color_fade"
+)
+_EDGES = Measure("F1 of edges, 1 px", scores.edge_score, 0.5, 0.8)
+_EDIT = Measure("L1 share of copying the input", scores.edit_error, 0.6, 0.3, lower_is_better=True)
 
 MEASURES: dict[str, Measure] = {
     "denoise": _restoration(8.0),
     "low_light": _restoration(12.0),
-    "derain": _restoration(),
-    "raindrop": _restoration(),
-    "demoire": _restoration(),
-    "dehaze": _restoration(),
-    "deblur": _restoration(),
-    "desnow": _restoration(),
-    "deshadow": _restoration(),
-    "flash_reflection": _restoration(),
-    "face": _restoration(),
-    "watermark": _restoration(),
-    "super_resolution": _restoration(),
-    "color_fade": _restoration(),
+    **dict.fromkeys(_SPOILED.split(), _restoration()),
     "inpaint": _restoration(7.0),
     "outpaint": _restoration(),
     "depth": Measure("AbsRel", scores.depth_error, 0.10, 0.04, lower_is_better=True),
     "normal": Measure("mean angle, degrees", scores.normal_error, 9.0, 5.0, lower_is_better=True),
     "segmentation": Measure("mIoU", scores.segmentation_iou, 0.65, 0.85),
-    "canny": _edges(),
-    "hed": _edges(),
-    "sketch": _edges(),
-    "line_art": _edges(),
+    **dict.fromkeys(("canny", "hed", "sketch", "line_art"), _EDGES),
     "pose": Measure("PCK at 0.05 of the side", scores.pose_pck, 0.5, 0.8),
     "canny_to_image": _extracted("canny"),
     # A copy of thick lines shows thick lines: it scores 0.36.
@@ -100,15 +84,8 @@ MEASURES: dict[str, Measure] = {
     "referring_mask": Measure("cIoU", scores.referring_iou, 0.6, 0.8),
     "referring_box": Measure("accuracy at IoU 0.5", scores.box_accuracy, 0.6, 0.85),
     "keypoint": Measure("PCK at 0.05 of the side", scores.keypoint_pck, 0.5, 0.8),
-    "edit_remove": _edit(),
-    "edit_recolor": _edit(),
-    "edit_replace": _edit(),
+    **dict.fromkeys(("edit_remove", "edit_recolor", "edit_replace"), _EDIT),
     "edit_add": Measure("added where asked, judged", scores.object_added, 0.6, 0.8),
-    "edit_background": _edit(),
-    "edit_style": _edit(),
-    "edit_texture": _edit(),
-    "edit_local": _edit(),
-    "edit_global": _edit(),
-    "edit_text": _edit(),
+    **dict.fromkeys(["edit_background", "edit_style", "edit_texture", "edit_local", "edit_global", "edit_text"], _EDIT),
     "text_to_image": Measure("asked objects present, judged", scores.objects_present, 0.6, 0.9),
 }
