@@ -5,7 +5,9 @@ Shape suffixes: B figures.
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,38 +21,12 @@ SKIN, FACE, HAIR, SHIRT, TROUSERS, SHOES, STOOL = range(7)
 HAIR_STYLES = ("short", "long", "bun", "bald")
 SHORT, LONG, BUN, BALD = range(4)
 
-# Shirt and trousers that are never worn together in the training split; each colour still occurs in both places.
-HELD_OUT: frozenset[tuple[str, str]] = frozenset(
-    {
-        ("red", "green"),
-        ("blue", "orange"),
-        ("green", "purple"),
-        ("yellow", "blue"),
-        ("purple", "gray"),
-        ("white", "red"),
-        ("pink", "brown"),
-        ("cyan", "white"),
-    }
-)
-
-SKINS = (
-    (0.96, 0.83, 0.74),
-    (0.93, 0.76, 0.65),
-    (0.88, 0.68, 0.54),
-    (0.78, 0.57, 0.42),
-    (0.64, 0.44, 0.31),
-    (0.50, 0.33, 0.23),
-    (0.37, 0.24, 0.17),
-)
-HAIRS: dict[str, tuple[float, float, float]] = {
-    "black": (0.07, 0.06, 0.06),
-    "brown": (0.27, 0.15, 0.08),
-    "blond": (0.85, 0.68, 0.36),
-    "red": (0.60, 0.22, 0.08),
-    "gray": (0.62, 0.62, 0.63),
-}
+_TABLES = tomllib.loads(Path(__file__).with_name("outfit.toml").read_text(encoding="utf-8"))
+SKINS, _SHOES = _TABLES["skins"], _TABLES["shoes"]
+HAIRS: dict[str, list[float]] = _TABLES["hairs"]
 HAIR_NAMES = tuple(HAIRS)
-_SHOES = ((0.08, 0.08, 0.09), (0.30, 0.18, 0.10), (0.85, 0.85, 0.84), (0.60, 0.10, 0.10), (0.16, 0.20, 0.40))
+# Shirt and trousers that are never worn together in the training split.
+HELD_OUT: frozenset[tuple[str, str]] = frozenset(_TABLES["held_out"].items())
 
 
 @dataclass(frozen=True)

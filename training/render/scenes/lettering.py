@@ -15,7 +15,7 @@ from torch import Tensor
 from .scene_words import Chooser
 from .vocabulary import COLORS
 
-INKS: dict[str, tuple[float, float, float]] = COLORS | {"black": (0.04, 0.04, 0.05), "white": (0.98, 0.98, 0.97)}
+INKS = COLORS | {"black": [0.04, 0.04, 0.05], "white": [0.98, 0.98, 0.97]}
 # Middle of the line of letters, as a share of the height from the top.
 PLACES: dict[str, float] = {"top": 0.16, "middle": 0.5, "bottom": 0.84}
 _WORDS = """

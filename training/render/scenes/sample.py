@@ -52,7 +52,7 @@ class Draw:
         return torch.multinomial(weights, math.prod(shape), True, generator=self.generator).reshape(shape)
 
 
-def color_table(table: dict[str, tuple[float, float, float]], device: torch.device) -> Tensor:
+def color_table(table: dict[str, list[float]], device: torch.device) -> Tensor:
     """[names,3] sRGB values in the order of the table."""
     return torch.tensor(list(table.values()), device=device)
 
