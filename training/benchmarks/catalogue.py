@@ -59,7 +59,7 @@ def _refer(name: str, *, no_target: bool = False) -> tuple[Read, MakeJudge]:
     )
 
 
-_READ_AND_JUDGED: dict[str, tuple[Read, MakeJudge]] = {
+READ_AND_JUDGED: dict[str, tuple[Read, MakeJudge]] = {
     "pairs": _restoration(pairs.two_folders("denoise", "input", "target")),
     "sidd": _restoration(pairs.sidd),
     "rain100l": _restoration(pairs.rain100l),
@@ -121,7 +121,7 @@ _READ_AND_JUDGED: dict[str, tuple[Read, MakeJudge]] = {
     "coco-keypoints": (lambda root, options: coco_keypoints(root, "val2017"), lambda options: KeypointJudge()),
 }
 _TOLD = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text(encoding="utf-8"))
-BENCHMARKS = {name: Benchmark(*code, **_TOLD[name]) for name, code in _READ_AND_JUDGED.items()}
+BENCHMARKS = {name: Benchmark(*code, **_TOLD[name]) for name, code in READ_AND_JUDGED.items()}
 
 
 def benchmark(name: str) -> Benchmark:
