@@ -29,7 +29,7 @@ from .pictures.paste_back import keep_unchanged
 from .pictures.sizes import model_size
 from .solvers import DEFAULT_SOLVER, solve
 from .tasks import Task, get_task
-from .tasks.codecs.keypoint import asked_color
+from .tasks.codecs.asked import asked_options
 from .tasks.defaults import GENERAL, settings_for
 from .transformer import Latents, PixWizardTransformer
 
@@ -255,15 +255,14 @@ class PixWizardPipeline:
     def read_label(self, task: Task, answer: Tensor, source: Tensor, instruction: str = "") -> Any:
         """The label that an answer [3, H, W] stands for, given its source [3, H, W]; both in [-1, 1].
 
-        The instruction says in which colour a joint was asked for; red without one.
+        The instruction says in which colours marks were asked for (see `asked_options`).
         """
         options: dict[str, Any] = {}
         if task.kind == "classes" and self.class_names:
             options["classes"] = range(1, len(self.class_names))
         if task.kind == "depth" and self.depth_range:
             options["near"], options["far"] = self.depth_range
-        if task.kind == "keypoints":
-            options["colors"] = (asked_color(instruction),)
+        options |= asked_options(task.codec().name, instruction)
         reference = self.round_trip(source[None])[0] if task.kind in COMPARED else source
         return task.decode(answer.cpu() / 2 + 0.5, reference.cpu() / 2 + 0.5, **options)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pixwizard.comfyui_pixwizard.tasks.codecs.box import BOX, line_width
 from pixwizard.comfyui_pixwizard.tasks.codecs.edge import EDGES
-from pixwizard.comfyui_pixwizard.tasks.codecs.keypoint import KEYPOINT, asked_color, disc_radius
+from pixwizard.comfyui_pixwizard.tasks.codecs.keypoint import KEYPOINT, disc_radius
 from pixwizard.comfyui_pixwizard.tasks.codecs.marks import MARK_COLORS
 from pixwizard.comfyui_pixwizard.tasks.codecs.pose import JOINT_COLORS, JOINTS, LIMBS, POSE
 
@@ -186,12 +186,6 @@ def test_no_keypoint() -> None:
     visible = KEYPOINT.encode(torch.tensor([[40.0, 40.0, 1.0]]), source)
     assert KEYPOINT.confidence(visible, source) > 0.8 and disc_radius(96, 128) == pytest.approx(3.75)
     assert KEYPOINT.confidence(visible, source, colors=("red", "blue")) > 0.4
-
-
-def test_the_colour_that_was_asked_for() -> None:
-    assert asked_color("Put a green dot on the left elbow of the man in the blue shirt.") == "green"
-    assert asked_color("Mark the blue robot's nose with a yellow disc") == "yellow"
-    assert asked_color("Find the nose and make it orange") == "orange" and asked_color("Where is the nose?") == "red"
 
 
 # Poses

@@ -22,6 +22,7 @@ from pixwizard.comfyui_pixwizard.tasks.language.grammar import (
     SYNONYMS,
 )
 from pixwizard.comfyui_pixwizard.tasks.language.paraphrase import articled, canonical, lowered, paraphrase
+from pixwizard.comfyui_pixwizard.tasks.language.templates import plural
 from pixwizard.comfyui_pixwizard.tasks.task import fill
 
 NAMES = sorted(TASKS)
@@ -141,6 +142,45 @@ def test_a_task_is_complete(name: str) -> None:
         assert any(re.match(shape, template) for template in every), shape
     lengths = [len(template.split()) for template in every]
     assert 4 <= sum(lengths) / len(lengths) <= 8, "text costs training time"
+
+
+FORMS = {
+    "referring_segmentation": {("caption", "color")},
+    "referring_box": {("caption", "color"), ("class",), ("class", "color")},
+    "keypoint": {("joints",)},
+    "inpaint": {("caption",)},
+}
+FORM_WORDS = {"caption": "the red cube", "color": "blue", "class": "red cube", "joints": "the nose in red"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_further_forms_are_complete(name: str) -> None:
+    task = TASKS[name]
+    every = [text for form in task.forms.values() for text in (*form.drawn, *form.held_out)]
+    assert len({canonical(template) for template in every}) == len(every)
+    assert set(task.forms) == {task.words} | FORMS.get(name, set())
+    for form, templates in task.forms.items():
+        texts = (*templates.drawn, *templates.held_out)
+        assert len(texts) >= 10 and 0.15 <= len(templates.held_out) / len(texts) <= 0.25
+        for template in texts:
+            words = [word.replace("classes", "class") for word in re.findall(r"{(\w+)}", template)]
+            assert sorted(words) == list(form), template
+            assert re.match(r"[A-Z{].*[\w.?}]$", template) and template.strip() == template
+            assert template.count("; ") <= 1 and not re.search(r"[.?!] ", template) and len(template.split()) <= 16
+            opening = template.split()[0].lower()
+            if form != task.words and template[-1] in ".?" and opening not in NO_ORDERS and opening[0] != "{":
+                assert not re.search(r"(ing|tion|ness|ty|s|\W)$", opening), template
+        said = {word: FORM_WORDS[word] for word in form} if form in FORMS.get(name, set()) else some_words(name, 0)
+        for instruct, own in ((task.instruction, templates.drawn), (task.held_out_instruction, templates.held_out)):
+            assert instruct(**said) == fill(own[0], said)
+            text = instruct(seeded(1), **said)
+            assert "{" not in text and not re.search(r"\b[Aa] [aeiou]|\b[Aa]n [^aeiou]", text)
+
+
+def test_a_class_of_many_is_named_by_its_plural() -> None:
+    assert fill("Detect all {classes}.", {"class": "red box"}) == "Detect all red boxes."
+    named = [plural(phrase) for phrase in ("red ball", "person", "cherry", "bench", "toy", "police man")]
+    assert named == ["red balls", "people", "cherries", "benches", "toys", "police men"]
 
 
 def test_words() -> None:

@@ -16,9 +16,7 @@ from torch import Tensor
 
 from .defaults import DEFAULTS
 from .language.paraphrase import paraphrase, raised
-from .language.templates import Templates, read_templates
-
-PLACEHOLDER = re.compile(r"(\b[Aa] )?{(\w+)}")
+from .language.templates import PLACEHOLDER, PLURAL_OF, Form, Templates, plural, read_forms
 
 
 @dataclass(frozen=True)
@@ -110,50 +108,52 @@ class Task:
         return DEFAULTS[self.name].keep
 
     @cached_property
-    def templates(self) -> Templates:
-        """At least thirty sentences in our own words; `{caption}`, `{color}` and `{class}` are placeholders."""
-        return read_templates(self.name)
+    def forms(self) -> Mapping[Form, Templates]:
+        """Sentences in our own words by the words that fill them; of the usual form, the first, at least thirty."""
+        return read_forms(self.name)
 
     @property
     def instructions(self) -> tuple[str, ...]:
-        """The templates that training draws from; the first is the one to show."""
-        return self.templates.drawn
+        """The templates of the usual form that training draws from; the first is the one to show."""
+        return self.forms[self.words].drawn
 
     @property
     def held_out(self) -> tuple[str, ...]:
-        """The templates that training never draws."""
-        return self.templates.held_out
+        """The templates of the usual form that training never draws."""
+        return self.forms[self.words].held_out
 
-    @cached_property
-    def words(self) -> tuple[str, ...]:
-        """Placeholders that some template of this task holds, sorted."""
-        return tuple(sorted({name for text in self.instructions for _, name in PLACEHOLDER.findall(text)}))
+    @property
+    def words(self) -> Form:
+        """Placeholders of the usual form, sorted."""
+        return next(iter(self.forms))
 
     def instruction(self, generator: torch.Generator | None = None, **words: str) -> str:
-        """One instruction: a drawn template, paraphrased; without a generator the first template as it stands.
+        """One instruction: a drawn template of the form that takes these words, paraphrased.
+
+        Without a generator it is the first template of the form as it stands.
 
         Raises:
-            ValueError: a word that a template of this task needs is missing, empty or not known to the task.
+            ValueError: a word that a template of the form needs is missing or empty, or no form takes the words.
         """
-        return self._worded(self.instructions, generator, words, held_out=False)
+        return self._worded(generator, words, held_out=False)
 
     def held_out_instruction(self, generator: torch.Generator | None = None, **words: str) -> str:
         """The same in wordings that training never draws: other templates, and other synonyms and polite forms."""
-        return self._worded(self.held_out, generator, words, held_out=True)
+        return self._worded(generator, words, held_out=True)
 
-    def _worded(
-        self, templates: tuple[str, ...], generator: torch.Generator | None, words: Mapping[str, str], *, held_out: bool
-    ) -> str:
-        missing = [name for name in self.words if not str(words.get(name) or "").strip()]
+    def _worded(self, generator: torch.Generator | None, words: Mapping[str, str], *, held_out: bool) -> str:
+        form = tuple(sorted(words)) if tuple(sorted(words)) in self.forms else self.words
+        missing = [name for name in form if not str(words.get(name) or "").strip()]
         if missing:
-            needs = ", ".join(self.words)
+            needs = ", ".join(form)
             raise ValueError(
                 f"task {self.name} needs the words {needs}; missing: {', '.join(missing)}: pass {missing[0]}='…'"
             )
-        unknown = sorted(set(words) - set(self.words))
+        unknown = sorted(set(words) - set(form))
         if unknown:
-            takes = ", ".join(self.words) or "no words"
+            takes = ", ".join(form) or "no words"
             raise ValueError(f"task {self.name} takes {takes}, found {', '.join(unknown)}: leave it out")
+        templates = self.forms[form].held_out if held_out else self.forms[form].drawn
         if generator is None:
             return fill(templates[0], words)
         index = int(torch.randint(len(templates), (), generator=generator, device=generator.device))
@@ -190,7 +190,9 @@ def fill(template: str, words: Mapping[str, str]) -> str:
     """Put the words in place of the placeholders, without their closing full stop; `a {color}` can be `an orange`."""
 
     def word(match: re.Match[str]) -> str:
-        text = str(words[match.group(2)]).strip().rstrip(".")
+        name = match.group(2)
+        text = str(words[PLURAL_OF.get(name, name)]).strip().rstrip(".")
+        text = plural(text) if name in PLURAL_OF else text
         # A caption that opens with a capital article sits inside a sentence here.
         text = text[0].lower() + text[1:] if re.match(r"(A|An|The|Two|Three|Four|One) ", text) else text
         article = match.group(1) or ""

@@ -6,7 +6,6 @@ Shape legend: K joints [K, 3] as x, y in pixels (see `marks`) and visible (1 or 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +15,6 @@ from torch import Tensor
 from ..task import Codec
 from .clean_up import box_mean, components
 from .marks import (
-    MARK_COLORS,
     check_base,
     check_canvas,
     check_one,
@@ -35,19 +33,11 @@ LEAST_FITNESS = 0.15
 # Without a source a pixel belongs to a colour that is nearer than this.
 NEAR = 0.45
 COLORS = ("red",)
-MARKS = "dot|disc|disk|circle|point|marker|mark|keypoint|spot"
 
 
 def disc_radius(height: int, width: int) -> float:
     """Radius of the discs in pixels; the side is the shorter one."""
     return max(min(height, width) * RADIUS, 1.5)
-
-
-def asked_color(text: str) -> str:
-    """The disc's colour in an instruction: the one named before "dot" or the like, else any that it names, else red."""
-    names = "|".join(MARK_COLORS)
-    colors = re.findall(rf"\b({names})\s+(?:{MARKS})", text.lower()) or re.findall(rf"\b({names})\b", text.lower())
-    return colors[0] if colors else COLORS[0]
 
 
 def _check_colors(colors: Sequence[str], count: int | None = None) -> Tensor:

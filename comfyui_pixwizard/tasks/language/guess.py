@@ -185,9 +185,7 @@ def _counts() -> Counts:
                 more = EXAMPLE_COUNT / len(spelled[name])
                 shares[name][feature] = shares[name].get(feature, 0) + more
     typos: dict[str, list[str]] = {}
-    for word in sorted(
-        CANONICAL.keys() | {word for name in TASKS for word in canonical(" ".join(TASKS[name].instructions))}
-    ):
+    for word in sorted(CANONICAL.keys() | {word for name in TASKS for word in canonical(" ".join(_drawn(name)))}):
         for part in (word, *_less_one(word)) if len(word) >= LEAST_LETTERS else ():
             typos.setdefault(part, []).append(word)
     lengths = {name: len(rows) for name, rows in spelled.items()}
@@ -198,11 +196,16 @@ def _counts() -> Counts:
 def _spelled(task: str) -> list[list[str]]:
     """Stems of the drawn templates of a task, with a reason in both places."""
     spelled = []
-    for template in TASKS[task].instructions:
+    for template in _drawn(task):
         clause, _, reason = template.partition("; ")
         texts = (f"{clause} {reason}", f"{reason} {clause}") if reason else (clause,)
         spelled += [_stems(canonical(text)) for text in texts]
     return spelled
+
+
+def _drawn(task: str) -> list[str]:
+    """The drawn templates of all forms of a task."""
+    return [template for form in TASKS[task].forms.values() for template in form.drawn]
 
 
 def _shares(rows: list[list[str]]) -> dict[str, float]:
