@@ -13,7 +13,7 @@ import tyro
 class Preview:
     """Draw training pairs as a picture: for each task what the model sees, what it should make of it, the sentence.
 
-    The material is rendered for it in small (about a minute), or taken from the pools of a run.
+    The pictures are rendered for it in small (about a minute), or taken from the pools of a run.
     """
 
     task: tuple[str, ...] = ("all",)
@@ -35,7 +35,7 @@ class Preview:
 
         from ..comfyui_pixwizard.files.safe_files import replaced
         from ..training.data.rendered.builders import BUILDERS
-        from ..training.data.rendered.preview import contact_sheet, small_material
+        from ..training.data.rendered.preview import contact_sheet, small_sources
 
         names = list(BUILDERS) if self.task == ("all",) else list(self.task)
         unknown = [name for name in names if name not in BUILDERS]
@@ -46,8 +46,8 @@ class Preview:
             raise ValueError(f"--size is 128 or 256, --pairs at least 1, --scenes at least 8; found {found}: change it")
         if self.out.suffix.lower() not in (".jpg", ".jpeg", ".png"):
             raise ValueError(f"--out is a .jpg or .png file, found {self.out}: name one")
-        material = small_material(self.size, self.scenes, self.seed)
-        sheet = contact_sheet(material, tqdm(names, unit="task"), self.pairs, self.seed)
+        rendered = small_sources(self.size, self.scenes, self.seed)
+        sheet = contact_sheet(rendered, tqdm(names, unit="task"), self.pairs, self.seed)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         with replaced(self.out) as file:
             sheet.save(file, "PNG" if self.out.suffix.lower() == ".png" else "JPEG", quality=90)

@@ -27,7 +27,7 @@ NANO = "nano (bundled)"
 WEIGHTS = {".safetensors", ".pth"}
 
 
-class Parts(NamedTuple):
+class ModelParts(NamedTuple):
     """What the loader gives; what a file does not hold is a blocker that says so."""
 
     model: Any
@@ -57,7 +57,7 @@ def model_names() -> list[str]:
     return [NANO, *(folder for folder in folders if folder), *sorted(files)]
 
 
-def load(name: str, weights: str) -> Parts:
+def load(name: str, weights: str) -> ModelParts:
     """The parts of a model of `model_names`.
 
     Raises:
@@ -71,7 +71,7 @@ def load(name: str, weights: str) -> Parts:
     return load_folder(Path(description).parent, weights)
 
 
-def load_folder(folder: Path, weights: str) -> Parts:
+def load_folder(folder: Path, weights: str) -> ModelParts:
     """All parts of a folder that `PixWizardPipeline.save_pretrained` wrote."""
     found = read_description(folder)
     files = ModelFiles(folder / "transformer")
@@ -83,7 +83,7 @@ def load_folder(folder: Path, weights: str) -> Parts:
         latents.latent_rgb_factors, latents.latent_rgb_factors_bias = host_vision.preview_factors(autoencoder)
     else:
         vae = comfy.sd.VAE(sd=dict(autoencoder.vae.state_dict()))
-    return Parts(model, clip_of(folder), host_vision.load_vision(folder / "image_encoder"), vae)
+    return ModelParts(model, clip_of(folder), host_vision.load_vision(folder / "image_encoder"), vae)
 
 
 def clip_of(folder: Path) -> Any:
@@ -109,7 +109,7 @@ def clip_of(folder: Path) -> Any:
     )
 
 
-def load_file(path: Path, weights: str) -> Parts:
+def load_file(path: Path, weights: str) -> ModelParts:
     """The MODEL of one file: one that the host saved, ours with its configuration in the metadata, or the released.
 
     Raises:
@@ -128,7 +128,7 @@ def load_file(path: Path, weights: str) -> Parts:
         check_names_and_shapes(file.specs, meta_specs(config), path, "use an unmodified copy of the released weights")
         state = file.read(list(file.specs))
     model = host_model.make_model(state, config, weights)
-    return Parts(model, *(_absent(path.name, *words) for words in ABSENT))
+    return ModelParts(model, *(_absent(path.name, *words) for words in ABSENT))
 
 
 ABSENT = (

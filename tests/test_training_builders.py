@@ -10,8 +10,8 @@ from pixwizard.comfyui_pixwizard.tasks import TASKS
 from pixwizard.training.data.feed.mixture import GENERATION, Mixture, common_count, with_generation
 from pixwizard.training.data.rendered.builders import BUILDERS, box_of
 from pixwizard.training.data.rendered.figure_pool import FacePool, FigurePool
-from pixwizard.training.data.rendered.material import Material
 from pixwizard.training.data.rendered.scene_pool import ScenePool
+from pixwizard.training.data.rendered.sources import RenderedSources
 from pixwizard.training.recipes.nano import WEIGHTS
 from pixwizard.training.render.dead_leaves import dead_leaves
 
@@ -23,10 +23,10 @@ def generator(seed=0):
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory):
+def rendered(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pools")
     pools = FigurePool(folder, 6, SIZE), FacePool(folder, 6, SIZE)
-    return Material(SIZE, dead_leaves, ScenePool(folder, 12, SIZE, edits_per_scene=4), *pools)
+    return RenderedSources(SIZE, dead_leaves, ScenePool(folder, 12, SIZE, edits_per_scene=4), *pools)
 
 
 @pytest.fixture(scope="module")
@@ -42,26 +42,26 @@ def test_every_task_of_the_registry_has_a_builder_and_a_weight():
 
 
 @pytest.mark.parametrize("task", sorted(BUILDERS))
-def test_every_task_makes_pairs(task, material, autoencoder):
-    pairs = BUILDERS[task](material, 3, generator(5))
+def test_every_task_makes_pairs(task, rendered, autoencoder):
+    pairs = BUILDERS[task](rendered, 3, generator(5))
     assert pairs.source.shape == pairs.target.shape == (3, 3, SIZE, SIZE)
     for picture in (pairs.source, pairs.target):
         assert picture.isfinite().all() and picture.min() >= -1e-6 and picture.max() <= 1 + 1e-6
     assert len(pairs.sentences) == 3 and all(len(s) > 5 and "{" not in s for s in pairs.sentences)
     assert ((pairs.source - pairs.target).abs().amax((1, 2, 3)) > 0.02).all()
-    again = BUILDERS[task](material, 3, generator(5))
+    again = BUILDERS[task](rendered, 3, generator(5))
     assert again.sentences == pairs.sentences
     assert torch.equal(again.source, pairs.source) and torch.equal(again.target, pairs.target)
-    batch = Mixture(autoencoder, material, {task: 1.0}).batch(3, generator(1))
+    batch = Mixture(autoencoder, rendered, {task: 1.0}).batch(3, generator(1))
     assert batch.tasks == [task] * 3 and batch.source.shape == batch.target.shape == (3, 16, SIZE // 8, SIZE // 8)
 
 
 @pytest.mark.parametrize("task", sorted(BUILDERS))
-def test_latents_of_a_batch_are_those_of_the_pictures(task, material, autoencoder, monkeypatch):
+def test_latents_of_a_batch_are_those_of_the_pictures(task, rendered, autoencoder, monkeypatch):
     """What a pool keeps must show what the pair shows, in the same order."""
-    pairs = BUILDERS[task](material, 5, generator(2))
+    pairs = BUILDERS[task](rendered, 5, generator(2))
     monkeypatch.setitem(BUILDERS, task, lambda *_: pairs)
-    batch = Mixture(autoencoder, material, {task: 1.0}).batch(5, generator(3))
+    batch = Mixture(autoencoder, rendered, {task: 1.0}).batch(5, generator(3))
     assert torch.allclose(batch.picture, pairs.source * 2 - 1, atol=1.1 / 255)
     for latents, picture in ((batch.source, pairs.source), (batch.target, pairs.target)):
         bytes_of = (picture.clamp(0, 1) * 255).round() / 255
@@ -69,8 +69,8 @@ def test_latents_of_a_batch_are_those_of_the_pictures(task, material, autoencode
 
 
 @pytest.mark.parametrize("task", ["depth", "normal", "segmentation"])
-def test_a_map_and_its_picture_are_one_pair_both_ways(task, material):
-    there, back = BUILDERS[task](material, 4, generator(3)), BUILDERS[f"{task}_to_image"](material, 4, generator(3))
+def test_a_map_and_its_picture_are_one_pair_both_ways(task, rendered):
+    there, back = BUILDERS[task](rendered, 4, generator(3)), BUILDERS[f"{task}_to_image"](rendered, 4, generator(3))
     assert torch.equal(there.source, back.target) and torch.equal(there.target, back.source)
 
 
@@ -80,21 +80,21 @@ def test_boxes_hold_their_masks():
     assert box_of(mask).tolist() == [[10.0, 4.0, 22.0, 9.0]]
 
 
-def test_decoded_pairs_mean_what_the_sentence_says(material):
+def test_decoded_pairs_mean_what_the_sentence_says(rendered):
     """The three ways to answer a reference agree: mask, overlay and box are of one solid."""
     for seed in range(4):
         # The scene and the expression are drawn first, so one seed asks all three tasks the same.
         mask, overlay, box = (
             TASKS[task].decode(pairs.target[0], pairs.source[0])
             for task in ("referring_mask", "referring_segmentation", "referring_box")
-            for pairs in [BUILDERS[task](material, 1, generator(seed))]
+            for pairs in [BUILDERS[task](rendered, 1, generator(seed))]
         )
         assert (mask & overlay).sum() / (mask | overlay).sum() > 0.85
         assert (box_of(mask) - box[0]).abs().max() <= 4
 
 
-def test_the_mixture_follows_its_weights(material, autoencoder):
-    mixture = Mixture(autoencoder, material, {"depth": 3.0, "normal": 1.0})
+def test_the_mixture_follows_its_weights(rendered, autoencoder):
+    mixture = Mixture(autoencoder, rendered, {"depth": 3.0, "normal": 1.0})
     tasks = [t for s in range(10) for t in mixture.batch(40, generator(s)).tasks]
     assert tasks.count("depth") / len(tasks) == pytest.approx(0.75, abs=0.06)
 
@@ -109,9 +109,9 @@ def test_the_two_stages_weigh_tasks_as_the_paper_does():
         with_generation(WEIGHTS, 1.0)
 
 
-def test_an_unknown_task_is_refused(material, autoencoder):
+def test_an_unknown_task_is_refused(rendered, autoencoder):
     with pytest.raises(ValueError, match=r"tasks of the registry, found \['cook'\]"):
-        Mixture(autoencoder, material, {"cook": 1.0})
+        Mixture(autoencoder, rendered, {"cook": 1.0})
 
 
 def test_preview_draws_a_sheet_and_refuses_what_it_cannot(tmp_path, capsys):

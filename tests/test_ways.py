@@ -21,8 +21,8 @@ from pixwizard.comfyui_pixwizard.pictures.images import unit_to_image
 from pixwizard.comfyui_pixwizard.tasks import TASKS
 from pixwizard.training.data.feed.mixture import Mixture
 from pixwizard.training.data.rendered.figure_pool import FacePool, FigurePool
-from pixwizard.training.data.rendered.material import Material
 from pixwizard.training.data.rendered.scene_pool import ScenePool
+from pixwizard.training.data.rendered.sources import RenderedSources
 from pixwizard.training.loop.trainer import Trainer, TrainerConfig
 from pixwizard.training.loop.velocity import Drawing
 from pixwizard.training.recipes.mixture_stage import MixtureStage
@@ -89,11 +89,11 @@ def test_the_way_of_a_picture(tmp_path: Path) -> None:
 
 def test_the_way_of_a_training_step(tmp_path: Path) -> None:
     pools = ScenePool(tmp_path, 2, SIZE), FigurePool(tmp_path, 1, SIZE), FacePool(tmp_path, 1, SIZE)
-    material = Material(SIZE, dead_leaves, *pools)
+    rendered = RenderedSources(SIZE, dead_leaves, *pools)
     model = NanoModel.build(train_bpe(TASKS["depth"].instructions), PixWizardConfig.preset("nano"), 0)
     model.use_plain_attention()
     model.with_teachers()
-    mixture = Mixture(NanoAutoencoder().requires_grad_(False), material, {"depth": 1.0})
+    mixture = Mixture(NanoAutoencoder().requires_grad_(False), rendered, {"depth": 1.0})
     stage = MixtureStage(model, [(1.0, 2, mixture)], Drawing())
     stage.draw_ahead(0)
     trainer = Trainer(stage, tmp_path / "run", TrainerConfig())

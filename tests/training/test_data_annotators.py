@@ -18,7 +18,7 @@ pq = pytest.importorskip("pyarrow.parquet")
 
 from pixwizard.comfyui_pixwizard.encoders.transformers_models import broken_torchvision_hidden  # noqa: E402
 from pixwizard.training.data.build.annotate import ANNOTATORS, Tools  # noqa: E402
-from pixwizard.training.data.build.recipe import Annotator, BuildRecipe, Filter, Input  # noqa: E402
+from pixwizard.training.data.build.recipe import AnnotatorSettings, BuildRecipe, Filter, Input  # noqa: E402
 from pixwizard.training.data.feed.collection import Collection  # noqa: E402
 
 NANO = Path(__file__).parent.parent.parent / "comfyui_pixwizard" / "weights" / "nano"
@@ -176,7 +176,7 @@ def test_captions_by_a_tiny_image_text_model(tmp_path: Path) -> None:
         model.save_pretrained(tmp_path / "model")
         words = BertTokenizerFast(vocab=known)
         BlipProcessor(Pictures(size={"height": 32, "width": 32}), words).save_pretrained(tmp_path / "model")
-    told = Annotator("caption", str(tmp_path / "model"), {"words": 3})
+    told = AnnotatorSettings("caption", str(tmp_path / "model"), {"words": 3})
     tools = Tools(BuildRecipe("out", (Input("folder", "x"),), annotators=(told,)))
     notes = tools.annotate([image(0), image(1, (40, 60))])
     assert [set(note.captions[0].split()) for note in notes] == [{"cat"}] * 2
@@ -196,10 +196,12 @@ def test_poses_by_a_stand_in_for_controlnet_aux(tmp_path: Path, monkeypatch: pyt
     module = types.ModuleType("controlnet_aux")
     module.OpenposeDetector = Detector  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "controlnet_aux", module)
-    recipe = BuildRecipe("out", (Input("folder", "x"),), annotators=(Annotator("pose", "w", {"include_hand": True}),))
+    recipe = BuildRecipe(
+        "out", (Input("folder", "x"),), annotators=(AnnotatorSettings("pose", "w", {"include_hand": True}),)
+    )
     (note,) = Tools(recipe).annotate([image(0)])
     assert note.maps["pose"].size == (80, 64)
-    wrong = BuildRecipe("out", (Input("folder", "x"),), annotators=(Annotator("pose", "w", {"feet": True}),))
+    wrong = BuildRecipe("out", (Input("folder", "x"),), annotators=(AnnotatorSettings("pose", "w", {"feet": True}),))
     with pytest.raises(ValueError, match="found 'feet'"):
         Tools(wrong)
 

@@ -8,10 +8,10 @@ from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.training.data.feed.mixture import Mixture
 from pixwizard.training.data.rendered.facts import FACTS, UNKNOWN, facts, sentences
 from pixwizard.training.data.rendered.figure_pool import FacePool, FigurePool
-from pixwizard.training.data.rendered.material import Material
 from pixwizard.training.data.rendered.patch_labels import PARTS, PATCH
 from pixwizard.training.data.rendered.pools import LeafPool
 from pixwizard.training.data.rendered.scene_pool import ScenePool
+from pixwizard.training.data.rendered.sources import RenderedSources
 from pixwizard.training.loop.trainer import Trainer, TrainerConfig
 from pixwizard.training.loop.velocity import Drawing
 from pixwizard.training.recipes.balance import Balance
@@ -22,16 +22,16 @@ from pixwizard.training.recipes.towers import NanoModel, train_bpe
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory):
+def rendered(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pools")
     leaves = LeafPool(folder, 1)
     pools = ScenePool(folder, 40, 64), FigurePool(folder, 20, 64), FacePool(folder, 20, 64)
-    return Material(64, leaves.draw, *pools)
+    return RenderedSources(64, leaves.draw, *pools)
 
 
-def model_of(material, **options):
+def model_of(rendered, **options):
     torch.manual_seed(0)
-    words = sentences(["edit_remove", "referring_mask", "denoise"] * 40, material, torch.Generator().manual_seed(0))[0]
+    words = sentences(["edit_remove", "referring_mask", "denoise"] * 40, rendered, torch.Generator().manual_seed(0))[0]
     return NanoModel.build(train_bpe(words), PixWizardConfig.preset("nano"), **options)
 
 
@@ -78,8 +78,8 @@ def test_emphasis_goes_where_things_change_and_has_mean_one():
     assert torch.all(weight[1] == 1)
 
 
-def test_patch_labels_are_the_renderers_truth(material):
-    scenes = material.scenes
+def test_patch_labels_are_the_renderers_truth(rendered):
+    scenes = rendered.scenes
     labels = scenes.patches.float()
     side = scenes.size // PATCH
     assert labels.shape[2:] == (side, side)
@@ -95,9 +95,9 @@ def test_patch_labels_are_the_renderers_truth(material):
     assert red.max() > 0.5 and patch[0].mean() > patch[1:].mean()
 
 
-def test_a_batch_knows_what_its_sentences_name(material):
+def test_a_batch_knows_what_its_sentences_name(rendered):
     given = PixWizardPipeline.from_pretrained("nano")
-    mixture = Mixture(given.autoencoder, material, {"referring_mask": 1.0, "denoise": 1.0})
+    mixture = Mixture(given.autoencoder, rendered, {"referring_mask": 1.0, "denoise": 1.0})
     batch = mixture.batch(12, torch.Generator().manual_seed(1))
     marked = torch.tensor([task == "referring_mask" for task in batch.tasks])
     assert torch.equal(batch.truth.asked, marked) and torch.equal(batch.truth.known, marked)
@@ -107,15 +107,15 @@ def test_a_batch_knows_what_its_sentences_name(material):
     assert (white - batch.truth.named[marked]).abs().mean() < 0.1
 
 
-def stage_of(material, **options):
+def stage_of(rendered, **options):
     given = PixWizardPipeline.from_pretrained("nano")
     weights = {"referring_mask": 1.0, "edit_remove": 1.0, "denoise": 1.0}
-    mixture = Mixture(given.autoencoder, material, weights)
-    return MixtureStage(model_of(material).with_teachers(), [(1.0, 6, mixture)], Drawing(), **options)
+    mixture = Mixture(given.autoencoder, rendered, weights)
+    return MixtureStage(model_of(rendered).with_teachers(), [(1.0, 6, mixture)], Drawing(), **options)
 
 
-def test_teachers_reach_the_first_blocks_and_fade(material):
-    stage = stage_of(material)
+def test_teachers_reach_the_first_blocks_and_fade(rendered):
+    stage = stage_of(rendered)
     generator = torch.Generator().manual_seed(0)
     batch = stage.batch(generator)
     stage.rate_is(1.0)
@@ -131,14 +131,14 @@ def test_teachers_reach_the_first_blocks_and_fade(material):
     assert stage.teaching == pytest.approx(0.1) and stage.emphasis == 0 and stage.drawing.dropout.image == 0.05
 
 
-def test_the_trainer_tells_the_rate_and_keeps_the_running_means(material, tmp_path):
-    stage = stage_of(material)
+def test_the_trainer_tells_the_rate_and_keeps_the_running_means(rendered, tmp_path):
+    stage = stage_of(rendered)
     trainer = Trainer(stage, tmp_path, TrainerConfig(cooldown=0.5, save_minutes=0.0))
     trainer.run(steps=3, plan_steps=4)
     assert stage.drawing.dropout.image == 0.02
     trainer.run(steps=4, plan_steps=4)
     assert stage.drawing.dropout.image == 0.05
-    again = stage_of(material)
+    again = stage_of(rendered)
     other = Trainer(again, tmp_path, TrainerConfig())
     assert other.resume() and other.step == 4
     assert again.balance.state() == stage.balance.state()
@@ -156,10 +156,10 @@ def test_facts_of_a_sentence():
     assert facts("denoise", {})[1:] == [UNKNOWN] * (len(FACTS) - 1)
 
 
-def test_towers_learn_to_tell_sentences_apart(material, tmp_path):
-    model = model_of(material)
+def test_towers_learn_to_tell_sentences_apart(rendered, tmp_path):
+    model = model_of(rendered)
     before = likeness(model, "Remove the red ball", "Remove the blue ball")
-    stage = TowerStage(model, material, each=(48, 12))
+    stage = TowerStage(model, rendered, each=(48, 12))
     trainer = Trainer(stage, tmp_path, TrainerConfig(warmup=5, cooldown=0.5, ema=0.5, log_every=5))
     records = [trainer.train_step(0.0) for _ in range(60)]
     trainer.load_average()

@@ -157,7 +157,7 @@ def asked_pairs(scenes: Scenes) -> Tensor:
 
 
 @dataclass
-class _Material:
+class _Examples:
     """Pictures [N,3,S,S] uint8, shape ids [N,G,G] (0 nothing), colour ids [N,G,G], pairs [N,P] bool."""
 
     image: Tensor
@@ -166,7 +166,7 @@ class _Material:
     pairs: Tensor
 
 
-def _material(count: int, seed: int) -> _Material:
+def _examples(count: int, seed: int) -> _Examples:
     """Rendered scenes of both splits, half and half."""
     generator = torch.Generator().manual_seed(seed)
     images, shapes, colors, pairs = [], [], [], []
@@ -179,7 +179,7 @@ def _material(count: int, seed: int) -> _Material:
         shapes.append(torch.where(cells > 0, scenes.shape.gather(1, place).reshape(cells.shape) + 1, 0))
         colors.append(scenes.color.gather(1, place).reshape(cells.shape))
         pairs.append(asked_pairs(scenes))
-    return _Material(torch.cat(images), torch.cat(shapes), torch.cat(colors), torch.cat(pairs))
+    return _Examples(torch.cat(images), torch.cat(shapes), torch.cat(colors), torch.cat(pairs))
 
 
 @torch.no_grad()
@@ -204,13 +204,13 @@ def spoiled(pictures: Tensor, generator: torch.Generator) -> Tensor:
     return (pictures * gain + sigma * noise).clamp(0, 1)
 
 
-def _loss(model: ObjectJudge, material: _Material, coded: Tensor, generator: torch.Generator) -> Tensor:
-    index = torch.randint(len(material.image), (BATCH,), generator=generator)
-    pictures = material.image[index].clone()
+def _loss(model: ObjectJudge, examples: _Examples, coded: Tensor, generator: torch.Generator) -> Tensor:
+    index = torch.randint(len(examples.image), (BATCH,), generator=generator)
+    pictures = examples.image[index].clone()
     # As many pictures after the autoencoder as there are; it was only run on the first of them.
     through = (index < len(coded)) & (torch.rand(BATCH, generator=generator) < 0.6)
     pictures[through] = coded[index[through]]
-    shape, color = material.shape[index], material.color[index]
+    shape, color = examples.shape[index], examples.color[index]
     flip = torch.rand(BATCH, generator=generator) < 0.5
     pictures[flip], shape[flip], color[flip] = pictures[flip].flip(-1), shape[flip].flip(-1), color[flip].flip(-1)
     pictures = spoiled(pictures.float() / 255, generator)
@@ -232,8 +232,8 @@ def train(steps: int, count: int, seed: int, start: Path | None = None) -> Objec
 
     start: weights to go on from, at a third of the learning rate; None begins with nothing.
     """
-    material = _material(count, seed)
-    coded = _coded(material.image[: count // 3])
+    examples = _examples(count, seed)
+    coded = _coded(examples.image[: count // 3])
     torch.manual_seed(seed)
     model = ObjectJudge() if start is None else read(start)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -243,13 +243,13 @@ def train(steps: int, count: int, seed: int, start: Path | None = None) -> Objec
         for step in bar:
             # Up over a hundred steps, then down to zero.
             optimizer.param_groups[0]["lr"] = peak * min((step + 1) / 100, 1) * (1 - step / steps)
-            loss = _loss(model, material, coded, generator)
+            loss = _loss(model, examples, coded, generator)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
     model.eval()
-    checked = _material(600, seed + 1)
+    checked = _examples(600, seed + 1)
     pictures = torch.cat((checked.image, _coded(checked.image)))
     model.threshold = even_threshold(_presence(model, pictures), checked.pairs.repeat(2, 1))
     return model
@@ -273,7 +273,7 @@ def even_threshold(presence: Tensor, truth: Tensor) -> Tensor:
 
 def figures(model: ObjectJudge, seed: int, count: int = 600) -> dict[str, float]:
     """How good a judge is on scenes that it never saw, plain and after the bundled autoencoder."""
-    checked = _material(count, seed)
+    checked = _examples(count, seed)
     values: dict[str, float] = {"scenes": float(count), "threshold": float(model.threshold)}
     for name, image in (("plain", checked.image), ("coded", _coded(checked.image))):
         presence = _presence(model, image)

@@ -41,7 +41,7 @@ class Dropout:
         return both | ((u >= self.both) & (u < self.both + self.text)), both | (u >= 1 - self.image)
 
 
-class Draws(NamedTuple):
+class FlowDraws(NamedTuple):
     """Everything random about B samples.
 
     noise [B,C,h,w], t [B], no_text and no_image [B] bool; null [B,C,h,w], the source latent of a sample without image;
@@ -55,11 +55,11 @@ class Draws(NamedTuple):
     null: Tensor
     exponential: Tensor | None
 
-    def to(self, place: torch.device) -> Draws:
+    def to(self, place: torch.device) -> FlowDraws:
         """On a device."""
         noise, t, no_text, no_image, null = (part.to(place) for part in self[:5])
         exponential = None if self.exponential is None else self.exponential.to(place)
-        return Draws(noise, t, no_text, no_image, null, exponential)
+        return FlowDraws(noise, t, no_text, no_image, null, exponential)
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,12 @@ class Drawing:
         if self.null not in ("noise", "zeros"):
             raise ValueError(f"the null image is noise or zeros, found {self.null!r}: take noise")
 
-    def draw(self, seeds: Sequence[int], shape: Sequence[int], layers: int, tokens: int) -> Draws:
+    def draw(self, seeds: Sequence[int], shape: Sequence[int], layers: int, tokens: int) -> FlowDraws:
         """Draws for samples with these seeds and latents [C,h,w], on the CPU; layers and tokens are R and N."""
         rows = [self._one(seed, shape, layers, tokens) for seed in seeds]
         noise, t, u, null = (torch.stack([row[i] for row in rows]) for i in range(4))
         exponential = torch.stack([row[4] for row in rows], dim=1) if self.gumbel else None
-        return Draws(noise, t, *self.dropout.of(u), null, exponential)
+        return FlowDraws(noise, t, *self.dropout.of(u), null, exponential)
 
     def _one(self, seed: int, shape: Sequence[int], layers: int, tokens: int) -> tuple[Tensor, ...]:
         generator = torch.Generator().manual_seed(seed)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...comfyui_pixwizard.flow import flow_loss, interpolate
 from ..data.feed.mixture import Batch
 from ..loop.logs import Records
-from ..loop.velocity import Drawing, Draws
+from ..loop.velocity import Drawing, FlowDraws
 from .balance import t_bins
 
 
@@ -52,12 +52,12 @@ class FlowStage:
             losses = losses / ((1 + batch.target.to(losses.device).square().mean((1, 2, 3))) / 2)
         return losses.mean(), records(batch, seen, draws)
 
-    def losses(self, batch: Batch) -> tuple[Tensor, Draws]:
+    def losses(self, batch: Batch) -> tuple[Tensor, FlowDraws]:
         """The loss of each sample [B], and what was drawn for it."""
         velocity, draws, target = self.answers(batch)
         return flow_loss(velocity, draws.noise, target), draws
 
-    def answers(self, batch: Batch) -> tuple[Tensor, Draws, Tensor]:
+    def answers(self, batch: Batch) -> tuple[Tensor, FlowDraws, Tensor]:
         """Velocities [B,C,h,w] in float32, what was drawn, and the target, on the network's device."""
         place = self.model.transformer.pad_token.device
         layers = len(self.model.transformer.layers)
@@ -73,7 +73,7 @@ class FlowStage:
         return velocity.float(), on, target
 
 
-def records(batch: Batch, losses: Tensor, draws: Draws) -> Records:
+def records(batch: Batch, losses: Tensor, draws: FlowDraws) -> Records:
     """Sums and counts of losses [B] by task, by quarter of t and by both."""
     sums: Records = {}
     bins = t_bins(draws.t).tolist()

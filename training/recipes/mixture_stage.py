@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ...comfyui_pixwizard.flow import flow_loss
 from ..data.feed.ahead import DrawsAhead
-from ..data.feed.mixture import Batch, Drawn
+from ..data.feed.mixture import Batch, DrawnSamples
 from ..loop.logs import Records
-from ..loop.velocity import Drawing, Draws, Dropout
+from ..loop.velocity import Drawing, Dropout, FlowDraws
 from .balance import Balance
 from .flow_stage import FlowStage, records
 from .teachers import change_of, emphasis
@@ -80,7 +80,7 @@ class MixtureStage(DrawsAhead, FlowStage):
         self.drawing = replace(self.drawing, dropout=self.aids.dropout[falling])
         self.teaching, self.emphasis = (b + (a - b) * left for a, b in (self.aids.teachers, self.aids.emphasis))
 
-    def draw(self, generator: torch.Generator) -> tuple[int, Drawn]:
+    def draw(self, generator: torch.Generator) -> tuple[int, DrawnSamples]:
         """The number of a mixture, and what a batch of it is made of."""
         shares = torch.tensor([share for share, _, _ in self.mixtures])
         number = int(torch.multinomial(shares, 1, generator=generator))
@@ -121,7 +121,7 @@ class MixtureStage(DrawsAhead, FlowStage):
         """Side of a patch in latents."""
         return self.model.transformer.config.patch_size
 
-    def _emphasised(self, velocity: Tensor, draws: Draws, source: Tensor, target: Tensor) -> Tensor:
+    def _emphasised(self, velocity: Tensor, draws: FlowDraws, source: Tensor, target: Tensor) -> Tensor:
         p = self.patch
         wrong = (velocity - (target - draws.noise)).square()
         wrong = reduce(wrong, "b c (g p) (k q) -> b g k", "mean", p=p, q=p)

@@ -27,10 +27,10 @@ from ..data.feed.mixture import Mixture, common_count, with_generation
 from ..data.rendered.builders import BUILDERS
 from ..data.rendered.facts import sentences
 from ..data.rendered.figure_pool import FacePool, FigurePool
-from ..data.rendered.material import Draw, Material
 from ..data.rendered.photos import PhotoPool
 from ..data.rendered.pools import LeafPool
 from ..data.rendered.scene_pool import ScenePool
+from ..data.rendered.sources import Draw, RenderedSources
 from ..degradations import DEGRADATIONS
 from ..loop.trainer import Trainer, TrainerConfig
 from ..loop.velocity import Drawing
@@ -82,10 +82,10 @@ def blend(*draws: tuple[float, Draw]) -> Draw:
     return draw
 
 
-def corpus(material: Material, seed: int = 0, each: int = 400) -> list[str]:
+def corpus(rendered: RenderedSources, seed: int = 0, each: int = 400) -> list[str]:
     """Instructions of all tasks as training has them, to learn word pieces from."""
     generator = torch.Generator().manual_seed(seed)
-    return sentences([task for task in TASKS for _ in range(each)], material, generator)[0]
+    return sentences([task for task in TASKS for _ in range(each)], rendered, generator)[0]
 
 
 @dataclass
@@ -216,11 +216,11 @@ class NanoRecipe:
         self.small = self._material(pools, 128, self.scenes, self.figures, self.faces)
         self.large = self._material(pools, 256, self.large_scenes, self.figures // 10, self.faces // 10)
 
-    def _material(self, pools: Path, size: int, scenes: int, figures: int, faces: int) -> Material:
+    def _material(self, pools: Path, size: int, scenes: int, figures: int, faces: int) -> RenderedSources:
         drawn = ScenePool(pools, scenes, size, edits_per_scene=EDITS_OF_A_SCENE)
         people = FigurePool(pools, max(figures, 1), size, backdrop=self.leaves.draw)
         clean = blend((0.8, self.pictures), (0.15, drawn.draw), (0.05, people.draw))
-        return Material(size, clean, drawn, people, FacePool(pools, max(faces, 1), size))
+        return RenderedSources(size, clean, drawn, people, FacePool(pools, max(faces, 1), size))
 
     def _autoencoder(self) -> bool:
         torch.manual_seed(self.seed)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from ...comfyui_pixwizard.tasks import TASKS
 from ..data.feed.ahead import DrawsAhead
 from ..data.rendered.facts import FACTS, ONE_THING, UNKNOWN, sentences
-from ..data.rendered.material import Material, below
 from ..data.rendered.patch_labels import CHANNELS
+from ..data.rendered.sources import RenderedSources, below
 from ..loop.logs import Records
 from .teachers import label_losses
 from .towers import NanoModel
@@ -99,14 +99,16 @@ class TowerStage(DrawsAhead):
     """Facts of sentences, matches of captions and pictures, labels of patches.
 
     Args:
-        material: pools.   each: B, and P.
+        rendered: pools.   each: B, and P.
     """
 
     name = "towers"
 
-    def __init__(self, model: NanoModel, material: Material, each: tuple[int, int] = (96, 48), bfloat16: bool = False):
+    def __init__(
+        self, model: NanoModel, rendered: RenderedSources, each: tuple[int, int] = (96, 48), bfloat16: bool = False
+    ):
         self.model = TowerHeads(model)
-        self.material, self.each, self.bfloat16 = material, each, bfloat16
+        self.rendered, self.each, self.bfloat16 = rendered, each, bfloat16
 
     def batch(self, generator: torch.Generator) -> Lesson:
         return self.drawn(generator)
@@ -117,11 +119,11 @@ class TowerStage(DrawsAhead):
         usual, bound = list(TASKS), sorted(ONE_THING)
         tasks = [usual[i] for i in below(len(usual), count // 2, generator)]
         tasks += [bound[i] for i in below(len(bound), count - count // 2, generator)]
-        said, known = sentences(tasks, self.material, generator)
+        said, known = sentences(tasks, self.rendered, generator)
         return Lesson(said, known, *self._pairs(pairs, generator))
 
     def _pairs(self, n: int, generator: torch.Generator) -> tuple[Tensor, list[str], Tensor, Tensor]:
-        scenes, figures = self.material.scenes, self.material.figures
+        scenes, figures = self.rendered.scenes, self.rendered.figures
         people = round(PEOPLE * n)
         persons = torch.tensor(below(len(figures), people, generator), dtype=torch.int64)
         index = torch.tensor(below(len(scenes), n - people, generator), dtype=torch.int64)

@@ -158,7 +158,7 @@ class NanoModel(nn.Module):
 
         Args:
             picture: [B,3,H,W] in [-1,1].   no_image: [B] bool, rows whose image tokens are the null image's zeros.
-            exponential: see `velocity.Draws`.
+            exponential: see `velocity.FlowDraws`.
         """
         tokens = self.see(picture).masked_fill(no_image[:, None, None], 0.0)
         ids, mask = self.text.tokenize(sentences)

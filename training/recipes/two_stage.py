@@ -28,9 +28,9 @@ from ..data.feed.mixture import GENERATION
 from ..data.feed.plan import Plan
 from ..data.rendered.figure_pool import FacePool, FigurePool
 from ..data.rendered.fixed_pairs import RenderedPairs
-from ..data.rendered.material import Material
 from ..data.rendered.pools import LeafPool
 from ..data.rendered.scene_pool import ScenePool
+from ..data.rendered.sources import RenderedSources
 from ..evaluate.questions import Questions
 from ..evaluate.runner import EvaluationSettings, Row, evaluate
 from ..loop.parallel import ParallelConfig, World
@@ -107,8 +107,8 @@ class TwoStageRecipe:
         leaves = LeafPool(pools, self.sheets)
         scenes = ScenePool(pools, self.scenes, self.size, edits_per_scene=1)
         people, faces = FigurePool(pools, 20, self.size), FacePool(pools, 20, self.size)
-        self.material = Material(self.size, leaves.draw, scenes, people, faces)
-        self.items = [RenderedPairs(pools, task, n, self.material) for task, n in self.counts.items()]
+        self.rendered = RenderedSources(self.size, leaves.draw, scenes, people, faces)
+        self.items = [RenderedPairs(pools, task, n, self.rendered) for task, n in self.counts.items()]
         self.bfloat16 = fast_bfloat16(torch.device("cpu"))
 
     def plan(self, name: str) -> tuple[Plan, Sequence[RenderedPairs]]:
@@ -179,12 +179,12 @@ class TwoStageRecipe:
     def _losses(self, model: FeatureModel) -> dict[str, float]:
         """Mean loss of each task on pairs and with draws that training had not; nothing is dropped."""
         pools, losses = self.folder / "pools", {}
-        test = Material(
+        test = RenderedSources(
             self.size,
-            self.material.clean,
+            self.rendered.clean,
             ScenePool(pools, 4 * self.held_out, self.size, seed=TEST_SEED, edits_per_scene=1),
-            self.material.figures,
-            self.material.faces,
+            self.rendered.figures,
+            self.rendered.faces,
         )
         for task in tqdm(self.counts, desc="held-out losses", unit="task"):
             items = RenderedPairs(pools, task, self.held_out, test, seed=TEST_SEED)

@@ -32,8 +32,8 @@ class FilterAnnotator:
             note.maps[self.name] = Image.fromarray((strength * 255).round().to(torch.uint8).cpu().numpy())
 
 
-def _network(name: str, kind: str) -> Callable[[recipes.Annotator], Annotator]:
-    def make(told: recipes.Annotator) -> Annotator:
+def _network(name: str, kind: str) -> Callable[[recipes.AnnotatorSettings], Annotator]:
+    def make(told: recipes.AnnotatorSettings) -> Annotator:
         from . import annotate_networks
 
         if not told.model:
@@ -44,8 +44,8 @@ def _network(name: str, kind: str) -> Callable[[recipes.Annotator], Annotator]:
     return make
 
 
-def _auxiliary(name: str, detector: str) -> Callable[[recipes.Annotator], Annotator]:
-    def make(told: recipes.Annotator) -> Annotator:
+def _auxiliary(name: str, detector: str) -> Callable[[recipes.AnnotatorSettings], Annotator]:
+    def make(told: recipes.AnnotatorSettings) -> Annotator:
         from .annotate_auxiliary import Auxiliary
 
         return Auxiliary(name, detector, told.model, **told.options)
@@ -54,7 +54,7 @@ def _auxiliary(name: str, detector: str) -> Callable[[recipes.Annotator], Annota
 
 
 # A new annotator is a class with the protocol above and a line here.
-ANNOTATORS: dict[str, Callable[[recipes.Annotator], Annotator]] = {
+ANNOTATORS: dict[str, Callable[[recipes.AnnotatorSettings], Annotator]] = {
     **{name: (lambda told: FilterAnnotator(told.name)) for name in FILTERS},
     "depth": _network("depth", "Depth"),
     "segmentation": _network("segmentation", "Segmentation"),

@@ -24,7 +24,7 @@ def require_pyarrow() -> tuple[Any, Any]:
 
 
 @dataclass
-class Parts:
+class TarSample:
     """A sample of a tar: role -> (first byte, length) of its pictures, and its words."""
 
     pictures: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -33,13 +33,13 @@ class Parts:
     task: str = ""
 
 
-def tar_samples(path: str) -> Iterator[tuple[str, Parts, str]]:
+def tar_samples(path: str) -> Iterator[tuple[str, TarSample, str]]:
     """Key, parts and what is broken of each sample of a tar in WebDataset's form: members of one key lie together.
 
     `KEY.source.png` is a source, any other picture the target; `KEY.txt` a caption, `KEY.json` may hold caption,
     instruction and task.
     """
-    key, parts = "", Parts()
+    key, parts = "", TarSample()
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
@@ -51,17 +51,17 @@ def tar_samples(path: str) -> Iterator[tuple[str, Parts, str]]:
                 if stem != key and key:
                     yield key, parts, "" if "target" in parts.pictures else "missing"
                 if stem != key:
-                    key, parts = stem, Parts()
+                    key, parts = stem, TarSample()
                 _add(parts, rest.lower(), archive, member)
     except (tarfile.TarError, EOFError, OSError) as error:
         # What follows cannot be found; the sample at the break may lack parts.
-        yield key or "start", Parts(), f"broken archive ({type(error).__name__})"
+        yield key or "start", TarSample(), f"broken archive ({type(error).__name__})"
         return
     if key:
         yield key, parts, "" if "target" in parts.pictures else "missing"
 
 
-def _add(parts: Parts, rest: str, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+def _add(parts: TarSample, rest: str, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
     role = "source" if rest.startswith(("source.", "input.")) else "target"
     if f".{rest}".endswith(SUFFIXES):
         if rest.count(".") == 0 or rest.startswith(("source.", "input.", "target.", "image.")):

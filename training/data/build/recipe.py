@@ -62,7 +62,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Annotator:
+class AnnotatorSettings:
     """A network, or a filter, whose reading of every target is stored: see `annotate.ANNOTATORS`.
 
     Attributes:
@@ -109,7 +109,7 @@ class BuildRecipe:
     output: str
     inputs: tuple[Input, ...]
     shard: int = 1000
-    annotators: tuple[Annotator, ...] = ()
+    annotators: tuple[AnnotatorSettings, ...] = ()
     filters: tuple[Filter, ...] = ()
     smallest: int = 256
     most_pixels: int = 100_000_000
@@ -123,7 +123,7 @@ class BuildRecipe:
         return dataclasses.asdict(self)
 
 
-PARTS = {"inputs": Input, "annotators": Annotator, "filters": Filter}
+PARTS = {"inputs": Input, "annotators": AnnotatorSettings, "filters": Filter}
 MISTAKES = {
     "unexpected_keyword_argument": "{parent} has the fields {names}, found {name!r}: leave it out",
     "missing": "{parent} needs {name}, found no {name}: add it",

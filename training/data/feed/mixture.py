@@ -14,9 +14,9 @@ from torch import Tensor
 from ....comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
 from ....comfyui_pixwizard.tasks import TASKS
 from ..rendered.builders import BUILDERS
-from ..rendered.material import Material, Pairs
 from ..rendered.patch_labels import Truth
 from ..rendered.scene_pool import to_bytes
+from ..rendered.sources import Pairs, RenderedSources
 
 GENERATION = "text_to_image"
 Stored = tuple[str, Tensor]  # see `Pairs`
@@ -43,7 +43,7 @@ def with_generation(weights: Mapping[str, float], share: float) -> dict[str, flo
 
 
 @dataclass
-class Drawn:
+class DrawnSamples:
     """B samples before anything is encoded, on the CPU.
 
     source, target: pictures as bytes [n,3,S,S], of the targets only those whose latents no pool keeps.
@@ -88,7 +88,7 @@ class Mixture:
 
     Args:
         autoencoder: frozen; what no pool keeps the latents of is encoded as it is drawn.
-        material: pools at the size.
+        rendered: pools at the size.
         weights: share of each task.
         bfloat16: encode under autocast.
 
@@ -97,28 +97,32 @@ class Mixture:
     """
 
     def __init__(
-        self, autoencoder: NanoAutoencoder, material: Material, weights: Mapping[str, float], bfloat16: bool = False
+        self,
+        autoencoder: NanoAutoencoder,
+        rendered: RenderedSources,
+        weights: Mapping[str, float],
+        bfloat16: bool = False,
     ):
         unknown = sorted(set(weights) - set(BUILDERS))
         if unknown:
             raise ValueError(f"a mixture needs tasks of the registry, found {unknown}: choose from {sorted(BUILDERS)}")
-        self.autoencoder, self.material, self.bfloat16 = autoencoder, material, bfloat16
+        self.autoencoder, self.rendered, self.bfloat16 = autoencoder, rendered, bfloat16
         self.weights = dict(weights)
 
     def batch(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Draw and encode a batch; samples of one task lie together."""
         return self.encode(self.draw(batch_size, generator))
 
-    def draw(self, batch_size: int, generator: torch.Generator) -> Drawn:
+    def draw(self, batch_size: int, generator: torch.Generator) -> DrawnSamples:
         """What a batch is made of; a function of the generator's state alone."""
         names = list(self.weights)
         shares = torch.tensor([self.weights[name] for name in names])
         chosen = torch.multinomial(shares, batch_size, replacement=True, generator=generator)
         counts = torch.bincount(chosen, minlength=len(names)).tolist()
         drawn = [(name, n) for name, n in zip(names, counts, strict=True) if n]
-        parts = [BUILDERS[name](self.material, n, generator) for name, n in drawn]
-        fresh, size = [part.target for part in parts if part.stored[1] is None], self.material.size
-        return Drawn(
+        parts = [BUILDERS[name](self.rendered, n, generator) for name, n in drawn]
+        fresh, size = [part.target for part in parts if part.stored[1] is None], self.rendered.size
+        return DrawnSamples(
             tasks=[name for name, n in drawn for _ in range(n)],
             sentences=[sentence for part in parts for sentence in part.sentences],
             source=to_bytes(torch.cat([part.source for part in parts])),
@@ -129,7 +133,7 @@ class Mixture:
         )
 
     @torch.no_grad()
-    def encode(self, drawn: Drawn) -> Batch:
+    def encode(self, drawn: DrawnSamples) -> Batch:
         """The batch of what was drawn, on the autoencoder's device."""
         place = self.autoencoder.code.weight.device
         counts = [n for n, _, _ in drawn.stored]
@@ -141,7 +145,7 @@ class Mixture:
         encoded = iter(self._encode(fresh).split(sizes) if sizes else ())
 
         def latents(kept: Stored | None) -> Tensor:
-            return next(encoded) if kept is None else self.material.scenes.latents(*kept, self._encode)
+            return next(encoded) if kept is None else self.rendered.scenes.latents(*kept, self._encode)
 
         return Batch(
             drawn.tasks,
@@ -158,8 +162,8 @@ class Mixture:
         scene = torch.cat([n if part.scene is None else part.scene for part, n in zip(parts, nothing, strict=True)])
         named = torch.cat([n if part.named is None else part.named for part, n in zip(parts, nothing, strict=True)])
         known, asked = scene >= 0, named > 0
-        labels = self.material.scenes.patches[scene.clamp(min=0)].float() * known[:, None, None, None]
-        shares = self.material.scenes.named(scene.clamp(min=0), named) * asked[:, None, None]
+        labels = self.rendered.scenes.patches[scene.clamp(min=0)].float() * known[:, None, None, None]
+        shares = self.rendered.scenes.named(scene.clamp(min=0), named) * asked[:, None, None]
         return Truth(labels, known, shares, asked)
 
     def _encode(self, picture: Tensor) -> Tensor:

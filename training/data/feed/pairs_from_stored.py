@@ -28,7 +28,7 @@ GENERATION, REVERSE = "text_to_image", "_to_image"
 MAPS = ("depth", "segmentation", "pose", "normal")
 
 
-class Parts(Protocol):
+class StoredParts(Protocol):
     """Where the bytes of a sample's pictures come from (`collection.Collection`)."""
 
     def part(self, row: dict[str, Any], role: str) -> bytes | None:
@@ -39,7 +39,7 @@ class Parts(Protocol):
 class Record:
     """A stored sample: its row of the manifest, and its pictures on demand."""
 
-    parts: Parts
+    parts: StoredParts
     row: dict[str, Any]
 
     @property

@@ -97,7 +97,7 @@ class Groups:
 
 
 @dataclass(frozen=True)
-class Draws:
+class DrawnItems:
     """Items [n] by their number in the plan and, of each, in which pass over its source it is drawn [n].
 
     No two draws of a training have the same pair: what is random about a sample is seeded by it.
@@ -258,7 +258,7 @@ class Plan:
             np.concatenate([np.full(len(number), self.group), rest]),
         )
 
-    def draws(self, epoch: int, bucket: np.ndarray, position: np.ndarray) -> Draws:
+    def draws(self, epoch: int, bucket: np.ndarray, position: np.ndarray) -> DrawnItems:
         """What is drawn at some positions [n] within an epoch's draws of some buckets [n]."""
         tables: Epoch = self.epoch(epoch)
         amount = np.diff(tables.bucket_first)[bucket]
@@ -269,7 +269,7 @@ class Plan:
         local = permuted(within, used, mixed(self.span_key[span] ^ mixed(turn.astype(np.uint64) + np.uint64(1))))
         partly = np.flatnonzero(used < count)
         local[partly] = permuted(local[partly], count[partly], self.subset_key[span[partly]])
-        return Draws(self.span_first[span] + local, turn)
+        return DrawnItems(self.span_first[span] + local, turn)
 
     def locate(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Source numbers [n] and numbers within the source [n] of items [n]."""

@@ -28,7 +28,7 @@ class IndexBatch:
 
     Attributes:
         size: (width, height) of the bucket, one for the whole batch.
-        items: [n] int64 numbers in the plan.   turns: [n] int64, see `plan.Draws`.
+        items: [n] int64 numbers in the plan.   turns: [n] int64, see `plan.DrawnItems`.
         epoch: of these draws.
     """
 

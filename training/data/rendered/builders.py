@@ -1,4 +1,4 @@
-"""A builder of training pairs for every task: `BUILDERS[name](material, n, generator) -> Pairs`.
+"""A builder of training pairs for every task: `BUILDERS[name](rendered, n, generator) -> Pairs`.
 
 A builder is a function of the generator's state alone. Everything is rendered or derived from clean pictures when it is
 asked for; pools only keep what is expensive to render. Shape legend: n samples, S side in pixels.
@@ -16,10 +16,10 @@ from ....comfyui_pixwizard.tasks import TASKS
 from ...annotators import ANNOTATORS
 from ...degradations import DEGRADATIONS
 from ...render.scenes import DEPTH_RANGE, style_edit, text_edit
-from .material import Material, Pairs, below, pick
 from .scene_pool import DENSE, EDITS
+from .sources import Pairs, RenderedSources, below, pick
 
-Builder = Callable[[Material, int, torch.Generator], Pairs]
+Builder = Callable[[RenderedSources, int, torch.Generator], Pairs]
 FACE_SHARE = SCENE_SHARE = 0.5
 # Share of text-to-image and edge-control samples that show people.
 FIGURE_SHARE = 0.15
@@ -36,8 +36,8 @@ def _split(n: int, share: float, generator: torch.Generator) -> int:
     return int((torch.rand(n, generator=generator, device=generator.device) < share).sum())
 
 
-def _index(material: Material, n: int, generator: torch.Generator) -> Tensor:
-    return torch.randint(len(material.scenes), (n,), generator=generator, device=generator.device)
+def _index(rendered: RenderedSources, n: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(len(rendered.scenes), (n,), generator=generator, device=generator.device)
 
 
 def _join(parts: Sequence[Pairs]) -> Pairs:
@@ -55,19 +55,19 @@ def _join(parts: Sequence[Pairs]) -> Pairs:
 # -- restoration and painting: any picture -------------------------------------------------------------------------
 
 
-def restoration(task: str, material: Material, n: int, generator: torch.Generator) -> Pairs:
+def restoration(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """A clean picture degraded; half of the task `face` are faces, part of the haze follows a scene's true depth."""
     faces = _split(n, FACE_SHARE, generator) if task == "face" else 0
     hazy = _split(n, HAZE_SHARE, generator) if task == "dehaze" else 0
-    clean = [material.faces.draw(faces, material.size, generator)] if faces else []
+    clean = [rendered.faces.draw(faces, rendered.size, generator)] if faces else []
     if n > faces + hazy:
-        clean.append(material.pictures(n - faces - hazy, generator))
+        clean.append(rendered.pictures(n - faces - hazy, generator))
     degraded = [DEGRADATIONS[task](part, generator) for part in clean]
     if hazy:
-        index = _index(material, hazy, generator)
-        clean.append(material.scenes.picture(index))
+        index = _index(rendered, hazy, generator)
+        clean.append(rendered.scenes.picture(index))
         near, far = DEPTH_RANGE
-        depth = TASKS["depth"].decode(material.scenes.coded["depth"][index].float() / 255, near=near, far=far)
+        depth = TASKS["depth"].decode(rendered.scenes.coded["depth"][index].float() / 255, near=near, far=far)
         degraded.append(DEGRADATIONS[task](clean[-1], generator, depth=depth))
     return Pairs(torch.cat(degraded), torch.cat(clean), _sentences(task, n, generator))
 
@@ -75,34 +75,34 @@ def restoration(task: str, material: Material, n: int, generator: torch.Generato
 # -- reading: scenes, people, any picture --------------------------------------------------------------------------
 
 
-def dense(task: str, material: Material, n: int, generator: torch.Generator) -> Pairs:
+def dense(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """Depth, normals and classes of scenes."""
-    index = _index(material, n, generator)
-    target = material.scenes.coded[task][index].float() / 255
+    index = _index(rendered, n, generator)
+    target = rendered.scenes.coded[task][index].float() / 255
     stored = (("image", index), (task, index))
-    return Pairs(material.scenes.picture(index), target, _sentences(task, n, generator), stored, index)
+    return Pairs(rendered.scenes.picture(index), target, _sentences(task, n, generator), stored, index)
 
 
-def edges(task: str, material: Material, n: int, generator: torch.Generator) -> Pairs:
+def edges(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """Edge pictures of scenes and of any picture."""
     scenes = _split(n, SCENE_SHARE, generator)
-    parts = [material.scenes.draw(scenes, material.size, generator)] if scenes else []
+    parts = [rendered.scenes.draw(scenes, rendered.size, generator)] if scenes else []
     if n > scenes:
-        parts.append(material.pictures(n - scenes, generator))
+        parts.append(rendered.pictures(n - scenes, generator))
     picture = torch.cat(parts)
     target = TASKS[task].encode(ANNOTATORS[task](picture, generator))
     return Pairs(picture, target, _sentences(task, n, generator))
 
 
-def _skeletons(material: Material, index: Tensor) -> Tensor:
-    size = (material.size, material.size)
-    return torch.stack([TASKS["pose"].encode(material.figures.pose[i], size=size) for i in index.tolist()])
+def _skeletons(rendered: RenderedSources, index: Tensor) -> Tensor:
+    size = (rendered.size, rendered.size)
+    return torch.stack([TASKS["pose"].encode(rendered.figures.pose[i], size=size) for i in index.tolist()])
 
 
-def pose(material: Material, n: int, generator: torch.Generator) -> Pairs:
+def pose(rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """Skeletons of people."""
-    index = torch.tensor(below(len(material.figures), n, generator))
-    return Pairs(material.figures.picture(index), _skeletons(material, index), _sentences("pose", n, generator))
+    index = torch.tensor(below(len(rendered.figures), n, generator))
+    return Pairs(rendered.figures.picture(index), _skeletons(rendered, index), _sentences("pose", n, generator))
 
 
 # -- grounding -----------------------------------------------------------------------------------------------------
@@ -114,9 +114,9 @@ def box_of(mask: Tensor) -> Tensor:
     return torch.stack((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)).float()[None]
 
 
-def referring(task: str, material: Material, n: int, generator: torch.Generator) -> Pairs:
+def referring(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """What an expression means, as an overlay, a mask or a box."""
-    scenes, rows, numbers = material.scenes, [], []
+    scenes, rows, numbers = rendered.scenes, [], []
     pictures, targets, sentences = [], [], []
     for at in below(len(scenes.referable), n, generator):
         i = scenes.referable[at]
@@ -132,9 +132,9 @@ def referring(task: str, material: Material, n: int, generator: torch.Generator)
     return Pairs(torch.stack(pictures), torch.stack(targets), sentences, (("image", index), None), index, named)
 
 
-def keypoint(material: Material, n: int, generator: torch.Generator) -> Pairs:
+def keypoint(rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """A disc on one visible joint of a person."""
-    task, figures = TASKS["keypoint"], material.figures
+    task, figures = TASKS["keypoint"], rendered.figures
     index = torch.tensor(below(len(figures), n, generator))
     pictures, targets, sentences = figures.picture(index), [], []
     for row, i in enumerate(index.tolist()):
@@ -149,60 +149,62 @@ def keypoint(material: Material, n: int, generator: torch.Generator) -> Pairs:
 # -- making pictures -----------------------------------------------------------------------------------------------
 
 
-def _captioned_scenes(task: str, material: Material, index: Tensor, generator: torch.Generator) -> list[str]:
-    captions = material.scenes.captions
+def _captioned_scenes(task: str, rendered: RenderedSources, index: Tensor, generator: torch.Generator) -> list[str]:
+    captions = rendered.scenes.captions
     return [TASKS[task].instruction(generator, caption=pick(captions[i], generator)) for i in index.tolist()]
 
 
-def _people(task: str, material: Material, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[str]]:
+def _people(
+    task: str, rendered: RenderedSources, n: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, list[str]]:
     """Rows, pictures and sentences of n pictures of people."""
-    index = torch.tensor(below(len(material.figures), n, generator), dtype=torch.int64)
-    captions = [pick(material.figures.captions[i], generator) for i in index.tolist()]
+    index = torch.tensor(below(len(rendered.figures), n, generator), dtype=torch.int64)
+    captions = [pick(rendered.figures.captions[i], generator) for i in index.tolist()]
     sentences = [TASKS[task].instruction(generator, caption=caption) for caption in captions]
-    return index, material.figures.picture(index), sentences
+    return index, rendered.figures.picture(index), sentences
 
 
-def dense_to_image(task: str, material: Material, n: int, generator: torch.Generator) -> Pairs:
+def dense_to_image(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """Scenes from their depth, normals or classes."""
-    reading, index = task.removesuffix("_to_image"), _index(material, n, generator)
-    source = material.scenes.coded[reading][index].float() / 255
+    reading, index = task.removesuffix("_to_image"), _index(rendered, n, generator)
+    source = rendered.scenes.coded[reading][index].float() / 255
     stored = ((reading, index), ("image", index))
-    return Pairs(source, material.scenes.picture(index), _captioned_scenes(task, material, index, generator), stored)
+    return Pairs(source, rendered.scenes.picture(index), _captioned_scenes(task, rendered, index, generator), stored)
 
 
-def edges_to_image(task: str, material: Material, n: int, generator: torch.Generator) -> Pairs:
+def edges_to_image(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """Scenes and people from their edges."""
     reading, people = task.removesuffix("_to_image"), _split(n, FIGURE_SHARE, generator)
     parts = []
     if people:
-        _, picture, sentences = _people(task, material, people, generator)
+        _, picture, sentences = _people(task, rendered, people, generator)
         parts.append(Pairs(picture, picture, sentences))
     if n > people:
-        index = _index(material, n - people, generator)
-        picture = material.scenes.picture(index)
+        index = _index(rendered, n - people, generator)
+        picture = rendered.scenes.picture(index)
         stored = (None, ("image", index))
-        parts.append(Pairs(picture, picture, _captioned_scenes(task, material, index, generator), stored))
+        parts.append(Pairs(picture, picture, _captioned_scenes(task, rendered, index, generator), stored))
     for part in parts:
         part.source = TASKS[reading].encode(ANNOTATORS[reading](part.target, generator))
     return _join(parts)
 
 
-def pose_to_image(material: Material, n: int, generator: torch.Generator) -> Pairs:
+def pose_to_image(rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """People from their skeletons."""
-    index, picture, sentences = _people("pose_to_image", material, n, generator)
-    return Pairs(_skeletons(material, index), picture, sentences)
+    index, picture, sentences = _people("pose_to_image", rendered, n, generator)
+    return Pairs(_skeletons(rendered, index), picture, sentences)
 
 
-def text_to_image(material: Material, n: int, generator: torch.Generator) -> Pairs:
+def text_to_image(rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """Scenes and people on a canvas that is black or white at random, as in the released training."""
     people, parts = _split(n, FIGURE_SHARE, generator), []
     if people:
-        _, picture, sentences = _people("text_to_image", material, people, generator)
+        _, picture, sentences = _people("text_to_image", rendered, people, generator)
         parts.append(Pairs(picture, picture, sentences))
     if n > people:
-        index = _index(material, n - people, generator)
-        sentences = _captioned_scenes("text_to_image", material, index, generator)
-        picture = material.scenes.picture(index)
+        index = _index(rendered, n - people, generator)
+        sentences = _captioned_scenes("text_to_image", rendered, index, generator)
+        picture = rendered.scenes.picture(index)
         parts.append(Pairs(picture, picture, sentences, (None, ("image", index))))
     for part in parts:
         shade = torch.randint(2, (len(part.target), 1, 1, 1), generator=generator, device=generator.device).float()
@@ -213,9 +215,9 @@ def text_to_image(material: Material, n: int, generator: torch.Generator) -> Pai
 # -- editing -------------------------------------------------------------------------------------------------------
 
 
-def scene_edit(task: str, material: Material, n: int, generator: torch.Generator) -> Pairs:
+def scene_edit(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """Scenes rendered again with one thing changed."""
-    scenes = material.scenes
+    scenes = rendered.scenes
     if not scenes.by_edit[task]:
         raise ValueError(f"{task} needs a scene with room for it, found none of {len(scenes)}: render more scenes")
     records = [scenes.by_edit[task][at] for at in below(len(scenes.by_edit[task]), n, generator)]
@@ -231,12 +233,12 @@ def scene_edit(task: str, material: Material, n: int, generator: torch.Generator
     return Pairs(source, target, sentences, (given, changed), index, named)
 
 
-def picture_edit(task: str, change: Callable, material: Material, n: int, generator: torch.Generator) -> Pairs:
+def picture_edit(task: str, change: Callable, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """Styles and written words, on scenes and on any picture."""
     scenes = _split(n, SCENE_SHARE, generator)
-    parts = [material.scenes.draw(scenes, material.size, generator)] if scenes else []
+    parts = [rendered.scenes.draw(scenes, rendered.size, generator)] if scenes else []
     if n > scenes:
-        parts.append(material.pictures(n - scenes, generator))
+        parts.append(rendered.pictures(n - scenes, generator))
     source = torch.cat(parts)
     target, words = change(source, generator)
     return Pairs(source, target, [TASKS[task].instruction(generator, **found) for found in words])

@@ -17,8 +17,8 @@ from ...render.scenes.lettering import WORDS
 from ...render.scenes.picture_edits import STYLE_WORDS, STYLES
 from ...render.scenes.vocabulary import CUBE_WORDS, SHAPE_WORDS, SIZE_WORDS, TEXTURES
 from .builders import DISC_COLORS
-from .material import Material, pick
 from .scene_pool import EDITS
+from .sources import RenderedSources, pick
 
 # Words of each fact's values; a phrase that has none of a fact's words has the value 0.
 SHAPES = tuple((*words, *(CUBE_WORDS if name == "box" else ())) for name, words in SHAPE_WORDS.items())
@@ -53,7 +53,7 @@ UNKNOWN = -100  # as cross_entropy leaves it out
 ONE_THING = {"referring_segmentation", "referring_mask", "referring_box", *EDITS} - {"edit_background", "edit_global"}
 
 Words = Mapping[str, str]
-Writer = Callable[[Material, torch.Generator], Words]
+Writer = Callable[[RenderedSources, torch.Generator], Words]
 
 
 def _value(text: str, values: tuple[tuple[str, ...], ...]) -> int:
@@ -79,34 +79,34 @@ def facts(task: str, words: Words) -> list[int]:
 # -- sentences -----------------------------------------------------------------------------------------------------
 
 
-def _referral(material: Material, generator: torch.Generator) -> Words:
-    scenes = material.scenes
+def _referral(rendered: RenderedSources, generator: torch.Generator) -> Words:
+    scenes = rendered.scenes
     return {"caption": pick(scenes.referrals[pick(scenes.referable, generator)], generator)[0]}
 
 
-def _joint(material: Material, generator: torch.Generator) -> Words:
-    joints = pick([found for found in material.figures.joints if found], generator)
+def _joint(rendered: RenderedSources, generator: torch.Generator) -> Words:
+    joints = pick([found for found in rendered.figures.joints if found], generator)
     return {"caption": pick(joints, generator)[0], "color": pick(DISC_COLORS, generator)}
 
 
-def _person(material: Material, generator: torch.Generator) -> Words:
-    return {"caption": pick(pick(material.figures.captions, generator), generator)}
+def _person(rendered: RenderedSources, generator: torch.Generator) -> Words:
+    return {"caption": pick(pick(rendered.figures.captions, generator), generator)}
 
 
-def _scene(material: Material, generator: torch.Generator) -> Words:
-    return {"caption": pick(pick(material.scenes.captions, generator), generator)}
+def _scene(rendered: RenderedSources, generator: torch.Generator) -> Words:
+    return {"caption": pick(pick(rendered.scenes.captions, generator), generator)}
 
 
 def _edit(task: str) -> Writer:
-    return lambda material, generator: pick(material.scenes.by_edit[task], generator).words
+    return lambda rendered, generator: pick(rendered.scenes.by_edit[task], generator).words
 
 
-def _style(material: Material, generator: torch.Generator) -> Words:
+def _style(rendered: RenderedSources, generator: torch.Generator) -> Words:
     name = pick(list(STYLES), generator)
     return {"caption": pick((name, *STYLE_WORDS[name]), generator)}
 
 
-def _letters(material: Material, generator: torch.Generator) -> Words:
+def _letters(rendered: RenderedSources, generator: torch.Generator) -> Words:
     return {"caption": pick(WORDS, generator)}
 
 
@@ -121,11 +121,13 @@ WRITERS: dict[str, Writer] = {
 }
 
 
-def sentences(tasks: list[str], material: Material, generator: torch.Generator) -> tuple[list[str], torch.Tensor]:
+def sentences(
+    tasks: list[str], rendered: RenderedSources, generator: torch.Generator
+) -> tuple[list[str], torch.Tensor]:
     """An instruction of each of B tasks, as training draws them, and their facts [B, len(FACTS)]."""
     said, known = [], []
     for task in tasks:
-        words = WRITERS[task](material, generator) if task in WRITERS else {}
+        words = WRITERS[task](rendered, generator) if task in WRITERS else {}
         said.append(TASKS[task].instruction(generator, **words))
         known.append(facts(task, words))
     return said, torch.tensor(known)

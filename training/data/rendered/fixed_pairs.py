@@ -17,9 +17,9 @@ from ...loop.seeding import seeded
 from ..feed.loader import Sample
 from ..feed.plan import Source
 from .builders import BUILDERS
-from .material import Material
 from .pools import cached
 from .scene_pool import to_bytes
+from .sources import RenderedSources
 
 CHUNK = 25
 
@@ -31,7 +31,7 @@ class RenderedPairs:
         folder: of the file.
         task: of the registry.
         count: N.
-        material: what they are rendered from, read only where there is no file yet.
+        rendered: what they are rendered from, read only where there is no file yet.
         repeats, fraction: see `plan.Source`.
         seed: pairs of another seed are other pairs.
     """
@@ -41,23 +41,23 @@ class RenderedPairs:
         folder: Path,
         task: str,
         count: int,
-        material: Material,
+        rendered: RenderedSources,
         repeats: float = 1.0,
         fraction: float = 1.0,
         seed: int = 0,
     ) -> None:
-        self.size = material.size
+        self.size = rendered.size
         path = Path(folder) / f"pairs-{task}-{count}-{self.size}-{seed}.safetensors"
-        data = cached(path, lambda: self._build(task, count, material, seed))
+        data = cached(path, lambda: self._build(task, count, rendered, seed))
         self.pictures, self.targets = data["source"], data["target"]
         self.sentences: list[str] = json.loads(bytes(data["texts"].numpy()))
         self.source = Source(f"{task}-{seed}", task, {(self.size, self.size): count}, repeats, fraction)
 
     @staticmethod
-    def _build(task: str, count: int, material: Material, seed: int) -> dict[str, Tensor]:
+    def _build(task: str, count: int, rendered: RenderedSources, seed: int) -> dict[str, Tensor]:
         sources, targets, sentences = [], [], []
         for first in tqdm(range(0, count, CHUNK), desc=f"{count} pairs of {task}", unit="chunk"):
-            pairs = BUILDERS[task](material, min(CHUNK, count - first), seeded("pairs", task, seed, first))
+            pairs = BUILDERS[task](rendered, min(CHUNK, count - first), seeded("pairs", task, seed, first))
             sources.append(to_bytes(pairs.source))
             targets.append(to_bytes(pairs.target))
             sentences += pairs.sentences

@@ -15,26 +15,26 @@ from ....comfyui_pixwizard.pictures.images import unit_to_image
 from ...render.dead_leaves import dead_leaves
 from .builders import BUILDERS
 from .figure_pool import FacePool, FigurePool
-from .material import Material
 from .scene_pool import ScenePool
+from .sources import RenderedSources
 
 COLUMNS, GAP, LINES, LINE = 4, 8, 3, 13
 
 
-def small_material(size: int, scenes: int, seed: int) -> Material:
-    """Material rendered for one preview and not kept."""
+def small_sources(size: int, scenes: int, seed: int) -> RenderedSources:
+    """Sources rendered for one preview and not kept."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         drawn = ScenePool(place, scenes, size, seed=100 + seed, edits_per_scene=4)
         people = FigurePool(place, scenes, size, seed=100 + seed)
-        return Material(size, dead_leaves, drawn, people, FacePool(place, scenes, size, seed=100 + seed))
+        return RenderedSources(size, dead_leaves, drawn, people, FacePool(place, scenes, size, seed=100 + seed))
 
 
-def contact_sheet(material: Material, names: Iterable[str], pairs: int, seed: int) -> Image.Image:
+def contact_sheet(rendered: RenderedSources, names: Iterable[str], pairs: int, seed: int) -> Image.Image:
     """Source and target side by side under task and sentence, COLUMNS pairs a row."""
     tiles = []
     for name in names:
-        built = BUILDERS[name](material, pairs, torch.Generator().manual_seed(seed))
+        built = BUILDERS[name](rendered, pairs, torch.Generator().manual_seed(seed))
         for source, target, sentence in zip(built.source, built.target, built.sentences, strict=True):
             tiles.append(_tile(name, sentence, source, target))
     width, height = tiles[0].size

@@ -19,7 +19,7 @@ Draw = Callable[[int, int, torch.Generator], Tensor]
 
 
 @dataclass
-class Material:
+class RenderedSources:
     """Sources of pictures and labels at one size.
 
     Attributes:
