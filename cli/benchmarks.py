@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from ..comfyui_pixwizard.solvers import DEFAULT_SOLVER
+from ..training.benchmarks.options import Options
+
+if TYPE_CHECKING:  # slow, and not needed for --help
+    import torch
+
+    from ..training.benchmarks.judging import Source
 
 KEPT = Path("runs") / "benchmarks"
 
@@ -40,50 +44,7 @@ class EvalBenchmark:
     """Write a page to this HTML file, with all pictures inside: table, distribution, the worst and median answers."""
     allow_missing: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Judge the rest when more than 1 % of the pictures are missing, broken or of another size."""
-    n: int | None = None
-    """Only the first so many pictures; a figure that papers print needs all of them."""
-    split: str = ""
-    """Of the data set, where it has several."""
-    size: int | None = None
-    """Side of the square of the model's area; the picture's own by default."""
-    steps: int | None = None
-    """Points of the time grid; the task's own by default."""
-    solver: str = DEFAULT_SOLVER
-    """Solver of the flow."""
-    text_guidance: float | None = None
-    """Weight of the instruction."""
-    image_guidance: float | None = None
-    """Weight of the picture."""
-    seed: int = 0
-    """Of the noise, with each picture's name."""
-    by: Literal["overlay", "hsv", "mask"] = "overlay"
-    """How referring masks are read: against the picture, by hue as the paper does, or as white on black."""
-    codec: str = ""
-    """How depth (walk, gray) or classes (palette, ade20k) are read; gray and ade20k for released weights."""
-    axes: Literal["right-up", "left-up"] = "right-up"
-    """Of the normals in the answers; left-up for weights that learnt from DSINE."""
-    clip: Path | None = None
-    """An open_clip checkpoint for CLIP metrics."""
-    clip_model: str = "ViT-B-32-quickgelu"
-    """Its architecture in open_clip, or a JSON file of one."""
-    dino: Path | None = None
-    """DINO's weights (dino_vits16)."""
-    dino_model: str = "vit_small_patch16_224"
-    """Their architecture in timm."""
-    inception: Path | None = None
-    """Inception's weights of torch-fidelity, for FID and inception score."""
-    lpips: Path | None = None
-    """torchvision's weights of the backbone of LPIPS."""
-    lpips_net: Literal["vgg", "alex"] = "vgg"
-    """Which backbone that is."""
-    hps: Path | None = None
-    """HPSv2's checkpoint."""
-    hps_model: str = "ViT-H-14"
-    """Its architecture in open_clip, or a JSON file of one."""
-    depth_model: Path | None = None
-    """A folder of a depth estimator of transformers, for depth-to-image."""
-    device: str = "auto"
-    """Of the model and the networks: cpu, cuda or cuda:N; auto is the GPU where there is one."""
+    options: Annotated[Options, tyro.conf.arg(name="")] = field(default_factory=lambda: Options(device="auto"))
 
     def run(self) -> int:
         """Judge and print the row.
@@ -92,15 +53,17 @@ class EvalBenchmark:
             ValueError: settings or files that cannot be used, or more unusable pictures than are allowed.
         """
         self._check()
-        from ..comfyui_pixwizard.files.safe_files import replaced
+        from ..comfyui_pixwizard.files.safe_files import write_json
+        from ..runtime.evaluators import find_device
         from ..training.benchmarks.judging import judge
         from ..training.benchmarks.report_table import table
 
-        outcome = judge(self.name, self.data, self._source(), self._options(), watch, allow_missing=self.allow_missing)
+        device = find_device(self.options.device)
+        options, source = replace(self.options, device=str(device)), self._source(device)
+        outcome = judge(self.name, self.data, source, options, watch, allow_missing=self.allow_missing)
         print(table(outcome))
         if self.json is not None:
-            with replaced(self.json) as file:
-                file.write((json.dumps(outcome.told(), indent=1, allow_nan=False, default=str) + "\n").encode())
+            write_json(self.json, outcome.told(), allow_nan=False, default=str)
         if self.report is not None:
             from .benchmark_page import write_page
 
@@ -117,41 +80,31 @@ class EvalBenchmark:
         benchmark(self.name)
         if self.report is not None:
             figure_class()  # tells what is missing before anything is made
-        if self.solver not in EVALUATIONS:
-            raise ValueError(f"--solver must be one of {', '.join(EVALUATIONS)}, found {self.solver}: take euler")
+        options = self.options
+        if options.solver not in EVALUATIONS:
+            raise ValueError(f"--solver must be one of {', '.join(EVALUATIONS)}, found {options.solver}: take euler")
         for name, least in (("n", 1), ("steps", 2)):
-            value = getattr(self, name)
+            value = getattr(options, name)
             if value is not None and value < least:
                 raise ValueError(f"--{name} must be at least {least}, found {value}: raise it")
-        check_size(self.size)
+        check_size(options.size)
         for path in (self.data, self.answers):
             if path is not None and not path.is_dir():
                 raise ValueError(f"--data and --answers are folders, found none at {path}: check the path")
         for name in ("clip", "dino", "inception", "lpips", "hps"):
-            path = getattr(self, name)
+            path = getattr(options, name)
             if path is not None and not path.is_file():
                 raise ValueError(f"--{name} is a file of weights, found none at {path}: check the path")
 
-    def _options(self) -> Any:
-        from ..runtime.evaluators import find_device
-        from ..training.benchmarks.options import Options
-
-        chosen = {one.name: getattr(self, one.name) for one in fields(Options)}
-        return Options(**chosen | {"device": str(find_device(self.device))})
-
-    def _source(self) -> Any:
+    def _source(self, device: torch.device) -> Source:
         from ..training.benchmarks.judging import Source
 
         if self.answers is not None:
             return Source(self.answers)
-        kept = self.out or KEPT / self.name / Path(self.model).name
-        return Source(kept, self.model, self._load)
-
-    def _load(self) -> Any:
         from ..comfyui_pixwizard.pipeline import PixWizardPipeline
-        from ..runtime.evaluators import find_device
 
-        return PixWizardPipeline.from_pretrained(self.model).to(find_device(self.device))
+        kept = self.out or KEPT / self.name / Path(self.model).name
+        return Source(kept, self.model, lambda: PixWizardPipeline.from_pretrained(self.model).to(device))
 
 
 @dataclass
@@ -163,7 +116,7 @@ class EvalBenchmarks:
 
     def run(self) -> int:
         """Print the list."""
-        from ..comfyui_pixwizard.files.safe_files import replaced
+        from ..comfyui_pixwizard.files.safe_files import write_json
         from ..training.benchmarks.catalogue import BENCHMARKS
 
         told = {}
@@ -182,8 +135,7 @@ class EvalBenchmarks:
             for key in ("layout", "size", "licence", "command"):
                 print(f"  {key:<8} {told[name][key]}")
         if self.json is not None:
-            with replaced(self.json) as file:
-                file.write((json.dumps(told, indent=1) + "\n").encode())
+            write_json(self.json, told)
         return 0
 
 

@@ -88,17 +88,3 @@ class Build:
         for reason, count in report["rejected"].items():
             print(f"  {count:>8} left out: {reason} (such as {report['examples'][reason][0]})")
         return 0
-
-
-Verb = Annotated[Preview, tyro.conf.subcommand("preview")] | Annotated[Build, tyro.conf.subcommand("build")]
-
-
-@dataclass
-class Data:
-    """Build what a model is trained on, or look at it."""
-
-    verb: Annotated[Verb, tyro.conf.arg(name="")]
-
-    def run(self) -> int:
-        """Do what was asked for."""
-        return self.verb.run()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -88,9 +87,7 @@ def _card(folder: Path, number: int, example: Example) -> str:
 
 def _save(picture: Image.Image, path: Path) -> None:
     with replaced(path) as file:
-        buffer = io.BytesIO()
-        picture.save(buffer, "png")
-        file.write(buffer.getvalue())
+        picture.save(file, "png")
 
 
 def contact_sheet(examples: Sequence[Example]) -> Image.Image:

@@ -136,7 +136,8 @@ class Eval:
                 outcome = evaluate(pipeline, samples, self.settings(), bar.update)
                 rows[name] = outcome.row
                 if seen is not None and name in ON_SCENES:
-                    rows[name]["seen_combinations"] = self._again(pipeline, seen.samples(name), bar.update)
+                    again = evaluate(pipeline, seen.samples(name), self.settings(), bar.update)
+                    rows[name]["seen_combinations"] = again.row
                 rows[name]["seconds"] = round(time.perf_counter() - clock, 1)
                 failures += worst(samples, outcome, FAILURES_A_TASK)
                 self._draw(name, samples, outcome)
@@ -151,9 +152,6 @@ class Eval:
         print(table(rows))
         print(f"{sum(row['holds'] for row in rows.values())} of {len(rows)} floors hold; {seconds:g} s in all")
         return {"tasks": rows, "settings": self._settings(), "seconds": seconds}
-
-    def _again(self, pipeline: Answerer, samples: Samples, advance: Any) -> Row:
-        return evaluate(pipeline, samples, self.settings(), advance).row
 
     def _draw(self, name: str, samples: Samples, outcome: EvaluationOutcome) -> None:
         if self.pictures is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -16,6 +16,7 @@ from ..runtime.engine_cache import EngineCache, Entry
 from ..runtime.engine_profiles import described
 from ..runtime.engine_run import EngineRun, base_weights
 from ..runtime.tensorrt_evaluator import load, tested
+from .task_list import aligned
 
 Place = Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[DIR]")]
 
@@ -118,19 +119,12 @@ class ListEngines:
     def run(self) -> int:
         """Print the table; exit code 1 where an engine is missing or damaged."""
         cache = EngineCache(self.folder)
-        found = [(entry, self.state(cache, entry)) for entry in cache.entries()]
-        print(table(found) if found else f"no engines in {cache.folder}")
+        states = [(entry, entry.state(self.verify)) for entry in cache.entries()]
+        print(table(states) if states else f"no engines in {cache.folder}")
         if self.json is not None:
-            rows = [entry.plain() | {"state": state} for entry, state in found]
+            rows = [entry.plain() | {"state": state} for entry, state in states]
             write_json(self.json, {"engines": rows})
-        return int(any(state != "ok" for _, state in found))
-
-    def state(self, cache: EngineCache, entry: Entry) -> str:
-        """ok, missing or damaged."""
-        state = entry.state()
-        if state == "ok" and self.verify and not cache.unchanged(entry):
-            return "damaged"
-        return state
+        return int(any(state != "ok" for _, state in states))
 
 
 @dataclass
@@ -159,16 +153,14 @@ class PruneEngines:
         return 0
 
 
-def table(found: list[tuple[Entry, str]]) -> str:
+def table(states: list[tuple[Entry, str]]) -> str:
     """Engines for people."""
-    head = ("model", "kind", "precision", "for", "MB", "last used", "state", "file")
-    rows: list[tuple[Any, ...]] = [head]
-    for entry, state in found:
+    rows = [("model", "kind", "precision", "for", "MB", "last used", "state", "file")]
+    for entry, state in states:
         key = entry.key
         about = (entry.title, key.kind, key.precision, f"{key.architecture} {key.system}", f"{entry.bytes / 1e6:.1f}")
         rows.append((*about, entry.used[:16], state, entry.path.name[:16] + "…"))
-    widths = [max(len(str(row[place])) for row in rows) for place in range(len(head))]
-    return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return aligned(rows)
 
 
 def report(entry: Entry) -> str:

@@ -1,7 +1,7 @@
 """`pixwizard …`: finds the command, runs it, and turns a user's mistakes into one line and exit code 2.
 
-`COMMANDS` is the only table of modules that are imported by name: a command is imported when it is asked for, so that
-`--help` does not wait seconds for torch.
+`COMMANDS` and what it is made of are the only tables of modules that are imported by name: a command is imported when
+it is asked for, so that `--help` does not wait seconds for torch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..comfyui_pixwizard.version import VERSION
 from .messages import report
@@ -23,19 +23,49 @@ class Command(NamedTuple):
 
     module: str
     name: str
+    summary: str = ""
+
+    def kind(self) -> Any:
+        """That class."""
+        return getattr(importlib.import_module(self.module, __package__), self.name)
+
+
+class Group(NamedTuple):
+    """Commands that follow a common word; `about` heads its own --help."""
+
     summary: str
+    about: str
+    verbs: dict[str, Command]
 
 
-COMMANDS = {
+EXPORTS = {
+    "onnx": Command(".export_onnx", "Onnx"),
+    "check": Command(".export_onnx", "Check"),
+    "tensorrt": Command(".export_engines", "BuildTensorRT"),
+    "tensorrt-rtx": Command(".export_engines", "BuildTensorRTRTX"),
+    "list": Command(".export_engines", "ListEngines"),
+    "prune": Command(".export_engines", "PruneEngines"),
+}
+BENCHES = {"speed": Command("..bench.speed", "Speed"), "quality": Command("..bench.quality", "Quality")}
+DATA = {"preview": Command(".data", "Preview"), "build": Command(".data", "Build")}
+COMMANDS: dict[str, Command | Group] = {
     "run": Command(".run", "Run", "do what an instruction says, to one or many pictures"),
     "demo": Command(".demo_command", "Demo", "run every task on examples and write a page to look at"),
     "tasks": Command(".task_list", "Tasks", "list the tasks, an instruction for each and their defaults"),
     "info": Command(".model_files", "Info", "parameters, entries and configuration of a model"),
     "convert": Command(".model_files", "Convert", "released weights to this project's form"),
-    "export": Command(".export", "Export", "write a model for other engines: ONNX, TensorRT"),
-    "bench": Command(".bench", "Bench", "measure speed, and quality against evaluations"),
+    "export": Group(
+        "write a model for other engines: ONNX, TensorRT",
+        "Write a model for other engines, check what was written, keep engines in order.",
+        EXPORTS,
+    ),
+    "bench": Group(
+        "measure speed, and quality against evaluations",
+        "Measure speed, or what fewer evaluations cost; every figure is a ratio within one run.",
+        BENCHES,
+    ),
     "train": Command(".train", "Train", "train a model from nothing, or go on"),
-    "data": Command(".data", "Data", "build training data, look at pairs"),
+    "data": Group("build training data, look at pairs", "Build what a model is trained on, or look at it.", DATA),
     "eval": Command(".evaluate", "Eval", "measure a model on every task; eval benchmark, on data sets"),
 }
 # Verbs of a command that take another way than the command itself.
@@ -90,12 +120,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _run(COMMANDS[arguments[0]], arguments[0], arguments[1:])
 
 
-def _run(command: Command, name: str, arguments: Sequence[str]) -> int:
+def _run(command: Command | Group, name: str, arguments: Sequence[str]) -> int:
     import tyro
 
     try:
-        kind = getattr(importlib.import_module(command.module, __package__), command.name)
-        return tyro.cli(kind, args=list(arguments), prog=f"pixwizard {name}").run()
+        told: dict[str, Any] = {"args": list(arguments), "prog": f"pixwizard {name}"}
+        if isinstance(command, Command):
+            return tyro.cli(command.kind(), **told).run()
+        kinds = {verb: one.kind() for verb, one in command.verbs.items()}
+        return tyro.extras.subcommand_cli_from_dict(kinds, description=command.about, **told).run()
     except BrokenPipeError:
         # The reader of a pipe went away, as in `pixwizard tasks | head`; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

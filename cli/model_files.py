@@ -58,14 +58,6 @@ def describe(specs: Mapping[str, Spec], config: PixWizardConfig) -> dict[str, An
     }
 
 
-def _transformer_of(path: Path) -> Path:
-    """The transformer's place: `path` itself, or a part of it where `path` is, or names, a whole model."""
-    from ..comfyui_pixwizard.files.components import BUNDLED, PIPELINE_FILE
-
-    folder = BUNDLED.get(str(path), path)
-    return folder / "transformer" if (folder / PIPELINE_FILE).is_file() else folder
-
-
 def _print(report: Mapping[str, Any]) -> None:
     print(report["source"])
     width = max(map(len, report["components"])) + 2
@@ -108,7 +100,9 @@ class Info:
             file, config, provenance = read_released(self.path, ema=not (self.path / weights_name(False)).is_file())
             specs = file.specs
         else:
-            files = ModelFiles(_transformer_of(self.path or Path()))
+            from ..comfyui_pixwizard.files.components import find_transformer
+
+            files = ModelFiles(find_transformer(self.path or Path()))
             specs, config, provenance = files.specs, files.config, files.provenance
         source = f"preset {self.preset}" if self.preset else str(self.path)
         report = {"source": source} | describe(specs, config) | {"provenance": provenance}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -86,7 +86,7 @@ def check_tasks() -> int:
             "repository after make install"
         ) from error
     cells = task_cells(BUILDERS, MEASURES)
-    print(aligned({"task": list(cells)} | {title: [row[title] for row in cells.values()] for title in CELLS}))
+    print(aligned([("task", *CELLS), *((name, *row.values()) for name, row in cells.items())]))
     empty = [f"{name}: {title}" for name, row in cells.items() for title in CELLS if not row[title]]
     print(f"empty: {', '.join(empty)}" if empty else f"{len(cells)} tasks, no empty cell")
     return 1 if empty else 0
@@ -111,24 +111,18 @@ def task_cells(builders: Mapping[str, Any], measures: Mapping[str, Any]) -> dict
     return rows
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def table(tasks: list[dict[str, Any]]) -> str:
     """Lines for people."""
-    columns = {
-        "task": [row["name"] for row in rows],
-        "domain": [row["domain"] for row in rows],
-        "answer": [row["answer"] for row in rows],
-        "steps": [str(row["steps"]) for row in rows],
-        "text, image guidance": [f"{row['text_guidance']:g}, {row['image_guidance']:g}" for row in rows],
-        "instruction": [row["instructions"][0] for row in rows],
-    }
-    return aligned(columns)
+    rows = [("task", "domain", "answer", "steps", "text, image guidance", "instruction")]
+    for task in tasks:
+        guidance = f"{task['text_guidance']:g}, {task['image_guidance']:g}"
+        about = (task["name"], task["domain"], task["answer"], str(task["steps"]))
+        rows.append((*about, guidance, task["instructions"][0]))
+    return aligned(rows)
 
 
-def aligned(columns: Mapping[str, list[str]]) -> str:
-    """Columns of text under their titles."""
-    widths = {title: max(len(title), *map(len, cells)) for title, cells in columns.items()}
-    lines = [list(columns), *zip(*columns.values(), strict=True)]
-    spaced = [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths.values(), strict=True)) for line in lines
-    ]
-    return "\n".join(line.rstrip() for line in spaced)
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, the titles first, as columns of text."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)

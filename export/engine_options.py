@@ -14,7 +14,7 @@ import torch
 
 from ..comfyui_pixwizard.config import PixWizardConfig
 from ..comfyui_pixwizard.files.checkpoint import load_transformer
-from ..comfyui_pixwizard.files.components import BUNDLED, PIPELINE_FILE
+from ..comfyui_pixwizard.files.components import find_transformer
 from ..comfyui_pixwizard.pictures.buckets import Size
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from ..runtime.engine_profiles import Profile, bucket_profiles, default_buckets, size_profiles
@@ -72,8 +72,7 @@ def load_model(model: str) -> PixWizardTransformer:
     Raises:
         ValueError: no such model.
     """
-    folder = BUNDLED.get(model, Path(model))
-    return load_transformer(folder / "transformer" if (folder / PIPELINE_FILE).is_file() else folder)
+    return load_transformer(find_transformer(model))
 
 
 @contextlib.contextmanager

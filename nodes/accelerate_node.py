@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import weakref
 from collections.abc import Callable
@@ -56,7 +57,7 @@ class Accelerate(Node):
                 ),
                 io.Combo.Input("on_missing", options=[BUILD, EAGER, ERROR], default=BUILD, extra_dict=ADVANCED),
             ],
-            outputs=[io.Model.Output(display_name="model"), io.String.Output(display_name="status")],
+            outputs={"model": io.Model, "status": io.String},
             hidden=[io.Hidden.unique_id],
         )
 
@@ -102,7 +103,7 @@ def accelerated(model: Any, backend: str, precision: str, on_missing: str, tell:
     if on_missing == ERROR:
         raise ValueError(f"Accelerate PixWizard: {reason}")
     words = f"the network runs as it is: {reason}"
-    acceleration.log(words)
+    logging.warning("Accelerate PixWizard: %s", words)
     return words
 
 

@@ -7,7 +7,6 @@ Shapes: B samples, C latent channels, h w latent sides, R layers, T text tokens.
 
 from __future__ import annotations
 
-import logging
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,6 +28,7 @@ from .host_model import PixWizardModel
 from .lora_keys import NETWORK
 
 KEY = "pixwizard_accelerate"
+LAYERED = ("text_keys", "text_values", "image_keys", "image_values")
 # From the network with its base weights, and from what gives a base weight later.
 Make = Callable[[PixWizardTransformer, Callable[[str], Tensor]], Accelerator]
 
@@ -59,6 +59,12 @@ def lora_changes(patcher: Any) -> dict[str, Tensor]:
     }
 
 
+def sampled_patcher(model: PixWizardModel | None) -> Any:
+    """The MODEL that a model is being sampled with."""
+    assert model is not None and model.current_patcher is not None, "it is being sampled"
+    return model.current_patcher
+
+
 class Held(nn.Module):
     """Holds an accelerator while the host counts its memory as loaded.
 
@@ -71,6 +77,8 @@ class Held(nn.Module):
         super().__init__()
         self.owner, self.make = weakref.ref(model), make
         self.accelerator: Accelerator | None = None
+        # Which changes of weights it holds; None is the base.
+        self.state: Any = None
         self.known_bytes = 0
 
     def open(self, patcher: Any) -> Accelerator:
@@ -81,13 +89,19 @@ class Held(nn.Module):
         """
         if self.accelerator is None:
             self.accelerator = self.make(base_network(patcher), self._base)
-            self.known_bytes = self.accelerator.bytes
+            self.known_bytes, self.state = self.accelerator.bytes, None
         return self.accelerator
 
+    def with_loras(self, patcher: Any) -> Accelerator:
+        """The accelerator with a MODEL's own LoRAs; raises as `open` and `Accelerator.weights`."""
+        accelerator, state = self.open(patcher), patcher.patches_uuid if patcher.patches else None
+        if state != self.state:
+            accelerator.weights(lora_changes(patcher), state)
+            self.state = state
+        return accelerator
+
     def _base(self, name: str) -> Tensor:
-        model = self.owner()
-        assert model is not None and model.current_patcher is not None, "it is being sampled"
-        return base_weight(model.current_patcher, NETWORK + name)
+        return base_weight(sampled_patcher(self.owner()), NETWORK + name)
 
     def close(self) -> None:
         """Give its memory back."""
@@ -183,7 +197,7 @@ class Accelerated:
         Raises:
             Unsupported: something that is asked for.
         """
-        patcher = self._patcher()
+        patcher = sampled_patcher(self.model())
         asked = {
             "a ControlNet": control is not None,
             "a model patch": any(options.get("patches", {}).values()),
@@ -196,43 +210,13 @@ class Accelerated:
         if found:
             raise Unsupported(f"{' and '.join(found)} needs the network itself")
 
-    def _patcher(self) -> Any:
-        model = self.model()
-        assert model is not None and model.current_patcher is not None, "it is being sampled"
-        return model.current_patcher
-
     def _run(self, network: Any, x: Tensor, timesteps: Tensor, given: Mapping[str, Any]) -> Tensor:
         mm.throw_exception_if_processing_interrupted()
-        patcher = self._patcher()
-        accelerator = self.held.open(patcher)
-        state = patcher.patches_uuid if patcher.patches else None
-        accelerator.weights(_Lazy(patcher) if state else {}, state)
+        accelerator = self.held.with_loras(sampled_patcher(self.model()))
         height, width = x.shape[-2:]
         out = accelerator.run(graph_inputs(network, x, timesteps, given))
         # The one other place where the host's velocity is the model's negated.
         return -out[..., :height, :width].to(x.device, x.dtype)
-
-
-class _Lazy(Mapping[str, Tensor]):
-    """Changes by LoRA, computed only where an accelerator does not hold them already."""
-
-    def __init__(self, patcher: Any) -> None:
-        self.patcher = patcher
-        self.values_: dict[str, Tensor] | None = None
-
-    def _known(self) -> dict[str, Tensor]:
-        if self.values_ is None:
-            self.values_ = lora_changes(self.patcher)
-        return self.values_
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._known()[name]
-
-    def __iter__(self) -> Any:
-        return iter(self._known())
-
-    def __len__(self) -> int:
-        return len(self._known())
 
 
 def graph_inputs(network: Any, x: Tensor, timesteps: Tensor, given: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -256,9 +240,6 @@ def graph_inputs(network: Any, x: Tensor, timesteps: Tensor, given: Mapping[str,
     }
 
 
-LAYERED = ("text_keys", "text_values", "image_keys", "image_values")
-
-
 def attach(patcher: Any, engine: EnginePatcher, strict: bool, tell: Callable[[str], None]) -> Accelerated:
     """Make a MODEL use an accelerator; an earlier one of it is taken off."""
     kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
@@ -267,8 +248,3 @@ def attach(patcher: Any, engine: EnginePatcher, strict: bool, tell: Callable[[st
     patcher.add_wrapper_with_key(kind, KEY, wrapper)
     patcher.set_additional_models(KEY, [engine])
     return wrapper
-
-
-def log(reason: str) -> None:
-    """Into the host's log."""
-    logging.warning("Accelerate PixWizard: %s", reason)

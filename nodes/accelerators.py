@@ -49,7 +49,7 @@ class Accelerator(Protocol):
     bytes: int
 
     def weights(self, changes: Mapping[str, Tensor], state: Hashable) -> None:
-        """Hold the base weights with some changed; see `refit.Exchange.apply`."""
+        """Hold the base weights with some changed; see `refit.Exchange.apply`. Not called for the same state again."""
 
     def run(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """The velocity [B, C, h, w] of the velocity graph's inputs."""
@@ -102,19 +102,15 @@ class InOnnxRuntime:
         manifest = Manifest.read(folder)
         manifest.check_files(folder)
         self.path, self.provider, self.precision = folder / VELOCITY_FILE, provider, precision
-        self.state: Hashable = None
         self.held: list[Any] = []
         self.session = open_session(self.path, provider)
         self.words = f"ONNX Runtime in {precision} on {self.session.get_providers()[0]}"
         self.bytes = sum(size for _, size in manifest.files.values())
 
     def weights(self, changes: Mapping[str, Tensor], state: Hashable) -> None:
-        if state == self.state:
-            return
         if changes and self.precision != "float32":
             raise Unsupported("an int8 graph holds its weights rounded and cannot take a LoRA: take float32")
         self.session, self.held = self._opened(changes)
-        self.state = state
 
     def _opened(self, changes: Mapping[str, Tensor]) -> tuple[Any, list[Any]]:
         names = sorted(inside(changes))

@@ -33,17 +33,23 @@ def english() -> dict[str, Any]:
     return json.loads(WORDS.read_text(encoding="utf-8"))
 
 
-def schema(node_id: str, aliases: list[str], inputs: list[Any], outputs: list[Any], **values: Any) -> io.Schema:
-    """A node's schema, its words taken from `english`; other words to find it by reach hosts that know them."""
+def schema(node_id: str, aliases: list[str], inputs: list[Any], outputs: dict[str, Any], **values: Any) -> io.Schema:
+    """A node's schema, its words taken from `english`; other words to find it by reach hosts that know them.
+
+    Args:
+        outputs: type of each, by name.
+    """
     words = english()[node_id]
     for item in inputs:
         item.tooltip = words["inputs"][item.id]["tooltip"]
-    for number, item in enumerate(outputs):
-        item.tooltip = words["outputs"][str(number)]["tooltip"]
+    made = [
+        kind.Output(display_name=name, tooltip=words["outputs"][str(number)]["tooltip"])
+        for number, (name, kind) in enumerate(outputs.items())
+    ]
     known = {field.name for field in fields(io.Schema)}
     values |= {"search_aliases": aliases} if "search_aliases" in known else {}
     about = {name: words[name] for name in ("display_name", "description")}
-    return io.Schema(node_id=node_id, category=CATEGORY, inputs=inputs, outputs=outputs, **about, **values)
+    return io.Schema(node_id=node_id, category=CATEGORY, inputs=inputs, outputs=made, **about, **values)
 
 
 class Node(io.ComfyNode):

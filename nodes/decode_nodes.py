@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..comfyui_pixwizard.files.components import BUNDLED, Description, read_description
 from ..comfyui_pixwizard.tasks import get_task
-from .conversions import Node, schema
-from .decoder_common import decoded, found_outputs, pictures, preview_of, text_of
+from .conversions import Node
+from .decoder_common import answered, decoded, decoder_schema, pictures, preview_of
 
 
 @cache
@@ -29,22 +29,13 @@ class DecodeDepth(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         near, far = nano().depth_range or (0.0, 10.0)
-        return schema(
-            is_output_node=True,
-            node_id="PixWizardDecodeDepth",
-            aliases=["depth map", "metric depth", "z depth"],
-            inputs=[
-                io.Image.Input("image"),
-                io.Combo.Input("code", options=list(get_task("depth").codecs), default="walk"),
-                io.Float.Input("near", default=near, min=0.0, max=1000.0, step=0.1),
-                io.Float.Input("far", default=far, min=0.1, max=10000.0, step=0.1),
-            ],
-            outputs=[
-                io.Image.Output(display_name="preview"),
-                io.Image.Output(display_name="metres"),
-                io.Mask.Output(display_name="nearness"),
-                *found_outputs(),
-            ],
+        return decoder_schema(
+            "PixWizardDecodeDepth",
+            ["depth map", "metric depth", "z depth"],
+            {"preview": io.Image, "metres": io.Image, "nearness": io.Mask},
+            io.Combo.Input("code", options=list(get_task("depth").codecs), default="walk"),
+            io.Float.Input("near", default=near, min=0.0, max=1000.0, step=0.1),
+            io.Float.Input("far", default=far, min=0.1, max=10000.0, step=0.1),
         )
 
     @classmethod
@@ -55,16 +46,12 @@ class DecodeDepth(Node):
         sure = [task.confidence(answer, codec=code, **options) for answer in answers]
         inverse = 1 / depth.clamp_min(1e-3)
         low, high = (limit(inverse.flatten(1), dim=1)[:, None, None] for limit in (torch.amin, torch.amax))
-        entries = [
-            dict(nearest_m=round(float(d.min()), 3), farthest_m=round(float(d.max()), 3),
-                 median_m=round(float(d.median()), 3), confidence=round(c, 3))
-            for d, c in zip(depth, sure, strict=True)
-        ]  # fmt: skip
+        metres_of = {"nearest_m": torch.amin, "farthest_m": torch.amax, "median_m": torch.median}
+        entries = [{name: round(float(of(one)), 3) for name, of in metres_of.items()} for one in depth]
         preview = preview_of("depth", list(depth))
         metres = repeat(depth, "b h w -> b h w c", c=3)
         nearness = (inverse - low) / (high - low).clamp_min(1e-6)
-        shown = ui.PreviewImage(preview, cls=cls)
-        return io.NodeOutput(preview, metres, nearness, min(sure), text_of(entries), ui=shown)
+        return answered(ui.PreviewImage(preview, cls=cls), (preview, metres, nearness), entries, sure)
 
 
 class DecodeNormals(Node):
@@ -72,16 +59,10 @@ class DecodeNormals(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
-            is_output_node=True,
-            node_id="PixWizardDecodeNormals",
-            aliases=["normal map", "surface normals", "bump"],
-            inputs=[io.Image.Input("image")],
-            outputs=[
-                io.Image.Output(display_name="preview"),
-                io.Image.Output(display_name="normals"),
-                *found_outputs(),
-            ],
+        return decoder_schema(
+            "PixWizardDecodeNormals",
+            ["normal map", "surface normals", "bump"],
+            {"preview": io.Image, "normals": io.Image},
         )
 
     @classmethod
@@ -89,9 +70,8 @@ class DecodeNormals(Node):
         labels, sure = decoded(get_task("normal"), pictures(image), None)
         preview = preview_of("normal", labels)
         normals = rearrange(torch.stack(labels), "b c h w -> b h w c")
-        means = [[round(value, 3) for value in label.mean((1, 2)).tolist()] for label in labels]
-        entries = [dict(mean=mean, confidence=round(c, 3)) for mean, c in zip(means, sure, strict=True)]
-        return io.NodeOutput(preview, normals, min(sure), text_of(entries), ui=ui.PreviewImage(preview, cls=cls))
+        entries = [{"mean": [round(value, 3) for value in label.mean((1, 2)).tolist()]} for label in labels]
+        return answered(ui.PreviewImage(preview, cls=cls), (preview, normals), entries, sure)
 
 
 class DecodeSegmentation(Node):
@@ -99,22 +79,13 @@ class DecodeSegmentation(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
-            is_output_node=True,
-            node_id="PixWizardDecodeSegmentation",
-            aliases=["semantic segmentation", "class map", "ade20k"],
-            inputs=[
-                io.Image.Input("image"),
-                io.Combo.Input("code", options=list(get_task("segmentation").codecs), default="palette"),
-                io.String.Input("class_names", default=", ".join(nano().class_names), multiline=True),
-                io.String.Input("pick", default=""),
-            ],
-            outputs=[
-                io.Image.Output(display_name="preview"),
-                io.Mask.Output(display_name="mask"),
-                io.Image.Output(display_name="class_ids"),
-                *found_outputs(),
-            ],
+        return decoder_schema(
+            "PixWizardDecodeSegmentation",
+            ["semantic segmentation", "class map", "ade20k"],
+            {"preview": io.Image, "mask": io.Mask, "class_ids": io.Image},
+            io.Combo.Input("code", options=list(get_task("segmentation").codecs), default="palette"),
+            io.String.Input("class_names", default=", ".join(nano().class_names), multiline=True),
+            io.String.Input("pick", default=""),
         )
 
     @classmethod
@@ -124,15 +95,12 @@ class DecodeSegmentation(Node):
         allowed = range(1, len(names)) if len(names) > 1 else None
         chosen = _class_id(pick.strip(), names)
         labels, sure = decoded(task, answers, None, codec=code, classes=allowed)
-        entries = [
-            {"classes": _shares(label, names), "confidence": round(c, 3)} for label, c in zip(labels, sure, strict=True)
-        ]
+        entries = [{"classes": _shares(label, names)} for label in labels]
         ids = torch.stack(labels)
         mask = (ids == chosen).float() if chosen is not None else torch.zeros(ids.shape)
         preview = preview_of("classes", labels)
-        shown = ui.PreviewImage(preview, cls=cls)
         class_ids = repeat(ids.float(), "b h w -> b h w c", c=3)
-        return io.NodeOutput(preview, mask, class_ids, min(sure), text_of(entries), ui=shown)
+        return answered(ui.PreviewImage(preview, cls=cls), (preview, mask, class_ids), entries, sure)
 
 
 def _class_id(pick: str, names: Sequence[str]) -> int | None:

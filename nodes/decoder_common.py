@@ -12,12 +12,13 @@ from torch import Tensor
 
 from ..comfyui_pixwizard.pictures.labels import draw_label
 from ..comfyui_pixwizard.tasks import Task
-from .conversions import from_pillow
+from .conversions import from_pillow, schema
 
 
-def found_outputs() -> list[Any]:
-    """How sure the least convincing picture of a batch is, and what was found in each."""
-    return [io.Float.Output(display_name="confidence"), io.String.Output(display_name="json")]
+def decoder_schema(node_id: str, aliases: list[str], outputs: dict[str, Any], *inputs: Any) -> io.Schema:
+    """The schema of a node that decodes an image; to its outputs come those that `answered` adds."""
+    every = outputs | {"confidence": io.Float, "json": io.String}
+    return schema(node_id, aliases, [io.Image.Input("image"), *inputs], every, is_output_node=True)
 
 
 def pictures(image: Tensor) -> Tensor:
@@ -33,9 +34,17 @@ def decoded(task: Task, answers: Tensor, sources: Tensor | None, **options: Any)
     return labels, sure
 
 
-def text_of(entries: Sequence[dict[str, Any]]) -> str:
-    """JSON text of a batch, one entry a line."""
-    return "[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]"
+def answered(
+    shown: Any, values: Sequence[Any], entries: Sequence[dict[str, Any]], sure: Sequence[float]
+) -> io.NodeOutput:
+    """A decoder's outputs: its values, the confidence of the least convincing picture, and JSON of all.
+
+    Args:
+        shown: on the page.
+        entries: what was found in each picture; one line of the JSON, with its confidence.
+    """
+    lines = [json.dumps(entry | {"confidence": round(c, 3)}) for entry, c in zip(entries, sure, strict=True)]
+    return io.NodeOutput(*values, min(sure), "[\n" + ",\n".join(lines) + "\n]", ui=shown)
 
 
 def preview_of(kind: str, labels: Sequence[Tensor], on: Tensor | None = None) -> Tensor:

@@ -39,13 +39,7 @@ class ExamplePicture(Node):
                 io.Int.Input("seed", default=1, min=0, max=2**32, control_after_generate=True),
                 io.Int.Input("size", **SIDE),
             ],
-            outputs=[
-                io.Image.Output(display_name="image"),
-                io.Image.Output(display_name="clean"),
-                io.String.Output(display_name="caption"),
-                io.String.Output(display_name="thing"),
-                io.Mask.Output(display_name="mask"),
-            ],
+            outputs={"image": io.Image, "clean": io.Image, "caption": io.String, "thing": io.String, "mask": io.Mask},
         )
 
     @classmethod

@@ -26,7 +26,7 @@ class KeepUnchanged(Node):
                 io.Vae.Input("vae"),
                 io.Float.Input("threshold", default=0.1, min=0.005, max=1.0, step=0.005),
             ],
-            outputs=[io.Image.Output(display_name="image")],
+            outputs={"image": io.Image},
         )
 
     @classmethod
@@ -46,7 +46,7 @@ class SourceSize(Node):
             node_id="PixWizardSourceSize",
             aliases=["original size", "resize back", "paste by mask", "composite", "uncrop", "stitch"],
             inputs=[io.Image.Input("image"), io.Image.Input("original"), io.Mask.Input("mask", optional=True)],
-            outputs=[io.Image.Output(display_name="image")],
+            outputs={"image": io.Image},
         )
 
     @classmethod

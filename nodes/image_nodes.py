@@ -47,13 +47,13 @@ class ImageConditioning(Node):
                 io.Int.Input("resolution", default=0, min=0, max=LARGEST, step=CELL),
                 io.Mask.Input("mask", optional=True),
             ],
-            outputs=[
-                io.Conditioning.Output(display_name="positive"),
-                io.Conditioning.Output(display_name="image_only"),
-                io.Conditioning.Output(display_name="negative"),
-                io.Latent.Output(display_name="latent"),
-                io.Image.Output(display_name="source"),
-            ],
+            outputs={
+                "positive": io.Conditioning,
+                "image_only": io.Conditioning,
+                "negative": io.Conditioning,
+                "latent": io.Latent,
+                "source": io.Image,
+            },
         )
 
     @classmethod
@@ -131,7 +131,7 @@ class InpaintCanvas(Node):
                 io.Int.Input("grow", default=0, min=-64, max=256),
                 io.Combo.Input("fill", options=list(FILLS), default="black"),
             ],
-            outputs=[io.Image.Output(display_name="canvas"), io.Mask.Output(display_name="mask")],
+            outputs={"canvas": io.Image, "mask": io.Mask},
         )
 
     @classmethod
@@ -171,7 +171,7 @@ class OutpaintCanvas(Node):
             node_id="PixWizardOutpaintCanvas",
             aliases=["outpaint", "uncrop", "pad image", "extend"],
             inputs=[io.Image.Input("image"), *sides, io.Combo.Input("fill", options=list(FILLS), default="black")],
-            outputs=[io.Image.Output(display_name="canvas"), io.Mask.Output(display_name="mask")],
+            outputs={"canvas": io.Image, "mask": io.Mask},
         )
 
     @classmethod
@@ -197,7 +197,7 @@ class BlankCanvas(Node):
                 io.Int.Input("height", **side),
                 io.Int.Input("batch_size", default=1, min=1, max=4096),
             ],
-            outputs=[io.Image.Output(display_name="canvas")],
+            outputs={"canvas": io.Image},
         )
 
     @classmethod

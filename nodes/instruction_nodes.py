@@ -32,15 +32,15 @@ class Instruction(Node):
                 io.String.Input("class_name", default=""),
                 io.Int.Input("wording", default=0, min=0, max=1000),
             ],
-            outputs=[
-                io.Conditioning.Output(display_name="conditioning"),
-                io.Conditioning.Output(display_name="empty"),
-                io.String.Output(display_name="sentence"),
-                io.String.Output(display_name="task"),
-                io.Int.Output(display_name="points"),
-                io.Float.Output(display_name="text_guidance"),
-                io.Float.Output(display_name="image_guidance"),
-            ],
+            outputs={
+                "conditioning": io.Conditioning,
+                "empty": io.Conditioning,
+                "sentence": io.String,
+                "task": io.String,
+                "points": io.Int,
+                "text_guidance": io.Float,
+                "image_guidance": io.Float,
+            },
         )
 
     @classmethod

@@ -22,12 +22,7 @@ class LoadPixWizard(Node):
                 io.Combo.Input("model", options=loading.model_names(), default=loading.NANO),
                 io.Combo.Input("weight_dtype", options=list(WEIGHT_TYPES), default="default", extra_dict=ADVANCED),
             ],
-            outputs=[
-                io.Model.Output(display_name="MODEL"),
-                io.Clip.Output(display_name="CLIP"),
-                io.ClipVision.Output(display_name="CLIP_VISION"),
-                io.Vae.Output(display_name="VAE"),
-            ],
+            outputs={"MODEL": io.Model, "CLIP": io.Clip, "CLIP_VISION": io.ClipVision, "VAE": io.Vae},
         )
 
     @classmethod
@@ -45,7 +40,7 @@ class LoadTextEncoders(Node):
             node_id="PixWizardLoadTextEncoders",
             aliases=["gemma", "clip-l", "dual clip pixwizard"],
             inputs=[io.Combo.Input("gemma", options=files), io.Combo.Input("clip_l", options=files)],
-            outputs=[io.Clip.Output(display_name="CLIP")],
+            outputs={"CLIP": io.Clip},
         )
 
     @classmethod

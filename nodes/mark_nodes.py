@@ -13,8 +13,8 @@ from ..comfyui_pixwizard.tasks import get_task
 from ..comfyui_pixwizard.tasks.codecs.marks import MARK_COLORS
 from ..comfyui_pixwizard.tasks.codecs.mask import COLORS as OVERLAY
 from ..comfyui_pixwizard.tasks.codecs.mask import DEFAULT_COLOR
-from .conversions import Node, matching_source, one_for_each, schema
-from .decoder_common import decoded, found_outputs, pictures, preview_of, text_of
+from .conversions import Node, matching_source, one_for_each
+from .decoder_common import answered, decoded, decoder_schema, pictures, preview_of
 from .round_trip import round_trip
 
 # Both kinds of one node, by the words that its choice shows.
@@ -45,10 +45,7 @@ def shown_source(image: Tensor, source: Tensor) -> Tensor:
 
 def source_inputs() -> list[Any]:
     """Inputs of nodes that find marks by comparison."""
-    return [
-        io.Image.Input("source", optional=True),
-        io.Vae.Input("vae", optional=True),
-    ]
+    return [io.Image.Input("source", optional=True), io.Vae.Input("vae", optional=True)]
 
 
 class DecodeMask(Node):
@@ -56,22 +53,13 @@ class DecodeMask(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
-            is_output_node=True,
-            node_id="PixWizardDecodeMask",
-            aliases=["referring segmentation", "select by words", "segment anything", "grounding"],
-            inputs=[
-                io.Image.Input("image"),
-                io.Combo.Input("kind", options=list(MASKS), default=next(iter(MASKS))),
-                io.Combo.Input("color", options=list(OVERLAY), default=DEFAULT_COLOR),
-                *source_inputs(),
-            ],
-            outputs=[
-                io.Mask.Output(display_name="mask"),
-                io.Image.Output(display_name="preview"),
-                io.Boolean.Output(display_name="found"),
-                *found_outputs(),
-            ],
+        return decoder_schema(
+            "PixWizardDecodeMask",
+            ["referring segmentation", "select by words", "segment anything", "grounding"],
+            {"mask": io.Mask, "preview": io.Image, "found": io.Boolean},
+            io.Combo.Input("kind", options=list(MASKS), default=next(iter(MASKS))),
+            io.Combo.Input("color", options=list(OVERLAY), default=DEFAULT_COLOR),
+            *source_inputs(),
         )
 
     @classmethod
@@ -85,12 +73,9 @@ class DecodeMask(Node):
         mask = torch.stack(labels).float()
         preview = repeat(mask, "b h w -> b h w c", c=3)
         shares = mask.mean((1, 2)).tolist()
-        entries = [
-            dict(found=share > 0, share=round(share, 4), confidence=round(c, 3))
-            for share, c in zip(shares, sure, strict=True)
-        ]
-        shown = ui.PreviewMask(mask, cls=cls)
-        return io.NodeOutput(mask, preview, all(share > 0 for share in shares), min(sure), text_of(entries), ui=shown)
+        entries = [{"found": share > 0, "share": round(share, 4)} for share in shares]
+        values = (mask, preview, all(share > 0 for share in shares))
+        return answered(ui.PreviewMask(mask, cls=cls), values, entries, sure)
 
 
 class DecodeBoxes(Node):
@@ -98,22 +83,12 @@ class DecodeBoxes(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
-            is_output_node=True,
-            node_id="PixWizardDecodeBoxes",
-            aliases=["bounding box", "bbox", "detection", "detect by words"],
-            inputs=[
-                io.Image.Input("image"),
-                io.Combo.Input("color", options=list(MARK_COLORS), default="red"),
-                *source_inputs(),
-            ],
-            outputs=[
-                io.Image.Output(display_name="preview"),
-                BOUNDING_BOX.Output(display_name="boxes"),
-                io.Mask.Output(display_name="mask"),
-                io.Int.Output(display_name="count"),
-                *found_outputs(),
-            ],
+        return decoder_schema(
+            "PixWizardDecodeBoxes",
+            ["bounding box", "bbox", "detection", "detect by words"],
+            {"preview": io.Image, "boxes": BOUNDING_BOX, "mask": io.Mask, "count": io.Int},
+            io.Combo.Input("color", options=list(MARK_COLORS), default="red"),
+            *source_inputs(),
         )
 
     @classmethod
@@ -129,13 +104,10 @@ class DecodeBoxes(Node):
             boxes.append([dict(x=x0, y=y0, width=x1 - x0, height=y1 - y0) for x0, y0, x1, y1 in corners])
             for x0, y0, x1, y1 in corners:
                 mask[i, max(y0, 0) : y1, max(x0, 0) : x1] = 1.0
-        entries = [
-            dict(canvas_width=width, canvas_height=height, boxes=label.tolist(), confidence=round(c, 3))
-            for label, c in zip(labels, sure, strict=True)
-        ]
+        entries = [dict(canvas_width=width, canvas_height=height, boxes=label.tolist()) for label in labels]
         preview = preview_of("boxes", labels, on)
-        shown = ui.PreviewImage(preview, cls=cls)
-        return io.NodeOutput(preview, boxes, mask, sum(map(len, boxes)), min(sure), text_of(entries), ui=shown)
+        values = (preview, boxes, mask, sum(map(len, boxes)))
+        return answered(ui.PreviewImage(preview, cls=cls), values, entries, sure)
 
 
 class DecodeKeypoints(Node):
@@ -143,22 +115,13 @@ class DecodeKeypoints(Node):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
-            is_output_node=True,
-            node_id="PixWizardDecodeKeypoints",
-            aliases=["pose", "openpose", "joints", "landmarks"],
-            inputs=[
-                io.Image.Input("image"),
-                io.Combo.Input("kind", options=list(POINTS), default=next(iter(POINTS))),
-                io.String.Input("colors", default="red"),
-                *source_inputs(),
-            ],
-            outputs=[
-                io.Image.Output(display_name="preview"),
-                POSE_KEYPOINT.Output(display_name="pose"),
-                io.Int.Output(display_name="count"),
-                *found_outputs(),
-            ],
+        return decoder_schema(
+            "PixWizardDecodeKeypoints",
+            ["pose", "openpose", "joints", "landmarks"],
+            {"preview": io.Image, "pose": POSE_KEYPOINT, "count": io.Int},
+            io.Combo.Input("kind", options=list(POINTS), default=next(iter(POINTS))),
+            io.String.Input("colors", default="red"),
+            *source_inputs(),
         )
 
     @classmethod
@@ -179,6 +142,4 @@ class DecodeKeypoints(Node):
         count = sum(int((label[..., 2] > 0).sum()) for label in labels)
         on = answers if source is None or not dots else shown_source(image, source)
         preview = preview_of("keypoints" if dots else "pose", labels, on)
-        entries = [frame | {"confidence": round(c, 3)} for frame, c in zip(frames, sure, strict=True)]
-        shown = ui.PreviewImage(preview, cls=cls)
-        return io.NodeOutput(preview, frames, count, min(sure), text_of(entries), ui=shown)
+        return answered(ui.PreviewImage(preview, cls=cls), (preview, frames, count), frames, sure)

@@ -20,7 +20,7 @@ from .host_model import PixWizardModel
 
 ALL_CHANNELS, RELEASED = "all", "first 3 (released code)"
 CHANNELS = {ALL_CHANNELS: None, RELEASED: 3}
-TEXT = dict(default=1.0, min=0.0, max=30.0, step=0.1, round=0.01)
+WEIGHT = dict(default=1.0, min=0.0, max=30.0, step=0.1, round=0.01)
 
 
 def sigmas_of(points: int, shift: float, denoise: float) -> Tensor:
@@ -45,7 +45,7 @@ def shift_inputs() -> list[Any]:
 
 def guidance_inputs() -> list[Any]:
     """Inputs of dual guidance."""
-    return [io.Float.Input("text_guidance", **TEXT), io.Float.Input("image_guidance", **TEXT)]
+    return [io.Float.Input("text_guidance", **WEIGHT), io.Float.Input("image_guidance", **WEIGHT)]
 
 
 class FlowSchedule(Node):
@@ -57,7 +57,7 @@ class FlowSchedule(Node):
             node_id="PixWizardFlowSchedule",
             aliases=["sigmas", "scheduler", "time grid", "linear schedule"],
             inputs=[*grid_inputs(), *shift_inputs()],
-            outputs=[io.Sigmas.Output(display_name="sigmas")],
+            outputs={"sigmas": io.Sigmas},
         )
 
     @classmethod
@@ -106,9 +106,15 @@ class DualGuider(comfy.samplers.CFGGuider):
 
 
 def guider_of(
-    model: Any, positive: Any, image_only: Any, negative: Any, text: float, image: float, channels: str
+    model: Any,
+    positive: Any,
+    image_only: Any,
+    negative: Any,
+    text_guidance: float,
+    image_guidance: float,
+    guided_channels: str,
 ) -> DualGuider:
-    """The guider behind both nodes.
+    """The guider behind both nodes, of their inputs.
 
     Raises:
         ValueError: no model, or one of another kind.
@@ -120,7 +126,8 @@ def guider_of(
             "samplers for other models"
         )
     guider = DualGuider(model)
-    guider.set_branches(positive, image_only, negative, DualGuidance(text, image, CHANNELS[channels]))
+    guidance = DualGuidance(text_guidance, image_guidance, CHANNELS[guided_channels])
+    guider.set_branches(positive, image_only, negative, guidance)
     return guider
 
 
@@ -143,23 +150,13 @@ class Guider(Node):
             node_id="PixWizardGuider",
             aliases=["dual cfg", "guider", "image cfg", "text cfg"],
             inputs=[io.Model.Input("model"), *branch_inputs(), *guidance_inputs(), channels_input()],
-            outputs=[io.Guider.Output(display_name="guider")],
+            outputs={"guider": io.Guider},
         )
 
     @classmethod
-    def execute(
-        cls,
-        model: Any,
-        positive: Any,
-        image_only: Any,
-        negative: Any,
-        text_guidance: float,
-        image_guidance: float,
-        guided_channels: str,
-    ) -> io.NodeOutput:
-        return io.NodeOutput(
-            guider_of(model, positive, image_only, negative, text_guidance, image_guidance, guided_channels)
-        )
+    def execute(cls, **guided: Any) -> io.NodeOutput:
+        """Takes what `guider_of` does."""
+        return io.NodeOutput(guider_of(**guided))
 
 
 class Sampler(Node):
@@ -181,27 +178,23 @@ class Sampler(Node):
                 *shift_inputs(),
                 channels_input(),
             ],
-            outputs=[io.Latent.Output(display_name="latent")],
+            outputs={"latent": io.Latent},
         )
 
     @classmethod
     def execute(
         cls,
         model: Any,
-        positive: Any,
-        image_only: Any,
-        negative: Any,
         latent: dict[str, Any],
         seed: int,
         points: int,
-        text_guidance: float,
-        image_guidance: float,
         solver: str,
         shift: float,
         denoise: float,
-        guided_channels: str,
+        **guided: Any,
     ) -> io.NodeOutput:
-        guider = guider_of(model, positive, image_only, negative, text_guidance, image_guidance, guided_channels)
+        """Takes what `guider_of` does, and how to sample."""
+        guider = guider_of(model, **guided)
         if latent["samples"].is_nested or latent["samples"].ndim != 4:
             raise ValueError(
                 "PixWizard Sampler samples latents of pictures [B, C, h, w], found one of "

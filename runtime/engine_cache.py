@@ -113,11 +113,12 @@ class Entry:
         del values["path"]
         return {"format": FORMAT, "file": self.path.name} | values
 
-    def state(self) -> str:
-        """ok, or what is wrong at a glance; `EngineCache.read` looks closer."""
+    def state(self, closer: bool = False) -> str:
+        """ok, missing or damaged, at a glance; looking closer compares all bytes with those that were built."""
         if not self.path.is_file():
             return "missing"
-        return "ok" if self.path.stat().st_size == self.bytes else "damaged"
+        whole = self.path.stat().st_size == self.bytes
+        return "ok" if whole and (not closer or sha256_of(self.path) == self.sha256) else "damaged"
 
 
 def sidecar_of(engine: Path) -> Path:
@@ -216,10 +217,6 @@ class EngineCache:
             )
         self._mark(entry, used=_now())
         return data
-
-    def unchanged(self, entry: Entry) -> bool:
-        """Whether an engine's bytes are the ones that were built."""
-        return entry.state() == "ok" and sha256_of(entry.path) == entry.sha256
 
     def annotate(self, entry: Entry, **notes: Any) -> Entry:
         """Remember something that was measured on an engine."""

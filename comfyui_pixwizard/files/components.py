@@ -72,6 +72,12 @@ def find_folder(model: str | Path) -> Path:
     return folder
 
 
+def find_transformer(model: str | Path) -> Path:
+    """The transformer's place: of a bundled model by name, in a model's folder, or the place itself."""
+    folder = BUNDLED.get(str(model), Path(model))
+    return folder / "transformer" if (folder / PIPELINE_FILE).is_file() else folder
+
+
 def read_description(folder: Path) -> Description:
     """Read and check pipeline.json.
 
