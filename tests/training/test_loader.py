@@ -14,8 +14,8 @@ from PIL import Image
 from pixwizard.comfyui_pixwizard.pictures.buckets import bucket_sizes
 from pixwizard.comfyui_pixwizard.tasks import TASKS
 from pixwizard.training.annotators import ANNOTATORS
-from pixwizard.training.data.feed.bucketing import assign, cut_off, padding
-from pixwizard.training.data.feed.cache import FeatureCache, config_hash, sentence_key
+from pixwizard.training.data.feed.bucketing import assign
+from pixwizard.training.data.feed.cache import FeatureCache, config_hash
 from pixwizard.training.data.feed.collection import Collection
 from pixwizard.training.data.feed.crops import Cut, unit
 from pixwizard.training.data.feed.loader import BrokenData, Loader
@@ -251,6 +251,23 @@ def random_sizes(count: int, seed: int = 0) -> np.ndarray:
     return shape.round().astype(int)
 
 
+def cut_off(shape: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Share [n] of each picture that lies outside the crop when it covers its bucket: 0 when the aspects are equal."""
+    ratio = (shape[:, 0] / shape[:, 1]) / (size[:, 0] / size[:, 1])
+    return 1 - np.minimum(ratio, 1 / ratio)
+
+
+def padding(shape: np.ndarray, batch: int, center: int) -> float:
+    """Share of tokens that are padding when pictures are made as large as a centre's square without cropping.
+
+    Batches are taken in the order of `shape` and padded to their longest picture, as the released training does.
+    """
+    scale = np.sqrt(center**2 / (shape[:, 0] * shape[:, 1]))
+    cells = np.maximum(np.round(shape * scale[:, None] / 16), 1).astype(np.int64).prod(1)
+    whole = cells[: len(cells) // batch * batch].reshape(-1, batch)
+    return float(1 - whole.sum() / (whole.max(1) * batch).sum())
+
+
 def test_less_than_three_percent_of_the_pixels_is_lost_with_buckets() -> None:
     """No batch is padded, and what is cut off is little; one size for all, or padding, loses many times as much."""
     shape = random_sizes(5000)
@@ -293,7 +310,7 @@ def test_latents_are_encoded_once_and_found_in_the_second_epoch(built: Path, tmp
             for side, name in enumerate(("image", "target")):
                 keys = [pair[side] for pair in batch["key"]]
                 found += cache.get(keys, lambda at, pictures=batch[name]: encode(pictures[at]))
-            words = [sentence_key(sentence) for sentence in batch["instruction"]]
+            words = [f"sentence {sentence}" for sentence in batch["instruction"]]
             cache.get(words, lambda at: [torch.zeros(3) for _ in at])
         cache.flush()
         return found

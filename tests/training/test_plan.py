@@ -185,17 +185,3 @@ def test_without_a_length_the_sources_without_a_share_come_as_often_as_they_say(
 def test_plans_that_make_no_sense_are_refused(more: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Plan(**({"sources": plan().sources} | more))
-
-
-# -- size ----------------------------------------------------------------------------------------------------------
-
-
-def test_large_buckets_have_smaller_batches_by_tokens() -> None:
-    chosen = Plan([Source("a", "denoise", {(512, 512): 50, (1024, 1024): 50})])
-    assert chosen.batch_sizes(8, 8 * 1024).tolist() == [8, 2]
-    stream = IndexStream(chosen, batch_size=8, batch_tokens=8 * 1024)
-    largest = Counter[tuple[int, int]]()
-    for _ in range(40):
-        one = next(stream)
-        largest[one.size] = max(largest[one.size], len(one.items))
-    assert largest == {(512, 512): 8, (1024, 1024): 2}

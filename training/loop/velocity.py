@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -130,15 +130,6 @@ class FeatureModel(nn.Module):
         super().__init__()
         self.transformer = transformer
 
-    def forward(
-        self,
-        x: Tensor,
-        t: Tensor,
-        source: Tensor,
-        text: tuple[Tensor, Tensor],
-        task: Tensor,
-        tokens: Tensor,
-        exponential: Tensor | None = None,
-    ) -> Tensor:
-        """See `predict`."""
-        return predict(self.transformer, x, t, source, text, task, tokens, exponential)
+    def forward(self, *inputs: Any) -> Tensor:
+        """Of what `predict` takes beside the transformer."""
+        return predict(self.transformer, *inputs)

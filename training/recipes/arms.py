@@ -6,7 +6,6 @@ else the machine does falls on all of them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from ...comfyui_pixwizard.config import PixWizardConfig
-from ...comfyui_pixwizard.files.safe_files import replaced
+from ...comfyui_pixwizard.files.safe_files import write_json
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
 from ...runtime.evaluators import fast_bfloat16
 from ..data.feed.mixture import Mixture
@@ -151,8 +150,7 @@ class NanoArms:
 
     def _compare(self) -> bool:
         rows: dict[str, Any] = {name: self._judged(name) for name in self.arms}
-        with replaced(self.folder / "result.json") as file:
-            file.write((json.dumps(rows, indent=1) + "\n").encode())
+        write_json(self.folder / "result.json", rows)
         print(table(rows))
         print(f"wrote {self.folder / 'result.json'}")
         return True

@@ -8,7 +8,6 @@ The encoders and the autoencoder are the bundled model's, frozen, so latents and
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ import tyro
 from tqdm import tqdm
 
 from ...comfyui_pixwizard.config import PixWizardConfig
-from ...comfyui_pixwizard.files.safe_files import replaced
+from ...comfyui_pixwizard.files.safe_files import write_json
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
 from ...runtime.evaluators import fast_bfloat16
@@ -169,8 +168,7 @@ class TwoStageRecipe:
             model = stages[0][1].model.eval()
             found[arm] = {"losses": self._losses(model), "metrics": self._metrics(model)}
         report = self.report(found)
-        with replaced(self.folder / "result.json") as file:
-            file.write((json.dumps(report, indent=1) + "\n").encode())
+        write_json(self.folder / "result.json", report)
         print(table(report))
         print(f"wrote {self.folder / 'result.json'}")
         return True

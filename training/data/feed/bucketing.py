@@ -1,4 +1,4 @@
-"""Which bucket a picture is trained in, and what that costs. Sizes are (width, height) in pixels, arrays [n,2]."""
+"""Which bucket a picture is trained in. Sizes are (width, height) in pixels, arrays [n,2]."""
 
 from __future__ import annotations
 
@@ -38,20 +38,3 @@ def assign(shape: np.ndarray, centers: Sequence[int]) -> np.ndarray:
         borders = (known[order][1:] + known[order][:-1]) / 2
         out[chosen] = sizes[order[np.searchsorted(borders, aspect[chosen])]]
     return out
-
-
-def cut_off(shape: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Share [n] of each picture that lies outside the crop when it covers its bucket: 0 when the aspects are equal."""
-    ratio = (shape[:, 0] / shape[:, 1]) / (size[:, 0] / size[:, 1])
-    return 1 - np.minimum(ratio, 1 / ratio)
-
-
-def padding(shape: np.ndarray, batch: int, center: int) -> float:
-    """Share of tokens that are padding when pictures are made as large as a centre's square without cropping.
-
-    Batches are taken in the order of `shape` and padded to their longest picture, as the released training does.
-    """
-    scale = np.sqrt(center**2 / (shape[:, 0] * shape[:, 1]))
-    cells = np.maximum(np.round(shape * scale[:, None] / 16), 1).astype(np.int64).prod(1)
-    whole = cells[: len(cells) // batch * batch].reshape(-1, batch)
-    return float(1 - whole.sum() / (whole.max(1) * batch).sum())

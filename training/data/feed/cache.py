@@ -29,11 +29,6 @@ def config_hash(**told: Any) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def sentence_key(sentence: str) -> str:
-    """The key of a sentence."""
-    return hashlib.sha256(sentence.encode()).hexdigest()[:32]
-
-
 class FeatureCache:
     """Tensors by key, in files.
 

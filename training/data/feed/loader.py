@@ -105,9 +105,8 @@ class Loader:
     Args:
         plan: what is drawn, over the sources of `items` in their order.
         items: what reads the pictures of each of the plan's sources.
-        rank, world, batch_size, batch_tokens: as `IndexStream`.
+        rank, world, batch_size: as `IndexStream`.
         workers: processes that read ahead; 0 reads in this one.
-        prefetch: batches that each worker has ready.
 
     Raises:
         ValueError: items that are not the plan's.
@@ -122,15 +121,13 @@ class Loader:
         world: int = 1,
         *,
         batch_size: int = 8,
-        batch_tokens: int | None = None,
         workers: int = 0,
-        prefetch: int = 2,
     ):
         if [item.source for item in items] != list(plan.sources):
             found = [item.source.name for item in items]
             raise ValueError(f"a loader needs the items of its plan's sources in their order, found {found}")
-        self.plan, self.items, self.workers, self.prefetch = plan, items, workers, prefetch
-        self.stream = IndexStream(plan, rank, world, batch_size, batch_tokens)
+        self.plan, self.items, self.workers = plan, items, workers
+        self.stream = IndexStream(plan, rank, world, batch_size)
         self._ahead: Iterator[dict[str, Any]] | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -166,7 +163,7 @@ class Loader:
         work = _Work(self.plan, self.items)
         if not self.workers:
             return map(work.__getitem__, ahead)
-        options: dict[str, Any] = dict(num_workers=self.workers, prefetch_factor=self.prefetch, collate_fn=_as_it_is)
+        options: dict[str, Any] = dict(num_workers=self.workers, collate_fn=_as_it_is)
         return iter(DataLoader(work, batch_size=None, sampler=_Endless(ahead), **options))
 
 

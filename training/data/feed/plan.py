@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
-from ....comfyui_pixwizard.pictures.buckets import CELL, Size
+from ....comfyui_pixwizard.pictures.buckets import Size
 from .permutation import key_of, mixed, permuted
 
 # Numbers that keep the keys of different uses apart.
@@ -64,6 +64,20 @@ class Cursor:
     group: int = 0
     offset: int = 0
     samples: int = 0
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Tables of the items of one source and bucket, each [spans]."""
+
+    bucket: np.ndarray
+    first: np.ndarray  # number of the first item
+    count: np.ndarray
+    used: np.ndarray  # items that are drawn at all
+    rate: list[Fraction]  # draws in an epoch
+    key: np.ndarray  # of the order of a pass
+    subset_key: np.ndarray  # of which items are used
+    phase: list[Fraction]  # where in a pass the first epoch begins
 
 
 @dataclass(frozen=True)
@@ -131,60 +145,54 @@ class Plan:
 
     def __post_init__(self) -> None:
         _check(self)
-        buckets = sorted({size for source in self.sources for size, count in source.counts.items() if count})
-        numbers = {size: number for number, size in enumerate(buckets)}
-        offsets = np.cumsum([0, *(len(source) for source in self.sources)])
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is computed of these is made again where it is needed.
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    @cached_property
+    def buckets(self) -> tuple[Size, ...]:
+        """Sizes that have items, in order."""
+        return tuple(sorted({size for source in self.sources for size, count in source.counts.items() if count}))
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """[sources + 1] items before each source."""
+        return np.cumsum([0, *(len(source) for source in self.sources)])
+
+    @cached_property
+    def spans(self) -> Spans:
+        """Each source's items of each bucket, by bucket and then by source."""
+        numbers = {size: number for number, size in enumerate(self.buckets)}
         rates = self._rates()
-        spans = []
+        rows = []
         for number, source in enumerate(self.sources):
-            first = int(offsets[number])
+            first = int(self.offsets[number])
             for size, count in source.counts.items():
                 if count:
                     used = max(1, round(count * source.fraction))
-                    spans.append((numbers[size], number, first, count, used, rates[number] * used))
+                    rows.append((numbers[size], number, first, count, used, rates[number] * used))
                 first += count
-        spans.sort(key=lambda span: span[:2])
-        tables = dict(
-            buckets=tuple(buckets),
-            offsets=offsets,
-            span_bucket=np.array([span[0] for span in spans]),
-            span_first=np.array([span[2] for span in spans], np.int64),
-            span_count=np.array([span[3] for span in spans], np.int64),
-            span_used=np.array([span[4] for span in spans], np.int64),
-            span_rate=[span[5] for span in spans],
-            span_key=np.array([key_of(self.seed, _PASS, *span[:2]) for span in spans], np.uint64),
-            subset_key=np.array([key_of(self.seed, _SUBSET, *span[:2]) for span in spans], np.uint64),
-            phases=[Fraction(key_of(self.seed, _PHASE, *span[:2]) >> 32, 2**32) for span in spans],
+        rows.sort(key=lambda row: row[:2])
+        return Spans(
+            bucket=np.array([row[0] for row in rows]),
+            first=np.array([row[2] for row in rows], np.int64),
+            count=np.array([row[3] for row in rows], np.int64),
+            used=np.array([row[4] for row in rows], np.int64),
+            rate=[row[5] for row in rows],
+            key=np.array([key_of(self.seed, _PASS, *row[:2]) for row in rows], np.uint64),
+            subset_key=np.array([key_of(self.seed, _SUBSET, *row[:2]) for row in rows], np.uint64),
+            phase=[Fraction(key_of(self.seed, _PHASE, *row[:2]) >> 32, 2**32) for row in rows],
         )
-        for name, table in tables.items():
-            object.__setattr__(self, name, table)
-        object.__setattr__(self, "epoch", lru_cache(maxsize=4)(self._epoch))
 
-    # Set above; declared for readers and the type checker.
-    buckets: tuple[Size, ...] = field(init=False, repr=False, compare=False)
-    offsets: np.ndarray = field(init=False, repr=False, compare=False)
-    span_bucket: np.ndarray = field(init=False, repr=False, compare=False)
-    span_first: np.ndarray = field(init=False, repr=False, compare=False)
-    span_count: np.ndarray = field(init=False, repr=False, compare=False)
-    span_used: np.ndarray = field(init=False, repr=False, compare=False)
-    span_rate: list[Fraction] = field(init=False, repr=False, compare=False)
-    span_key: np.ndarray = field(init=False, repr=False, compare=False)
-    subset_key: np.ndarray = field(init=False, repr=False, compare=False)
-    phases: list[Fraction] = field(init=False, repr=False, compare=False)
-    epoch: Any = field(init=False, repr=False, compare=False)
+    @cached_property
+    def epoch(self) -> Callable[[int], Epoch]:
+        """Tables of an epoch, kept for the last few."""
+        return lru_cache(maxsize=4)(self._epoch)
 
     def __len__(self) -> int:
         """Number of items."""
         return int(self.offsets[-1])
-
-    def __getstate__(self) -> dict[str, Any]:
-        names = ("sources", "seed", "group", "shares", "epoch_draws")
-        return {name: getattr(self, name) for name in names}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
-        self.__post_init__()
 
     @property
     def fingerprint(self) -> str:
@@ -219,14 +227,14 @@ class Plan:
     # -- the order ---------------------------------------------------------------------------------------------------
 
     def _epoch(self, epoch: int) -> Epoch:
-        """Tables of an epoch, kept for the last few (`epoch`)."""
+        spans = self.spans
         ends = [
-            [int(number * rate + phase) for rate, phase in zip(self.span_rate, self.phases, strict=True)]
+            [int(number * rate + phase) for rate, phase in zip(spans.rate, spans.phase, strict=True)]
             for number in (epoch, epoch + 1)
         ]
         start, end = (np.array(values, np.int64) for values in ends)
         draws = end - start
-        per_bucket = np.bincount(self.span_bucket, draws, len(self.buckets)).astype(np.int64)
+        per_bucket = np.bincount(spans.bucket, draws, len(self.buckets)).astype(np.int64)
         full = per_bucket // self.group
         short = np.flatnonzero(per_bucket % self.group)
         shuffled = np.random.Generator(np.random.PCG64(key_of(self.seed, _GROUPS, epoch, 1))).permutation(short)
@@ -242,7 +250,7 @@ class Plan:
 
     def groups(self, epoch: int, first: int, count: int) -> Groups:
         """Groups first … first + count - 1 of an epoch, fewer at its end. Whole ones come first, in random order."""
-        tables: Epoch = self.epoch(epoch)
+        tables = self.epoch(epoch)
         whole = int(tables.full_first[-1])
         number = np.arange(first, min(first + count, whole), dtype=np.int64)
         keys = np.full(len(number), tables.group_key, np.uint64)
@@ -260,16 +268,17 @@ class Plan:
 
     def draws(self, epoch: int, bucket: np.ndarray, position: np.ndarray) -> DrawnItems:
         """What is drawn at some positions [n] within an epoch's draws of some buckets [n]."""
-        tables: Epoch = self.epoch(epoch)
+        tables = self.epoch(epoch)
         amount = np.diff(tables.bucket_first)[bucket]
         place = tables.bucket_first[bucket] + permuted(position, amount, tables.keys[bucket])
         span = np.searchsorted(tables.first, place, side="right") - 1
-        used, count = self.span_used[span], self.span_count[span]
+        spans = self.spans
+        used, count = spans.used[span], spans.count[span]
         turn, within = np.divmod(tables.start[span] + place - tables.first[span], used)
-        local = permuted(within, used, mixed(self.span_key[span] ^ mixed(turn.astype(np.uint64) + np.uint64(1))))
+        local = permuted(within, used, mixed(spans.key[span] ^ mixed(turn.astype(np.uint64) + np.uint64(1))))
         partly = np.flatnonzero(used < count)
-        local[partly] = permuted(local[partly], count[partly], self.subset_key[span[partly]])
-        return DrawnItems(self.span_first[span] + local, turn)
+        local[partly] = permuted(local[partly], count[partly], spans.subset_key[span[partly]])
+        return DrawnItems(spans.first[span] + local, turn)
 
     def locate(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Source numbers [n] and numbers within the source [n] of items [n]."""
@@ -284,7 +293,7 @@ class Plan:
 
     def task_draws(self, epoch: int = 0) -> dict[str, int]:
         """Draws of each task in an epoch."""
-        numbers = np.searchsorted(self.offsets, self.span_first, side="right") - 1
+        numbers = np.searchsorted(self.offsets, self.spans.first, side="right") - 1
         found = dict.fromkeys((source.task for source in self.sources), 0)
         for number, draws in zip(numbers, np.diff(self.epoch(epoch).first), strict=True):
             found[self.sources[number].task] += int(draws)
@@ -293,13 +302,6 @@ class Plan:
     def bucket_draws(self, epoch: int = 0) -> dict[Size, int]:
         """Draws of each bucket in an epoch."""
         return dict(zip(self.buckets, np.diff(self.epoch(epoch).bucket_first).tolist(), strict=True))
-
-    def batch_sizes(self, batch_size: int, batch_tokens: int | None = None) -> np.ndarray:
-        """Draws in a batch of each bucket [buckets]: `batch_size`, or fewer where they have more tokens than given."""
-        if batch_tokens is None:
-            return np.full(len(self.buckets), batch_size)
-        tokens = np.array([width * height // CELL**2 for width, height in self.buckets])
-        return np.clip(batch_tokens // tokens, 1, batch_size)
 
 
 def _exact(number: float) -> Fraction:

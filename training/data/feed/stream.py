@@ -45,7 +45,6 @@ class IndexStream:
         plan: what is drawn from.
         rank, world: which of how many processes.
         batch_size: draws in a batch; fewer where a group ends.
-        batch_tokens: makes batches of large buckets smaller, to at most so many tokens (but never below one draw).
         cursor: where all ranks stand.
 
     Raises:
@@ -58,15 +57,13 @@ class IndexStream:
         rank: int = 0,
         world: int = 1,
         batch_size: int = 8,
-        batch_tokens: int | None = None,
         cursor: Cursor | None = None,
     ):
         if not 0 <= rank < world:
             raise ValueError(f"a rank is one of 0 to world - 1, found {rank} of {world}: check the launcher")
-        if batch_size < 1 or (batch_tokens is not None and batch_tokens < 1):
-            raise ValueError(f"a batch holds at least 1 sample, found {batch_size} and {batch_tokens}: raise it")
-        self.plan, self.rank, self.world, self.batching = plan, rank, world, (batch_size, batch_tokens)
-        self.sizes = plan.batch_sizes(batch_size, batch_tokens)
+        if batch_size < 1:
+            raise ValueError(f"a batch holds at least 1 sample, found {batch_size}: raise it")
+        self.plan, self.rank, self.world, self.batch_size = plan, rank, world, batch_size
         slices = STEPS * world * batch_size // plan.group
         self.window = int(np.clip(slices, FEWEST, MOST))
         self._restart(cursor or Cursor())
@@ -88,7 +85,7 @@ class IndexStream:
 
     def copy(self) -> IndexStream:
         """A stream of its own that stands where this one does."""
-        return IndexStream(self.plan, self.rank, self.world, *self.batching, Cursor(**self._place()))
+        return IndexStream(self.plan, self.rank, self.world, self.batch_size, Cursor(**self._place()))
 
     # -- state -------------------------------------------------------------------------------------------------------
 
@@ -127,7 +124,7 @@ class IndexStream:
                 cursor = self._behind(cursor, done, taken)
                 continue
             left = slices - (int(ends[done - 1]) if done else 0)
-            part = left * int(self.sizes[groups.bucket[done]])
+            part = left * self.batch_size
             offset = part + (cursor.offset if done == 0 else 0)
             return replace(
                 cursor, group=cursor.group + done, offset=offset, samples=cursor.samples + taken + part
@@ -142,7 +139,7 @@ class IndexStream:
         if cursor.offset:
             groups.begin[0] += cursor.offset
             groups.length[0] -= cursor.offset
-        return groups, -(-groups.length // self.sizes[groups.bucket])
+        return groups, -(-groups.length // self.batch_size)
 
     def _behind(self, cursor: Cursor, groups: int, draws: int) -> Cursor:
         """The cursor after some whole groups: in the next epoch, if they were this one's last."""
@@ -158,9 +155,8 @@ class IndexStream:
         before = np.concatenate([[0], np.cumsum(counts)])
         own = np.arange((self.rank - self._seen) % self.world, before[-1], self.world)
         at = np.searchsorted(before, own, side="right") - 1
-        size = self.sizes[groups.bucket[at]]
-        begin = (own - before[at]) * size
-        length = np.minimum(size, groups.length[at] - begin)
+        begin = (own - before[at]) * self.batch_size
+        length = np.minimum(self.batch_size, groups.length[at] - begin)
         ends = np.cumsum(length)
         positions = np.arange(ends[-1] if len(ends) else 0)
         positions += np.repeat(groups.begin[at] + begin - (ends - length), length)

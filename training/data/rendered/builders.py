@@ -83,13 +83,18 @@ def dense(task: str, rendered: RenderedSources, n: int, generator: torch.Generat
     return Pairs(rendered.scenes.picture(index), target, _sentences(task, n, generator), stored, index)
 
 
-def edges(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
-    """Edge pictures of scenes and of any picture."""
+def _any_picture(rendered: RenderedSources, n: int, generator: torch.Generator) -> Tensor:
+    """Scenes and clean pictures of any kind [n,3,S,S]."""
     scenes = _split(n, SCENE_SHARE, generator)
     parts = [rendered.scenes.draw(scenes, rendered.size, generator)] if scenes else []
     if n > scenes:
         parts.append(rendered.pictures(n - scenes, generator))
-    picture = torch.cat(parts)
+    return torch.cat(parts)
+
+
+def edges(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
+    """Edge pictures of scenes and of any picture."""
+    picture = _any_picture(rendered, n, generator)
     target = TASKS[task].encode(ANNOTATORS[task](picture, generator))
     return Pairs(picture, target, _sentences(task, n, generator))
 
@@ -172,10 +177,9 @@ def dense_to_image(task: str, rendered: RenderedSources, n: int, generator: torc
     return Pairs(source, rendered.scenes.picture(index), _captioned_scenes(task, rendered, index, generator), stored)
 
 
-def edges_to_image(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
-    """Scenes and people from their edges."""
-    reading, people = task.removesuffix("_to_image"), _split(n, FIGURE_SHARE, generator)
-    parts = []
+def _people_and_scenes(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> list[Pairs]:
+    """Described pictures of people, and of scenes; sources are still to be made."""
+    people, parts = _split(n, FIGURE_SHARE, generator), []
     if people:
         _, picture, sentences = _people(task, rendered, people, generator)
         parts.append(Pairs(picture, picture, sentences))
@@ -184,6 +188,12 @@ def edges_to_image(task: str, rendered: RenderedSources, n: int, generator: torc
         picture = rendered.scenes.picture(index)
         stored = (None, ("image", index))
         parts.append(Pairs(picture, picture, _captioned_scenes(task, rendered, index, generator), stored))
+    return parts
+
+
+def edges_to_image(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
+    """Scenes and people from their edges."""
+    reading, parts = task.removesuffix("_to_image"), _people_and_scenes(task, rendered, n, generator)
     for part in parts:
         part.source = TASKS[reading].encode(ANNOTATORS[reading](part.target, generator))
     return _join(parts)
@@ -197,15 +207,7 @@ def pose_to_image(rendered: RenderedSources, n: int, generator: torch.Generator)
 
 def text_to_image(rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """Scenes and people on a canvas that is black or white at random, as in the released training."""
-    people, parts = _split(n, FIGURE_SHARE, generator), []
-    if people:
-        _, picture, sentences = _people("text_to_image", rendered, people, generator)
-        parts.append(Pairs(picture, picture, sentences))
-    if n > people:
-        index = _index(rendered, n - people, generator)
-        sentences = _captioned_scenes("text_to_image", rendered, index, generator)
-        picture = rendered.scenes.picture(index)
-        parts.append(Pairs(picture, picture, sentences, (None, ("image", index))))
+    parts = _people_and_scenes("text_to_image", rendered, n, generator)
     for part in parts:
         shade = torch.randint(2, (len(part.target), 1, 1, 1), generator=generator, device=generator.device).float()
         part.source = shade.expand_as(part.target).clone()
@@ -235,11 +237,7 @@ def scene_edit(task: str, rendered: RenderedSources, n: int, generator: torch.Ge
 
 def picture_edit(task: str, change: Callable, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """Styles and written words, on scenes and on any picture."""
-    scenes = _split(n, SCENE_SHARE, generator)
-    parts = [rendered.scenes.draw(scenes, rendered.size, generator)] if scenes else []
-    if n > scenes:
-        parts.append(rendered.pictures(n - scenes, generator))
-    source = torch.cat(parts)
+    source = _any_picture(rendered, n, generator)
     target, words = change(source, generator)
     return Pairs(source, target, [TASKS[task].instruction(generator, **found) for found in words])
 

@@ -15,36 +15,12 @@ from tqdm import tqdm
 
 from ...render.faces import draw_faces
 from ...render.figures import joint_expressions, render_figures
-from .pools import cached
+from .pools import Pictures, cached
 from .scene_pool import to_bytes
 
 Draw = Callable[[int, int, torch.Generator], Tensor]
 CHUNK = 40
 _SPLIT_SEEDS = {"train": 0, "test": 500_000_003}
-
-
-class Pictures:
-    """N square pictures as bytes, drawn by number or at random.
-
-    Attributes:
-        image: [N,3,S,S] uint8.   size: S.
-    """
-
-    def __init__(self, image: Tensor):
-        self.image, self.size = image, image.shape[-1]
-
-    def __len__(self) -> int:
-        return len(self.image)
-
-    def picture(self, index: Tensor) -> Tensor:
-        """Pictures [B,3,S,S] in [0,1]."""
-        return self.image[index].float() / 255
-
-    def draw(self, n: int, size: int, generator: torch.Generator) -> Tensor:
-        """n pictures [n,3,size,size] in [0,1]; size is at most the pool's."""
-        pictures = self.picture(torch.randint(len(self), (n,), generator=generator))
-        top, left = (int(torch.randint(self.size - size + 1, (1,), generator=generator)) for _ in range(2))
-        return pictures[:, :, top : top + size, left : left + size]
 
 
 class FigurePool(Pictures):

@@ -6,6 +6,8 @@ Shape legend: N pairs, S side in pixels.
 from __future__ import annotations
 
 import json
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -32,26 +34,16 @@ class RenderedPairs:
         task: of the registry.
         count: N.
         rendered: what they are rendered from, read only where there is no file yet.
-        repeats, fraction: see `plan.Source`.
         seed: pairs of another seed are other pairs.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        task: str,
-        count: int,
-        rendered: RenderedSources,
-        repeats: float = 1.0,
-        fraction: float = 1.0,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, folder: Path, task: str, count: int, rendered: RenderedSources, seed: int = 0) -> None:
         self.size = rendered.size
         path = Path(folder) / f"pairs-{task}-{count}-{self.size}-{seed}.safetensors"
         data = cached(path, lambda: self._build(task, count, rendered, seed))
         self.pictures, self.targets = data["source"], data["target"]
         self.sentences: list[str] = json.loads(bytes(data["texts"].numpy()))
-        self.source = Source(f"{task}-{seed}", task, {(self.size, self.size): count}, repeats, fraction)
+        self.source = Source(f"{task}-{seed}", task, {(self.size, self.size): count})
 
     @staticmethod
     def _build(task: str, count: int, rendered: RenderedSources, seed: int) -> dict[str, Tensor]:
@@ -66,10 +58,8 @@ class RenderedPairs:
 
     def drawn(self, repeats: float) -> RenderedPairs:
         """The same pairs, drawn more or less often."""
-        other = object.__new__(type(self))
-        vars(other).update(vars(self))
-        kept = self.source
-        other.source = Source(kept.name, kept.task, kept.counts, repeats, kept.fraction)
+        other = copy(self)
+        other.source = replace(self.source, repeats=repeats)
         return other
 
     def sample(self, index: int, size: Size, generator: torch.Generator) -> Sample:

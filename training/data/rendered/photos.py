@@ -9,9 +9,8 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from ....comfyui_pixwizard.pictures.images import SUFFIXES
 from ...render.dead_leaves import cut
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 class PhotoPool:

@@ -3,7 +3,7 @@
 Rendering costs more than training on what was rendered, so a recipe renders a pool first. A pool is a function of its
 seed and size; its files are written to a temporary name and renamed, so that a killed build leaves nothing
 half-written, and large pools lie in parts that all cores render and that are rendered once.
-Shape legend: S sheets, A sheet side, B batch, N scenes.
+Shape legend: S sheets or side of a picture, A sheet side, B batch, N pictures.
 """
 
 from __future__ import annotations
@@ -39,6 +39,35 @@ def cached(path: Path, build: Callable[[], dict[str, Tensor]]) -> dict[str, Tens
         finally:
             temporary.unlink(missing_ok=True)
     return load_file(path)
+
+
+def cropped(pictures: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """One random square [n,3,size,size] of square pictures [n,3,S,S] that are at least as large."""
+    top, left = (int(torch.randint(pictures.shape[-1] - size + 1, (1,), generator=generator)) for _ in range(2))
+    return pictures[:, :, top : top + size, left : left + size]
+
+
+class Pictures:
+    """N square pictures as bytes, drawn by number or at random.
+
+    Attributes:
+        image: [N,3,S,S] uint8.   size: S.
+    """
+
+    def __init__(self, image: Tensor):
+        self.image, self.size = image, image.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def picture(self, index: Tensor) -> Tensor:
+        """Pictures [B,3,S,S] in [0,1]."""
+        return self.image[index].float() / 255
+
+    def draw(self, n: int, size: int, generator: torch.Generator) -> Tensor:
+        """n pictures [n,3,size,size] in [0,1]; size is at most the pool's."""
+        pictures = self.picture(torch.randint(len(self), (n,), generator=generator))
+        return cropped(pictures, size, generator)
 
 
 class LeafPool:

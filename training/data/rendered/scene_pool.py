@@ -19,7 +19,7 @@ from ....comfyui_pixwizard.tasks import TASKS
 from ...render import scenes as S
 from ..feed.workers import in_processes
 from .patch_labels import patch_labels, pooled
-from .pools import cached, missing
+from .pools import Pictures, cached, cropped, missing
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -98,7 +98,6 @@ class Part(NamedTuple):
     scenes: int
     size: int
     seed: int
-    split: str
     edits_per_scene: int
 
 
@@ -109,7 +108,7 @@ def _render_part(part: Part) -> None:
 def _build(part: Part) -> dict[str, Tensor]:
     count, size = part.scenes, part.size
     generator = torch.Generator().manual_seed(part.seed * 1_000_003 + size + part.number * 7_919)
-    scenes = S.sample_scenes(count, generator, split=part.split)
+    scenes = S.sample_scenes(count, generator)
     rendered = _render_all(scenes, size)
     coded = {
         f"coded.{task}": torch.stack([to_bytes(TASKS[task].encode(label)) for label in getattr(rendered, field)])
@@ -131,7 +130,7 @@ def _build(part: Part) -> dict[str, Tensor]:
     }
 
 
-class ScenePool:
+class ScenePool(Pictures):
     """Rendered scenes: pictures and instance maps as bytes, dense labels already coded as pictures.
 
     Attributes:
@@ -144,18 +143,15 @@ class ScenePool:
         ValueError: more edits per scene than there are kinds to render, or none.
     """
 
-    def __init__(
-        self, folder: Path, count: int, size: int, seed: int = 2, split: str = "train", edits_per_scene: int = 2
-    ):
+    def __init__(self, folder: Path, count: int, size: int, seed: int = 2, edits_per_scene: int = 2):
         if not 1 <= edits_per_scene <= len(RENDERED):
             raise ValueError(
                 f"edits_per_scene must be 1 to {len(RENDERED)} (one of each kind), found {edits_per_scene}: use 2"
             )
-        self.size, self.split = size, split
         parts = [
             Part(
-                folder / f"scenes-v{FORMAT}-{split}-{first}-{n}-{size}-{seed}-{edits_per_scene}.safetensors",
-                number, n, size, seed, split, edits_per_scene,
+                folder / f"scenes-v{FORMAT}-train-{first}-{n}-{size}-{seed}-{edits_per_scene}.safetensors",
+                number, n, size, seed, edits_per_scene,
             )
             for number, (first, n) in enumerate((at, min(PART, count - at)) for at in range(0, count, PART))
         ]  # fmt: skip
@@ -172,7 +168,8 @@ class ScenePool:
             return torch.cat([part.pop(name) for part in parts])
 
         scenes, edits = [len(part["image"]) for part in parts], [len(part["edited"]) for part in parts]
-        self.image, self.instance, self.edited = whole("image"), whole("instance"), whole("edited")
+        super().__init__(whole("image"))
+        self.instance, self.edited = whole("instance"), whole("edited")
         self.patches = whole("patches")
         self.coded = {task: whole(f"coded.{task}") for task in DENSE}
         self.captions: list[list[str]] = []
@@ -185,13 +182,6 @@ class ScenePool:
             for task, found in texts["edits"].items():
                 records = (EditRecord(*record) for record in found)
                 self.by_edit[task] += [r._replace(scene=r.scene + scene, row=r.row + row) for r in records]
-
-    def __len__(self) -> int:
-        return len(self.image)
-
-    def picture(self, index: Tensor) -> Tensor:
-        """Scene pictures [B,3,S,S] in [0,1]."""
-        return self.image[index].float() / 255
 
     def named(self, index: Tensor, instance: Tensor) -> Tensor:
         """Share of each patch [B,g,g] that solids cover, one number of `instance` for each scene of `index`."""
@@ -208,19 +198,12 @@ class ScenePool:
         swapped = torch.tensor([record.swapped for record in records], device=given.device)[:, None, None, None]
         return torch.where(swapped, changed, given), torch.where(swapped, given, changed)
 
-    def draw(self, n: int, size: int, generator: torch.Generator) -> Tensor:
-        """n pictures [n,3,size,size] in [0,1], for tasks that need any picture; size is at most the pool's."""
-        pictures = self.picture(torch.randint(len(self), (n,), generator=generator))
-        top, left = (int(torch.randint(self.size - size + 1, (1,), generator=generator)) for _ in range(2))
-        return pictures[:, :, top : top + size, left : left + size]
-
     def draw_labels(self, n: int, size: int, generator: torch.Generator) -> Tensor:
         """n coded label pictures [n,3,size,size] in [0,1]."""
         tasks = list(self.coded)
         chosen = torch.randint(len(self) * len(tasks), (n,), generator=generator).tolist()
         pictures = torch.stack([self.coded[tasks[i % len(tasks)]][i // len(tasks)] for i in chosen]).float() / 255
-        top, left = (int(torch.randint(self.size - size + 1, (1,), generator=generator)) for _ in range(2))
-        return pictures[:, :, top : top + size, left : left + size]
+        return cropped(pictures, size, generator)
 
     @torch.no_grad()
     def latents(self, name: str, index: Tensor, encode: Encode) -> Tensor:

@@ -65,13 +65,6 @@ def below(high: int, n: int, generator: torch.Generator) -> list[int]:
     return torch.randint(high, (n,), generator=generator, device=generator.device).tolist()
 
 
-def interleave(first: Tensor, second: Tensor, chosen: Tensor) -> Tensor:
-    """Rows of `second` where chosen [n] is true, else rows of `first`, each in its own order; together n rows."""
-    out = torch.empty(len(chosen), *first.shape[1:], dtype=first.dtype, device=first.device)
-    out[~chosen], out[chosen] = first, second
-    return out
-
-
 def pick(items: Sequence[Any], generator: torch.Generator) -> Any:
     """One of some items, at random."""
     return items[below(len(items), 1, generator)[0]]
