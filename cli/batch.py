@@ -126,11 +126,26 @@ def write(
     labels: list[Path] = []
     if settings.label is not None:
         labels = save_label(job.output, settings.label, result.label, class_names, prepared.size)
-    own = prepared.own if settings.keep_size else None
-    image = result.image if own is None else resized(result.image, own)
+    image = result.image
+    if settings.keep_size and prepared.own is not None and prepared.own != image.size:
+        image = (
+            resized(image, prepared.own) if result.change is None else result.at_size_of(_source_again(job, prepared))
+        )
     save_png(image, result.settings | settings.entries(prepared.digest), job.output)
     seconds = sum(value for name, value in result.seconds.items() if name != "load")
     return JobOutcome(job, image.size, seconds, tuple(labels), prepared.notes)
+
+
+def _source_again(job: Job, prepared: PreparedPicture) -> Image.Image:
+    """A picture at its own size; many of them do not wait in memory for the model.
+
+    Raises:
+        ValueError: it is another one by now.
+    """
+    assert job.source is not None, "a blank canvas has no size of its own"
+    if sha256_of(job.source) != prepared.digest:
+        raise ValueError(f"a picture stays the same during a run, found {job.source} changed: run it again")
+    return open_noted(job.source)[0]
 
 
 def save_png(image: Image.Image, entries: Mapping[str, Any], path: Path) -> None:

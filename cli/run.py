@@ -61,7 +61,8 @@ class Run:
     """Leave the answer at the model's size instead of bringing it back to the picture's."""
     whole_answer: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Take all of the answer, also where a task that changes only a part (an edit) changed nothing; without it the
-    picture itself is pasted back there."""
+    picture itself is pasted back there, and to a picture larger than the model's size the change is carried with that
+    picture as guide."""
     decode: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also write what the answer stands for, at the model's size: depth (16-bit PNG in millimetres, .npy in metres),
     normals (.npy), segmentation (indexed PNG, JSON legend), mask and edges (PNG), boxes, keypoints and pose (JSON)."""

@@ -7,6 +7,8 @@ from typing import Any
 
 from PIL import Image
 
+from .pictures.full_size import Change
+from .pictures.images import resized, to_image, to_tensor
 from .tasks import TASKS, Task, get_task, guess_task
 
 
@@ -20,12 +22,20 @@ class Result:
             ids [H, W], mask [H, W]); None unless asked for.
         seconds: "load", "encode", "denoise" and "decode".
         settings: everything that is needed to make it again.
+        change: what an edit changed, where the rest of the picture is to be kept; None where the answer is a new one.
     """
 
     image: Image.Image
     label: Any
     seconds: dict[str, float]
     settings: dict[str, Any] = field(default_factory=dict)
+    change: Change | None = None
+
+    def at_size_of(self, source: Image.Image) -> Image.Image:
+        """The answer at the size of the source as it was before the model's size: a change is carried to it."""
+        if self.change is None or self.image.size == source.size:
+            return resized(self.image, source.size)
+        return to_image(self.change.onto(to_tensor(source))[0])
 
 
 def choose_task(instruction: str, task: str | None, has_image: bool) -> Task | None:

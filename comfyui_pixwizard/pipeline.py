@@ -24,6 +24,7 @@ from .flow import time_grid
 from .guidance import ALWAYS, DualGuidance
 from .noise import draw_noise, noise_generators
 from .pictures.buckets import CELL, Size
+from .pictures.full_size import Change, find_change
 from .pictures.images import Picture, open_picture, resized, to_image, to_tensor
 from .pictures.paste_back import keep_unchanged
 from .pictures.sizes import model_size
@@ -212,7 +213,8 @@ class PixWizardPipeline:
             size: side of the square of the model's area, or an exact (width, height); None: the picture's own area,
                 at most `max_size` squared.
             keep_size: bring the answer back to the picture's size.
-            keep_unchanged: paste the source back where a task that changes only a part changed nothing.
+            keep_unchanged: paste the source back where a task that changes only a part changed nothing. To a picture
+                that is larger than the model's size its change is carried, see `pictures.full_size`.
             decode: True, or a task's name, also returns the label.
             progress: see `generate`.
 
@@ -238,8 +240,9 @@ class PixWizardPipeline:
             progress,
             seconds,
         )
+        change = None
         if chosen is not None and given is not None and keep_unchanged:
-            answer = self.finish(chosen.name, to_tensor(source), answer)
+            answer, change = self.finish_with_change(chosen.name, to_tensor(source), answer)
         answer = answer[0]
         label = None if reader is None else self.read_label(reader, answer, to_tensor(source)[0], instruction)
         settings = dict(
@@ -247,8 +250,10 @@ class PixWizardPipeline:
             text_guidance=text, image_guidance=seen, guided_channels=guided_channels, seed=seed,
             size=f"{wanted[0]}x{wanted[1]}", model=self.name,
         )  # fmt: skip
-        picture = to_image(answer)
-        return Result(resized(picture, given.size) if given and keep_size else picture, label, seconds, settings)
+        result = Result(to_image(answer), label, seconds, settings, change)
+        if given and keep_size:
+            result.image = result.at_size_of(given)
+        return result
 
     choose_task = staticmethod(choose_task)
 
@@ -284,10 +289,16 @@ class PixWizardPipeline:
         Raises:
             ValueError: no task of this name.
         """
+        return self.finish_with_change(task, source, answer)[0]
+
+    def finish_with_change(self, task: str, source: Tensor, answer: Tensor) -> tuple[Tensor, Change | None]:
+        """As `finish`, and the change, for a larger picture; None for a task that makes a new picture."""
         threshold = get_task(task).keep
-        if threshold is None:
-            return answer
-        return keep_unchanged(source.to(answer), answer, self.round_trip(source).to(answer), threshold)
+        if threshold is None and get_task(task).domain != "editing":
+            return answer, None
+        source, reference = source.to(answer), self.round_trip(source).to(answer)
+        kept = answer if threshold is None else keep_unchanged(source, answer, reference, threshold)
+        return kept, find_change(answer, reference, threshold)
 
     @torch.inference_mode()
     def _generate(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from comfy_api.latest import io
+from einops import rearrange
 from torch import Tensor
 
+from ..comfyui_pixwizard.pictures.full_size import find_change
 from ..comfyui_pixwizard.pictures.paste_back import keep_unchanged
 from .conversions import Node, at_size, matching_source, one_for_each, resized_mask, schema, to_core, to_host
 from .round_trip import round_trip
@@ -25,16 +28,25 @@ class KeepUnchanged(Node):
                 io.Image.Input("source"),
                 io.Vae.Input("vae"),
                 io.Float.Input("threshold", default=0.1, min=0.005, max=1.0, step=0.005),
+                io.Image.Input("original", optional=True),
             ],
             outputs={"image": io.Image},
         )
 
     @classmethod
-    def execute(cls, image: Tensor, source: Tensor, vae: Any, threshold: float) -> io.NodeOutput:
-        originals = matching_source(image, source)
-        reference = one_for_each(round_trip(vae, source), len(image), "a source", "answers")
-        kept = keep_unchanged(to_core(originals), to_core(image), to_core(reference), threshold)
-        return io.NodeOutput(to_host(kept))
+    def execute(
+        cls, image: Tensor, source: Tensor, vae: Any, threshold: float, original: Tensor | None = None
+    ) -> io.NodeOutput:
+        sources = matching_source(image, source)
+        reference = to_core(one_for_each(round_trip(vae, source), len(image), "a source", "answers"))
+        if original is None or original.shape[1:3] == image.shape[1:3]:
+            return io.NodeOutput(to_host(keep_unchanged(to_core(sources), to_core(image), reference, threshold)))
+        originals = one_for_each(original[..., :3], len(image), "an original", "answers")
+        change, pictures = find_change(to_core(image), reference, threshold), to_core(originals)
+        carried = change.onto(pictures)
+        # Back and forth between the two ranges rounds: what did not change is taken from the original itself.
+        same = rearrange(carried == pictures, "b c h w -> b h w c")
+        return io.NodeOutput(torch.where(same, originals.float(), to_host(carried)))
 
 
 class SourceSize(Node):

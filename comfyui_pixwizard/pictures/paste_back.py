@@ -7,6 +7,8 @@ the round trip in place of the source itself.
 Shapes: B batch, H, W pixels; pictures [B, 3, H, W] in [-1, 1].
 """
 
+from __future__ import annotations
+
 import torch.nn.functional as F
 from torch import Tensor
 

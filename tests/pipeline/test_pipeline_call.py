@@ -189,6 +189,30 @@ def test_settings_make_it_again(tiny: PixWizardPipeline) -> None:
     assert not np.array_equal(np.asarray(first.image), np.asarray(other.image))
 
 
+def test_an_edit_is_carried_to_the_pictures_own_size(
+    fresh_tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, source = fresh_tiny(), photo(500, 400)
+
+    def edited(picture: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        answer = pipeline.round_trip(picture).clone()
+        answer[..., 16:32, 16:32] = torch.tensor([1.0, -1.0, 1.0])[:, None, None]
+        return answer
+
+    monkeypatch.setattr(pipeline, "_generate", edited)
+    options: dict[str, Any] = dict(task="edit_recolor", size=(96, 80))
+    result = pipeline(source, "Make the ball pink.", **options)
+    found, own = np.asarray(result.image), np.asarray(source)
+    assert found.shape == own.shape and np.array_equal(found[:, 300:], own[:, 300:])
+    assert np.abs(found[100:140, 100:140].astype(int) - [255, 0, 255]).mean() < 12
+    low = pipeline(source, "Make the ball pink.", keep_size=False, **options)
+    assert low.image.size == (96, 80) and np.array_equal(np.asarray(low.at_size_of(source)), found)
+    whole = pipeline(source, "Make the ball pink.", keep_unchanged=False, **options)
+    assert whole.change is None and not np.array_equal(np.asarray(whole.image)[:, 300:], own[:, 300:])
+    assert pipeline(source, "Make it dark.", size=(96, 80), task="edit_global").change is not None
+    assert pipeline(source, "Remove the noise.", size=(96, 80), task="denoise").change is None
+
+
 @pytest.mark.parametrize(
     ("task", "shape"),
     [("depth", (64, 96)), ("normal", (3, 64, 96)), ("segmentation", (64, 96)), ("referring_segmentation", (64, 96))],

@@ -1,0 +1,107 @@
+"""Carry a change that was made at the model's size to the picture's own size, with the picture as guide.
+
+Within small windows the change is fitted as a linear function of the small picture's colours, and that function is
+applied to the large picture: the guided filter (He et al., IEEE TPAMI 2013, equations 10 to 14, with a guide in colour)
+in its fast form, whose coefficients are found at the small size and upsampled (He and Sun, arXiv 1505.00996). So the
+edge of a recoloured object is the large picture's edge, its texture stays, and that of a removed one goes. What the
+fit does not explain, such as new objects, is upsampled as it is.
+Shapes: B batch, h, w pixels at the model's size, H, W at the picture's own; pictures [B, 3, …] in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from .paste_back import changed_share
+
+# Reach of the windows in pixels at the model's size, and the squared contrast, of full scale 2, up to which a picture
+# guides nothing.
+RADIUS, EPSILON = 4, 0.05**2
+# Rows of the large picture that are made at a time.
+ROWS = 256
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an answer changed, ready to be carried to a larger picture.
+
+    Attributes:
+        linear: [B, 12, h, w], of every changed channel the factors of the three colours and the constant.
+        rest: [B, 3, h, w], what these do not explain.
+        share: [B, 1, h, w] in [0, 1], how much of the change to take.
+    """
+
+    linear: Tensor
+    rest: Tensor
+    share: Tensor
+
+    def onto(self, picture: Tensor) -> Tensor:
+        """The picture [B, 3, H, W] with the change; where the share is 0 it is left as it is, bit for bit."""
+        height, width = picture.shape[-2:]
+        changed = picture.clone()
+        for top in range(0, height, ROWS):
+            bottom = min(top + ROWS, height)
+            grid = _places(top, bottom, height, width).to(self.share).expand(len(picture), -1, -1, -1)
+            share = _read(self.share, grid, "bilinear")
+            if not bool(share.any()):
+                continue
+            part = picture[..., top:bottom, :].to(self.linear)
+            factors, constant = _read(self.linear, grid, "bilinear").split([9, 3], dim=1)
+            factors = rearrange(factors, "b (c d) h w -> b c d h w", c=3)
+            change = (factors * part[:, None]).sum(2) + constant + _read(self.rest, grid, "bicubic")
+            changed[..., top:bottom, :] = torch.where(share > 0, (part + share * change).clamp(-1, 1), part)
+        return changed
+
+
+def find_change(answer: Tensor, reference: Tensor, threshold: float | None) -> Change:
+    """What an answer changed, both at the model's size [B, 3, h, w].
+
+    Args:
+        answer: the model's.
+        reference: what an answer without any change would be, such as the source after the autoencoder.
+        threshold: as in `paste_back.changed_share`; None takes the change everywhere.
+    """
+    change = answer - reference
+    linear = _fit(reference, change)
+    factors = rearrange(linear[:, :9], "b (c d) h w -> b c d h w", c=3)
+    rest = change - (factors * reference[:, None]).sum(2) - linear[:, 9:]
+    share = torch.ones_like(answer[:, :1]) if threshold is None else changed_share(answer, reference, threshold)
+    return Change(linear, rest, share)
+
+
+def _fit(guide: Tensor, wanted: Tensor) -> Tensor:
+    """Coefficients [B, 12, h, w] of the guided filter that makes `wanted` of a guide, averaged over windows."""
+    mean_guide, mean_wanted = _mean(guide), _mean(wanted)
+    variance = _mean(_products(guide, guide)) - _products(mean_guide, mean_guide)
+    together = _mean(_products(guide, wanted)) - _products(mean_guide, mean_wanted)
+    matrix = rearrange(variance, "b (c d) h w -> b h w c d", c=3) + EPSILON * torch.eye(3).to(guide)
+    solved = torch.linalg.solve(matrix, rearrange(together, "b (c d) h w -> b h w c d", c=3))
+    factors = rearrange(solved, "b h w c d -> b d c h w")
+    constant = mean_wanted - (factors * mean_guide[:, None]).sum(2)
+    return _mean(torch.cat([rearrange(factors, "b d c h w -> b (d c) h w"), constant], dim=1))
+
+
+def _products(one: Tensor, other: Tensor) -> Tensor:
+    """All products of two channels, [B, 9, h, w]."""
+    return rearrange(one[:, :, None] * other[:, None], "b c d h w -> b (c d) h w")
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Over windows, which the picture's rim cuts."""
+    return F.avg_pool2d(values, 2 * RADIUS + 1, stride=1, padding=RADIUS, count_include_pad=False)
+
+
+def _places(top: int, bottom: int, height: int, width: int) -> Tensor:
+    """Centres of the pixels of some rows, [1, rows, W, 2] as (x, y) in [-1, 1] over the whole picture."""
+    y = (torch.arange(top, bottom) + 0.5) / height * 2 - 1
+    x = (torch.arange(width) + 0.5) / width * 2 - 1
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[None]
+
+
+def _read(values: Tensor, grid: Tensor, mode: str) -> Tensor:
+    return F.grid_sample(values, grid, mode=mode, padding_mode="border", align_corners=False)
