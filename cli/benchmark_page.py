@@ -47,6 +47,8 @@ def write_page(path: Path, outcome: BenchmarkOutcome) -> None:
     """
     title = f"{benchmark(outcome.benchmark).title} ({outcome.benchmark})"
     about = f"{len(outcome.each)} of {outcome.asked} answers judged, model {outcome.settings['model']}"
+    if "data" in outcome.settings:
+        about += f"; the data is {outcome.settings['data']}"
     body = [
         f"<h1>{html.escape(title)}</h1><p>{html.escape(about)}</p>",
         f"<h2>Figures</h2>{_figures(outcome)}",

@@ -29,6 +29,9 @@ def test_three_sets_that_the_readers_know(tmp_path: Path, capsys: pytest.Capture
             for kind, how in (("right", truth), ("noise", lambda q: noise_of(copied(q), 1)))
         )
         found[name] = (right, noise)
+    told = judged("rain100l", sets / "rain100l", tmp_path / "rain100l right")
+    assert told["settings"]["data"] == "a rendered stand-in, not the benchmark" and told["quoted"] == []
+    assert "the data is a rendered stand-in" in capsys.readouterr().out
     assert found["rain100l"][0] == 100 > 20 > found["rain100l"][1]
     assert found["nyuv2-depth"][0] < 0.1 < 1 < found["nyuv2-depth"][1]
     assert found["refcoco"][0] > 95 > 50 > found["refcoco"][1]

@@ -21,6 +21,8 @@ from .quoted import Quote, quoted
 # More faults than this share are an error.
 TOLERATED = 0.01
 NAMED = 10
+# A file in a data set's folder that says that it is rendered, see `stand_ins`: nothing is quoted beside its figures.
+STAND_IN = "RENDERED-STAND-IN.txt"
 Watch = Callable[[str, int], Callable[[int], Any]]
 
 
@@ -112,9 +114,21 @@ def judge(
         raise ValueError(f"benchmark {name} needs at least one answer that can be judged, found none: {_list(faults)}")
     metrics = dict(marking.result())
     settings |= dict(marking.settings()) | {"versions": versions()}
+    stand_in = (data / STAND_IN).is_file()
+    if stand_in:
+        settings["data"] = "a rendered stand-in, not the benchmark"
     seconds["judging"] = round(time.perf_counter() - started, 1)
     return BenchmarkOutcome(
-        name, metrics, settings, each, faults, len(questions), quoted(name, options), marking, answers, seconds
+        name,
+        metrics,
+        settings,
+        each,
+        faults,
+        len(questions),
+        [] if stand_in else quoted(name, options),
+        marking,
+        answers,
+        seconds,
     )
 
 

@@ -16,6 +16,8 @@ def number(value: float) -> str:
 def table(outcome: BenchmarkOutcome) -> str:
     """Lines for people."""
     lines = [f"{outcome.benchmark}: {len(outcome.each)} of {outcome.asked} judged, model {outcome.settings['model']}"]
+    if "data" in outcome.settings:
+        lines.append(f"  the data is {outcome.settings['data']}")
     for name, value in outcome.metrics.items():
         lines.append(f"  {name:<{WIDTH}} {value if isinstance(value, str) else number(value)}")
     for reason, names in outcome.faults.items():

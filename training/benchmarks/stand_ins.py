@@ -20,6 +20,7 @@ from ...comfyui_pixwizard.pictures.images import unit_to_image
 from ..degradations import DEGRADATIONS
 from ..evaluate.scene_samples import SceneSet
 from ..loop.seeding import seeded
+from .judging import STAND_IN
 
 # Metres that 16 bits of millimetres can hold; what is farther is stored as nothing, as sensors do.
 FARTHEST = 65.535
@@ -41,6 +42,7 @@ def write_stand_ins(folder: Path, n: int, size: int, seed: int) -> dict[str, Pat
     found = {}
     for name, write in SETS.items():
         write(folder / name, scenes)
+        _write(folder / name / STAND_IN, f"Rendered scenes in the layout of {name}; not the data set.\n".encode())
         found[name] = folder / name
     return found
 
