@@ -7,13 +7,21 @@ from PIL import Image
 from pixwizard.cli.main import main
 from pixwizard.comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder, NanoAutoencoderConfig
 from pixwizard.comfyui_pixwizard.tasks import TASKS
+from pixwizard.comfyui_pixwizard.tasks.codecs.asked import asked_options
+from pixwizard.comfyui_pixwizard.tasks.language.templates import plural
 from pixwizard.training.data.feed.mixture import GENERATION, Mixture, common_count, with_generation
-from pixwizard.training.data.rendered.builders import BUILDERS, box_of
+from pixwizard.training.data.rendered import grounding
+from pixwizard.training.data.rendered.builders import BUILDERS
 from pixwizard.training.data.rendered.figure_pool import FacePool, FigurePool
+from pixwizard.training.data.rendered.grounding import box_of
 from pixwizard.training.data.rendered.scene_pool import ScenePool
+from pixwizard.training.data.rendered.shown_solids import shown_solids
 from pixwizard.training.data.rendered.sources import RenderedSources
 from pixwizard.training.recipes.nano import WEIGHTS
 from pixwizard.training.render.dead_leaves import dead_leaves
+from pixwizard.training.render.scenes import sample_scenes
+from pixwizard.training.render.scenes.scene_words import solids
+from pixwizard.training.render.scenes.vocabulary import SHAPE_WORDS
 
 SIZE = 128
 
@@ -80,17 +88,92 @@ def test_boxes_hold_their_masks():
     assert box_of(mask).tolist() == [[10.0, 4.0, 22.0, 9.0]]
 
 
-def test_decoded_pairs_mean_what_the_sentence_says(rendered):
-    """The three ways to answer a reference agree: mask, overlay and box are of one solid."""
-    for seed in range(4):
+def read(task, picture, source, sentence):
+    return TASKS[task].decode(picture, source, **asked_options(TASKS[task].codec().name, sentence))
+
+
+def test_decoded_pairs_mean_what_the_sentence_says(rendered, monkeypatch):
+    """The three ways to answer a reference agree: mask, overlay and boxes are of the same solids, or of none."""
+    monkeypatch.setattr(grounding, "CLASS_SHARE", 0.0)
+    found = []
+    for seed in range(12):
         # The scene and the expression are drawn first, so one seed asks all three tasks the same.
-        mask, overlay, box = (
-            TASKS[task].decode(pairs.target[0], pairs.source[0])
+        mask, overlay, boxes = (
+            read(task, pairs.target[0], pairs.source[0], pairs.sentences[0])
             for task in ("referring_mask", "referring_segmentation", "referring_box")
             for pairs in [BUILDERS[task](rendered, 1, generator(seed))]
         )
+        found.append(len(boxes))
+        if not mask.any():
+            assert not overlay.any() and not len(boxes)
+            continue
         assert (mask & overlay).sum() / (mask | overlay).sum() > 0.85
-        assert (box_of(mask) - box[0]).abs().max() <= 4
+        hull = torch.cat([boxes[:, :2].amin(0), boxes[:, 2:].amax(0)])
+        assert (box_of(mask)[0] - hull).abs().max() <= 4
+    assert max(found) > 1 and found.count(1) > 6
+
+
+def truth(rendered):
+    """The solids of the pool's scenes, sampled once more: colour and shape by instance number."""
+    scenes = sample_scenes(12, generator(2 * 1_000_003 + SIZE), split="train")
+    return [{one.place + 1: (one.color, one.shape) for one in solids(scenes, i)} for i in range(12)]
+
+
+def test_solids_of_a_stored_scene_are_those_that_were_rendered(rendered):
+    known, seen = truth(rendered), 0
+    for i, solids_of_scene in enumerate(known):
+        shown = shown_solids(rendered.scenes, i)
+        if shown is not None:
+            assert {one.instance: (one.color, one.shape) for one in shown}.items() <= solids_of_scene.items()
+            assert len(shown) == len(rendered.scenes.instance[i].unique()) - 1
+            seen += 1
+    assert seen >= 10
+
+
+def test_classes_name_all_that_belong_to_them_and_nothing_else(rendered):
+    known, kinds, draw = truth(rendered), [], generator(3)
+    for _ in range(300):
+        i = rendered.scenes.referable[int(torch.randint(len(rendered.scenes.referable), (), generator=draw))]
+        words, numbers = grounding.referring_words("referring_box", rendered, i, draw)
+        kinds.append(("class" in words, min(len(numbers), 2), "color" in words))
+        noun = words.get("class", words.get("caption", "")).removeprefix("the ").removeprefix("all ")
+        if "class" in words or not numbers or words["caption"].startswith("all "):
+            color, _, word = noun.rpartition(" ")
+            shapes = [shape for shape, names in SHAPE_WORDS.items() if any(word in (n, plural(n)) for n in names)]
+            visible = set(rendered.scenes.instance[i].unique().tolist())
+            meant = {
+                number for number, (c, shape) in known[i].items()
+                if number in visible and (not color or c == color) and (not shapes or shape in shapes)
+            }  # fmt: skip
+            assert meant == set(numbers), (words, numbers)
+    for kind in ((False, 1), (False, 0), (False, 2), (True, 0), (True, 1), (True, 2)):
+        assert any(found[:2] == kind for found in kinds), kind
+    assert 0.4 < sum(colored for *_, colored in kinds) / len(kinds) < 0.6
+
+
+def test_one_to_five_joints_come_back_in_the_order_of_the_sentence(rendered):
+    counts, draw = [], generator(4)
+    for step in range(60):
+        i = step % len(rendered.figures)
+        words, joints, colors = grounding.joint_words(rendered.figures, i, draw)
+        picture, sentence = rendered.figures.picture(torch.tensor([i]))[0], TASKS["keypoint"].instruction(draw, **words)
+        assert asked_options("keypoint", sentence) == {"colors": colors}, sentence
+        found = read("keypoint", TASKS["keypoint"].encode(joints, picture, colors=colors), picture, sentence)
+        assert (found[:, :2] - joints[:, :2]).abs().max() < 1 and bool(found[:, 2].all())
+        counts.append(len(joints))
+    assert set(counts) == {1, 2, 3, 4, 5}
+
+
+def test_a_described_hole_hides_the_thing_that_the_sentence_names(rendered):
+    pairs, known = grounding.described_holes(rendered, 20, generator(6)), truth(rendered)
+    for source, target, sentence, i in zip(
+        pairs.source, pairs.target, pairs.sentences, pairs.stored[1][1], strict=True
+    ):
+        hole = (source != target).any(0)
+        hidden = {n for n in known[i] if hole[rendered.scenes.instance[i] == n].float().mean() > 0.95}
+        named = [known[i][n] for n in hidden if known[i][n][0] in sentence.lower()]
+        assert named and 0.005 < hole.float().mean() < 0.6
+        assert len(source[:, hole].unique()) == 1, "one flat value"
 
 
 def test_the_mixture_follows_its_weights(rendered, autoencoder):

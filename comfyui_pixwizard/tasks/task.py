@@ -122,7 +122,7 @@ class Task:
         """The templates of the usual form that training never draws."""
         return self.forms[self.words].held_out
 
-    @property
+    @cached_property
     def words(self) -> Form:
         """Placeholders of the usual form, sorted."""
         return next(iter(self.forms))

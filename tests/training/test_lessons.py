@@ -153,6 +153,9 @@ def test_facts_of_a_sentence():
     found = dict(zip(FACTS, facts("edit_replace", words), strict=True))
     assert (found["color"], found["shape"], found["size"], found["place"]) == (1, 2, 1, 1)
     assert (found["new_color"], found["new_shape"], found["new_size"], found["texture"]) == (3, 2, 0, 0)
+    # A class is what a box is asked for, and the colour is the box's.
+    found = dict(zip(FACTS, facts("referring_box", {"class": "red ball", "color": "green"}), strict=True))
+    assert (found["color"], found["shape"], found["new_color"], found["new_shape"]) == (1, 1, 2, 0)
     assert facts("denoise", {})[1:] == [UNKNOWN] * (len(FACTS) - 1)
 
 

@@ -32,7 +32,7 @@ def inpaint(
         ValueError: a fill outside [0,1], or a coverage not within 0 < low <= high < 1.
     """
     b, _, h, w = image.shape
-    return _filled(image, draw_mask(b, h, w, generator, coverage=coverage), fill, generator)
+    return filled(image, draw_mask(b, h, w, generator, coverage=coverage), fill, generator)
 
 
 def outpaint(
@@ -47,7 +47,7 @@ def outpaint(
     A sample loses one to four sides, and `coverage` is met up to a row and a column of pixels; else as `inpaint`.
     """
     b, _, h, w = image.shape
-    return _filled(image, draw_frame(b, h, w, generator, coverage=coverage), fill, generator)
+    return filled(image, draw_frame(b, h, w, generator, coverage=coverage), fill, generator)
 
 
 def draw_frame(
@@ -74,7 +74,7 @@ def _span(share: Tensor, side: int, generator: torch.Generator) -> Tensor:
     return (place >= start[:, None]) & (place < (start + length)[:, None])
 
 
-def _filled(image: Tensor, mask: Tensor, fill: float | None, generator: torch.Generator) -> Tensor:
+def filled(image: Tensor, mask: Tensor, fill: float | None, generator: torch.Generator) -> Tensor:
     """Image [B,3,H,W] with a value in place of what the mask [B,H,W] covers; None draws it for each sample."""
     if fill is not None and not 0 <= fill <= 1:
         raise ValueError(f"fill must lie in [0, 1], found {fill:g}: pass 0 for black or 1 for white")

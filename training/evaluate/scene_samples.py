@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...comfyui_pixwizard.tasks import TASKS, Task
 from ..annotators import ANNOTATORS
-from ..data.rendered.builders import box_of
+from ..data.rendered.grounding import box_of
 from ..data.rendered.scene_pool import DENSE
 from ..loop.seeding import seeded
 from ..render.scenes import (

@@ -16,6 +16,7 @@ from ....comfyui_pixwizard.tasks import TASKS
 from ...annotators import ANNOTATORS
 from ...degradations import DEGRADATIONS
 from ...render.scenes import DEPTH_RANGE, style_edit, text_edit
+from .grounding import described_holes, keypoint, referring
 from .scene_pool import DENSE, EDITS
 from .sources import Pairs, RenderedSources, below, pick
 
@@ -24,7 +25,8 @@ FACE_SHARE = SCENE_SHARE = 0.5
 # Share of text-to-image and edge-control samples that show people.
 FIGURE_SHARE = 0.15
 HAZE_SHARE = 0.3
-DISC_COLORS = ("red", "green", "blue", "yellow", "cyan", "magenta", "orange", "purple", "white", "black")
+# Share of the holes that hide one thing, which the sentence names.
+DESCRIBED_SHARE = 0.3
 
 
 def _sentences(task: str, n: int, generator: torch.Generator) -> list[str]:
@@ -72,6 +74,15 @@ def restoration(task: str, rendered: RenderedSources, n: int, generator: torch.G
     return Pairs(torch.cat(degraded), torch.cat(clean), _sentences(task, n, generator))
 
 
+def inpaint(rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
+    """Holes anywhere in any picture, and holes over a thing that the sentence names."""
+    described = _split(n, DESCRIBED_SHARE, generator)
+    parts = [described_holes(rendered, described, generator)] if described else []
+    if n > described:
+        parts.append(restoration("inpaint", rendered, n - described, generator))
+    return _join(parts)
+
+
 # -- reading: scenes, people, any picture --------------------------------------------------------------------------
 
 
@@ -108,47 +119,6 @@ def pose(rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs
     """Skeletons of people."""
     index = torch.tensor(below(len(rendered.figures), n, generator))
     return Pairs(rendered.figures.picture(index), _skeletons(rendered, index), _sentences("pose", n, generator))
-
-
-# -- grounding -----------------------------------------------------------------------------------------------------
-
-
-def box_of(mask: Tensor) -> Tensor:
-    """The box [1,4] x0 y0 x1 y1 in pixels round the true pixels of a mask [H,W]."""
-    rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
-    return torch.stack((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)).float()[None]
-
-
-def referring(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
-    """What an expression means, as an overlay, a mask or a box."""
-    scenes, rows, numbers = rendered.scenes, [], []
-    pictures, targets, sentences = [], [], []
-    for at in below(len(scenes.referable), n, generator):
-        i = scenes.referable[at]
-        expression, number = pick(scenes.referrals[i], generator)
-        picture, mask = scenes.picture(torch.tensor([i]))[0], scenes.instance[i] == number
-        label = box_of(mask) if task == "referring_box" else mask
-        rows.append(i)
-        numbers.append(number)
-        pictures.append(picture)
-        targets.append(TASKS[task].encode(label, picture))
-        sentences.append(TASKS[task].instruction(generator, caption=expression))
-    index, named = torch.tensor(rows), torch.tensor(numbers)
-    return Pairs(torch.stack(pictures), torch.stack(targets), sentences, (("image", index), None), index, named)
-
-
-def keypoint(rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
-    """A disc on one visible joint of a person."""
-    task, figures = TASKS["keypoint"], rendered.figures
-    index = torch.tensor(below(len(figures), n, generator))
-    pictures, targets, sentences = figures.picture(index), [], []
-    for row, i in enumerate(index.tolist()):
-        expression, person, joint = pick(figures.joints[i], generator)
-        color = pick(DISC_COLORS, generator)
-        point = figures.pose[i, person, joint][None]
-        targets.append(task.encode(point, pictures[row], colors=(color,)))
-        sentences.append(task.instruction(generator, caption=expression, color=color))
-    return Pairs(pictures, torch.stack(targets), sentences)
 
 
 # -- making pictures -----------------------------------------------------------------------------------------------
@@ -244,6 +214,7 @@ def picture_edit(task: str, change: Callable, rendered: RenderedSources, n: int,
 
 BUILDERS: dict[str, Builder] = {
     **{task: partial(restoration, task) for task in DEGRADATIONS},
+    "inpaint": inpaint,
     **{task: partial(dense, task) for task in DENSE},
     **{task: partial(edges, task) for task in ANNOTATORS},
     "pose": pose,

@@ -16,9 +16,10 @@ from ...render import scenes as S
 from ...render.scenes.lettering import WORDS
 from ...render.scenes.picture_edits import STYLE_WORDS, STYLES
 from ...render.scenes.vocabulary import CUBE_WORDS, SHAPE_WORDS, SIZE_WORDS, TEXTURES
-from .builders import DISC_COLORS
+from .builders import DESCRIBED_SHARE
+from .grounding import DISC_COLORS, hidden_thing, joint_words, referring_words
 from .scene_pool import EDITS
-from .sources import RenderedSources, pick
+from .sources import RenderedSources, below, pick
 
 # Words of each fact's values; a phrase that has none of a fact's words has the value 0.
 SHAPES = tuple((*words, *(CUBE_WORDS if name == "box" else ())) for name, words in SHAPE_WORDS.items())
@@ -37,7 +38,7 @@ PHRASE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("smallest",),
     ),
 }
-# What an edit turns a thing into, from {color} and {class}.
+# What an edit turns a thing into, from {color} and {class}; the colour of a mark too.
 CHANGE: dict[str, tuple[tuple[str, ...], ...]] = {
     "new_color": tuple((name,) for name in dict.fromkeys((*S.COLOR_NAMES, *DISC_COLORS))),
     "new_shape": SHAPES,
@@ -70,8 +71,10 @@ def facts(task: str, words: Words) -> list[int]:
     """Values of FACTS, in its order, for an instruction made of these words; UNKNOWN where a fact is of no account."""
     known: dict[str, int] = {"task": list(TASKS).index(task)}
     if task in ONE_THING:
-        known |= {name: _value(words["caption"], values) for name, values in PHRASE.items()}
-        new = f"{words.get('color', '')} {words.get('class', '')}"
+        # A class without a caption is what is named, not what it becomes.
+        named, becomes = (words["caption"], words.get("class", "")) if "caption" in words else (words["class"], "")
+        known |= {name: _value(named, values) for name, values in PHRASE.items()}
+        new = f"{words.get('color', '')} {becomes}"
         known |= {name: _value(new, values) for name, values in CHANGE.items()}
     return [known.get(name, UNKNOWN) for name in FACTS]
 
@@ -79,14 +82,21 @@ def facts(task: str, words: Words) -> list[int]:
 # -- sentences -----------------------------------------------------------------------------------------------------
 
 
-def _referral(rendered: RenderedSources, generator: torch.Generator) -> Words:
-    scenes = rendered.scenes
-    return {"caption": pick(scenes.referrals[pick(scenes.referable, generator)], generator)[0]}
+def _referral(task: str) -> Writer:
+    def written(rendered: RenderedSources, generator: torch.Generator) -> Words:
+        return referring_words(task, rendered, pick(rendered.scenes.referable, generator), generator)[0]
+
+    return written
 
 
 def _joint(rendered: RenderedSources, generator: torch.Generator) -> Words:
-    joints = pick([found for found in rendered.figures.joints if found], generator)
-    return {"caption": pick(joints, generator)[0], "color": pick(DISC_COLORS, generator)}
+    shown = [i for i, found in enumerate(rendered.figures.joints) if found]
+    return joint_words(rendered.figures, pick(shown, generator), generator)[0]
+
+
+def _hole(rendered: RenderedSources, generator: torch.Generator) -> Words:
+    described = below(1000, 1, generator)[0] < 1000 * DESCRIBED_SHARE
+    return {"caption": hidden_thing(rendered, generator)[2]} if described else {}
 
 
 def _person(rendered: RenderedSources, generator: torch.Generator) -> Words:
@@ -111,8 +121,9 @@ def _letters(rendered: RenderedSources, generator: torch.Generator) -> Words:
 
 
 WRITERS: dict[str, Writer] = {
-    **dict.fromkeys(("referring_segmentation", "referring_mask", "referring_box"), _referral),
+    **{task: _referral(task) for task in ("referring_segmentation", "referring_mask", "referring_box")},
     "keypoint": _joint,
+    "inpaint": _hole,
     "pose_to_image": _person,
     **{task: _scene for task in TASKS if task.endswith("to_image") and task != "pose_to_image"},
     **{task: _edit(task) for task in EDITS},

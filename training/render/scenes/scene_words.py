@@ -121,7 +121,8 @@ def describe(scenes: Scenes, i: int, place: int, generator: torch.Generator, *, 
     return _noun(Chooser(generator), [solid], size=full, texture=full)
 
 
-def _listed(phrases: Sequence[str]) -> str:
+def listed(phrases: Sequence[str]) -> str:
+    """Phrases one after the other, the last one after "and"."""
     return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
 
@@ -167,7 +168,7 @@ def caption(scenes: Scenes, i: int, generator: torch.Generator) -> str:
         behind = ""
     if not groups:
         return article(f"empty {floor}{behind}")
-    things = _listed([_noun(choose, group, size, texture) for group in groups.values()])
+    things = listed([_noun(choose, group, size, texture) for group in groups.values()])
     return things + (f" on {article(floor)}" if choose.chance(0.8) else "") + behind
 
 
