@@ -13,9 +13,9 @@ from tqdm import tqdm
 from ..comfyui_pixwizard.files.safe_files import write_json
 from ..comfyui_pixwizard.solvers import DEFAULT_SOLVER, EVALUATIONS
 from ..comfyui_pixwizard.tasks import TASKS
+from ..training.data.rendered.photos import picture_paths
 from ..training.evaluate.following import UNSEEN, follow
 from ..training.evaluate.measures import MEASURES
-from ..training.evaluate.photographs import picture_paths
 from ..training.evaluate.questions import SETS, Questions, set_of
 from ..training.evaluate.report import (
     Failure,

@@ -132,6 +132,11 @@ def to_image(tensor: Tensor) -> Image.Image:
     return unit_to_image(tensor.float() / 2 + 0.5)
 
 
+def image_to_unit(image: Image.Image) -> Tensor:
+    """RGB picture to [3, H, W] in [0, 1]."""
+    return to_tensor(image)[0] / 2 + 0.5
+
+
 def unit_to_image(tensor: Tensor) -> Image.Image:
     """[3, H, W] in [0, 1] to a picture; values beyond are clamped."""
     pixels = (tensor.detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)

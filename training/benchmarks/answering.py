@@ -7,7 +7,6 @@ left half-written is removed.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -21,11 +20,9 @@ from ...comfyui_pixwizard.files.components import find_folder
 from ...comfyui_pixwizard.files.digests import model_fingerprint
 from ...comfyui_pixwizard.files.safe_files import drafts_of, replaced
 from ...comfyui_pixwizard.pictures.images import SUFFIXES, open_picture
-from ..data.build.drawing import load_rgb
-from ..data.build.places import Rejected
 from ..loop.seeding import seed_of
 from .options import Options
-from .question import BROKEN, BROKEN_ANSWER, MISSING_ANSWER, MISSING_PAIR, Fault, Question, editing_task, picture_digest
+from .question import BROKEN_ANSWER, MISSING_ANSWER, Fault, Question, editing_task, picture_digest, picture_of
 
 ENTRY = "pixwizard_benchmark"
 # What is shown to read marks against: the picture through the model's own autoencoder.
@@ -81,12 +78,7 @@ def source_of(question: Question) -> Image.Image | None:
     """
     if question.fault:
         raise Fault(question.fault)
-    if question.source is None:
-        return None
-    try:
-        return load_rgb(question.source, MISSING_PAIR)
-    except Rejected as rejected:
-        raise Fault(MISSING_PAIR if rejected.reason == MISSING_PAIR else BROKEN) from rejected
+    return None if question.source is None else picture_of(question.source)
 
 
 @dataclass(frozen=True)
@@ -202,9 +194,3 @@ def _save(image: Image.Image, path: Path, entry: str) -> None:
     image.save(out, "PNG", pnginfo=info)
     with replaced(path) as file:
         file.write(out.getvalue())
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, the first 16 digits: enough to tell weights apart in a report."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ...comfyui_pixwizard.pictures.images import to_tensor
+from ...comfyui_pixwizard.pictures.images import image_to_unit
 from ...comfyui_pixwizard.tasks import TASKS
 from ..data.build.drawing import classes_of, depth_of, normals_of
 from ..data.build.places import Rejected
@@ -41,11 +41,6 @@ def label_of(read: Callable[[], Value]) -> Value:
         return read()
     except Rejected as rejected:
         raise Fault(MISSING_PAIR if rejected.reason == "missing" else BROKEN) from rejected
-
-
-def unit(picture: Image.Image) -> Tensor:
-    """RGB to [3,H,W] in [0,1]."""
-    return to_tensor(picture)[0] / 2 + 0.5
 
 
 def brought(values: Tensor, size: tuple[int, int], mode: str = "bilinear") -> Tensor:
@@ -83,7 +78,7 @@ class DepthJudge:
     def add(self, question: Question, shown: Shown, answer: Image.Image) -> Mapping[str, float]:
         truth = label_of(lambda: depth_of(question.truth["depth"], question.truth)).double()
         same_size(shown, *truth.shape)
-        found = TASKS["depth"].decode(unit(answer), codec=self.codec, near=0.0, far=VALID[1]).double()
+        found = TASKS["depth"].decode(image_to_unit(answer), codec=self.codec, near=0.0, far=VALID[1]).double()
         found = brought(found, (truth.shape[0], truth.shape[1])).clamp(*VALID)
         part = eigen_crop(*truth.shape)
         found, truth = found[part], truth[part]
@@ -129,7 +124,7 @@ class NormalJudge:
         same_size(shown, *valid.shape)
         if not bool(valid.any()):
             raise Fault("no valid normal")
-        found = TASKS["normal"].decode(unit(answer))
+        found = TASKS["normal"].decode(image_to_unit(answer))
         if self.axes == "left-up":
             found = found * torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
         found = brought(found, (valid.shape[0], valid.shape[1]))
@@ -176,7 +171,7 @@ class ClassJudge:
         same_size(shown, *truth.shape)
         if int(truth.max()) > CLASSES:
             raise Fault("unknown class")
-        found = TASKS["segmentation"].decode(unit(answer), codec=self.codec, classes=range(1, CLASSES + 1))
+        found = TASKS["segmentation"].decode(image_to_unit(answer), codec=self.codec, classes=range(1, CLASSES + 1))
         found = brought(found.double(), (truth.shape[0], truth.shape[1]), "nearest-exact").long()
         known = truth > 0
         if not bool(known.any()):

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 
 from PIL import Image
 
-from ..data.build.drawing import load_rgb
-from ..data.build.places import Rejected
 from .generation_measures import (
     Answered,
     CannyF1,
@@ -23,7 +21,7 @@ from .judge import Figure, Shown, not_measured
 from .layout_generation import COCO_SIDE
 from .networks import FEATURES, LOGITS, ClipNetwork, InceptionNetwork, LpipsNetwork
 from .options import Options
-from .question import BROKEN, MISSING_PAIR, Fault, Question
+from .question import Question, picture_of
 
 
 def _depth(options: Options) -> Measure:
@@ -108,9 +106,4 @@ class GenerationJudge:
 def reference_of(question: Question) -> Image.Image | None:
     """The real picture that answers are compared with, alone or as one of many."""
     place = question.target or question.truth.get("reference")
-    if place is None:
-        return None
-    try:
-        return load_rgb(place, MISSING_PAIR)
-    except Rejected as rejected:
-        raise Fault(MISSING_PAIR if rejected.reason == MISSING_PAIR else BROKEN) from rejected
+    return None if place is None else picture_of(place)

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ...comfyui_pixwizard.pictures.images import image_to_unit
 from ...comfyui_pixwizard.tasks import TASKS
 from ..annotators import ANNOTATORS
-from .dense_judges import unit
 from .judge import Figure, Shown
 from .libraries import library
 from .networks import ClipNetwork, InceptionNetwork, LpipsNetwork
@@ -110,8 +110,8 @@ class CannyF1(Averaged):
 
     def add(self, one: Answered) -> Mapping[str, float]:
         source = _source(one)
-        given = TASKS["canny"].decode(unit(source)) > 0.5
-        edges = ANNOTATORS["canny"](unit(brought_to(one.answer, source.size))[None])[0] > 0.5
+        given = TASKS["canny"].decode(image_to_unit(source)) > 0.5
+        edges = ANNOTATORS["canny"](image_to_unit(brought_to(one.answer, source.size))[None])[0] > 0.5
         return self.keep({"f1": float(self.f1(edges.flatten().int(), given.flatten().int())) * 100})
 
     def settings(self) -> Mapping[str, str]:

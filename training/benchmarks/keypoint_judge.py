@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image
 
 from ...comfyui_pixwizard.optional import pip_install, required
+from ...comfyui_pixwizard.pictures.images import image_to_unit
 from ...comfyui_pixwizard.tasks import TASKS
-from .dense_judges import same_size, unit
+from .dense_judges import same_size
 from .judge import Figure, Shown
 from .layout_keypoints import COCO_JOINTS, from_skeleton
 from .question import Question
@@ -44,7 +45,7 @@ class KeypointJudge:
                 self.coco = required("pycocotools.coco", TOLD, pip_install("pycocotools")).COCO(
                     question.truth["annotations"]
                 )
-        people = TASKS["pose"].decode(unit(answer)).double().numpy()
+        people = TASKS["pose"].decode(image_to_unit(answer)).double().numpy()
         scale = (width / answer.width, height / answer.height)
         found = [from_skeleton(person, scale) for person in people]
         number = question.truth["image"]

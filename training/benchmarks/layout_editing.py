@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.build.containers import require_pyarrow
+from ..data.build.containers import opened_parquet
 from ..data.build.places import Ref, file_ref
 from .layout_pairs import sub_folder
 from .question import MISSING_PAIR, Question
@@ -55,11 +55,7 @@ def rows(
     Raises:
         ValueError: no Parquet file, or a needed column is not there.
     """
-    arrow, parquet = require_pyarrow()
-    try:
-        file = parquet.ParquetFile(path)
-    except (arrow.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path} is no whole Parquet file: {str(error).splitlines()[0]}; copy it again") from error
+    file = opened_parquet(path)
     names = set(file.schema_arrow.names)
     if missing := [name for name in needed if name not in names]:
         raise ValueError(f"{path} has the columns {', '.join(sorted(names))}, found no {missing[0]}: another data set?")

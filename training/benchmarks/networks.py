@@ -18,9 +18,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ...comfyui_pixwizard.files.safe_files import read_tensors
+from ...comfyui_pixwizard.files.safe_files import read_tensors, sha256_of
 from ...comfyui_pixwizard.pictures.images import to_tensor
-from .answering import digest_of
 from .libraries import library
 
 # What FID and inception score take of Inception.
@@ -29,8 +28,8 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def named(file: Path, architecture: str) -> str:
-    """How a report names a network: architecture, file and its digest."""
-    return f"{architecture}, {file.name}, sha256 {digest_of(file)}…"
+    """How a report names a network: architecture, file and as much of its digest as tells weights apart."""
+    return f"{architecture}, {file.name}, sha256 {sha256_of(file)[:16]}…"
 
 
 def _loaded(model: Any, state: Mapping[str, Tensor], file: Path, architecture: str) -> Any:

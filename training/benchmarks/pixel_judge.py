@@ -11,10 +11,8 @@ import numpy as np
 from PIL import Image
 
 from ...comfyui_pixwizard.optional import pip_install, required
-from ..data.build.drawing import load_rgb
-from ..data.build.places import Rejected
 from .judge import Figure, Shown
-from .question import BROKEN, MISSING_PAIR, OTHER_ANSWER, OTHER_SIZE, Fault, Question
+from .question import MISSING_PAIR, OTHER_ANSWER, OTHER_SIZE, Fault, Question, picture_of
 
 # Equal pictures have no finite PSNR: they count as this, in dB.
 EQUAL = 100.0
@@ -79,10 +77,7 @@ def target_of(question: Question) -> Image.Image:
     """
     if question.target is None:
         raise Fault(MISSING_PAIR)
-    try:
-        return load_rgb(question.target, MISSING_PAIR)
-    except Rejected as rejected:
-        raise Fault(MISSING_PAIR if rejected.reason == MISSING_PAIR else BROKEN) from rejected
+    return picture_of(question.target)
 
 
 class PixelJudge:

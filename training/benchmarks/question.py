@@ -12,7 +12,8 @@ from PIL import Image
 
 from ...comfyui_pixwizard.pictures.images import SUFFIXES
 from ...comfyui_pixwizard.tasks import TASKS, guess_task
-from ..data.build.places import Ref
+from ..data.build.drawing import load_rgb
+from ..data.build.places import Ref, Rejected
 
 # Edits in words that resemble no task.
 FALLBACK = "edit_replace"
@@ -57,6 +58,18 @@ class Fault(Exception):
     def __init__(self, reason: str):
         super().__init__(reason)
         self.reason = reason
+
+
+def picture_of(place: Ref) -> Image.Image:
+    """A stored or drawn picture as RGB.
+
+    Raises:
+        Fault: it is missing or broken.
+    """
+    try:
+        return load_rgb(place, MISSING_PAIR)
+    except Rejected as rejected:
+        raise Fault(MISSING_PAIR if rejected.reason == MISSING_PAIR else BROKEN) from rejected
 
 
 def editing_task(sentence: str) -> str:

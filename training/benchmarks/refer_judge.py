@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ...comfyui_pixwizard.pictures.images import resized
+from ...comfyui_pixwizard.pictures.images import image_to_unit, resized
 from ...comfyui_pixwizard.tasks import TASKS
 from ..data.build.drawing import segments_mask
-from .dense_judges import brought, label_of, same_size, unit
+from .dense_judges import brought, label_of, same_size
 from .judge import Figure, Shown
 from .layout_refer import COLOR
 from .question import Question
@@ -56,10 +56,10 @@ class ReferJudge:
         return {"iou": iou * 100}
 
     def _read(self, answer: Image.Image, shown: Shown) -> Tensor:
-        picture, base = unit(answer), shown.reference or shown.source
+        picture, base = image_to_unit(answer), shown.reference or shown.source
         if self.by == "mask":
             return TASKS["referring_mask"].decode(picture)
-        against = unit(resized(base, answer.size)) if self.by == "overlay" and base is not None else None
+        against = image_to_unit(resized(base, answer.size)) if self.by == "overlay" and base is not None else None
         return TASKS["referring_segmentation"].decode(picture, against, color=COLOR)
 
     def result(self) -> Mapping[str, Figure]:

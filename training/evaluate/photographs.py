@@ -12,8 +12,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ...comfyui_pixwizard.optional import required
+from ..data.rendered.photos import picture_paths
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 # Every photograph of an everyday subject that comes inside scikit-image's wheel, in colour and in grey. Left out: the
 # stereo twin of the motorcycle, drawings, text, and what was taken through a microscope, telescope or ophthalmoscope.
 BUNDLED = (
@@ -59,20 +59,6 @@ def folder_photographs(folder: Path, size: int, limit: int) -> Tensor:
         ValueError: no folder, no pictures in it, or a file that is no picture.
     """
     return torch.stack([centre_crop(read_picture(path), size) for path in picture_paths(folder)[:limit]])
-
-
-def picture_paths(folder: Path) -> list[Path]:
-    """All pictures under a folder, sorted.
-
-    Raises:
-        ValueError: no folder, or no pictures in it.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"--photos takes a folder of pictures, found {folder}: no such folder; give one that exists")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise ValueError(f"--photos takes a folder of pictures, found none in {folder}: give one that holds some")
-    return paths
 
 
 def read_picture(path: Path) -> Image.Image:

@@ -57,13 +57,13 @@ class Samples:
 
     def first(self, n: int) -> Samples:
         """The first n of them."""
-        pictures = self.source[:n], self.truth[:n], self.label[:n]
-        reference = None if self.reference is None else self.reference[:n]
-        return Samples(self.task, self.instructions[:n], *pictures, self.words[:n], self.index[:n], reference)
+        return self._part(slice(n))
 
     def pick(self, i: int) -> Samples:
         """Sample i alone."""
-        part = slice(i, i + 1)
+        return self._part(slice(i, i + 1))
+
+    def _part(self, part: slice) -> Samples:
         pictures = self.source[part], self.truth[part], self.label[part]
         reference = None if self.reference is None else self.reference[part]
         return Samples(self.task, self.instructions[part], *pictures, self.words[part], self.index[part], reference)

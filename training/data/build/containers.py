@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from ....comfyui_pixwizard.optional import pip_install, required
@@ -21,6 +22,19 @@ def require_pyarrow() -> tuple[Any, Any]:
     """
     told, install = "manifests are Parquet files and need pyarrow", pip_install("pyarrow")
     return required("pyarrow", told, install), required("pyarrow.parquet", told, install)
+
+
+def opened_parquet(path: str | Path) -> Any:
+    """A Parquet file, whose rows are read on demand.
+
+    Raises:
+        ValueError: it is none, or not whole; or pyarrow is not installed.
+    """
+    arrow, parquet = require_pyarrow()
+    try:
+        return parquet.ParquetFile(path)
+    except (arrow.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} is no whole Parquet file: {str(error).splitlines()[0]}; copy it again") from error
 
 
 @dataclass
@@ -88,11 +102,8 @@ def parquet_rows(path: str, columns: Mapping[str, str], asked: set[str]) -> Iter
     Raises:
         ValueError: no Parquet file, or a column that was asked for is not there.
     """
-    arrow, parquet = require_pyarrow()
-    try:
-        file = parquet.ParquetFile(path)
-    except (arrow.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path} is no whole Parquet file: {str(error).splitlines()[0]}; copy it again") from error
+    arrow, _ = require_pyarrow()
+    file = opened_parquet(path)
     names = file.schema_arrow.names
     there = {role: name for role, name in columns.items() if name in names}
     if missing := sorted(columns[role] for role in (asked | {"target"}) - set(there)):

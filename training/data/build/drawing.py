@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ....comfyui_pixwizard.optional import pip_install, required
-from ....comfyui_pixwizard.pictures.images import open_picture, to_tensor, unit_to_image
+from ....comfyui_pixwizard.pictures.images import image_to_unit, open_picture, unit_to_image
 from ....comfyui_pixwizard.tasks import TASKS
 from ....comfyui_pixwizard.tasks.codecs.mask import DEFAULT_COLOR
 from ...annotators import ANNOTATORS
@@ -67,11 +67,6 @@ def drawn(ref: Ref, kind: str, **told: Any) -> Drawn:
     """A place whose bytes are to be drawn from."""
     text = json.dumps({"kind": kind} | told, sort_keys=True)
     return Drawn(ref.path, ref.state, ref.at, ref.length, ref.column, text)
-
-
-def _unit(image: Image.Image) -> Tensor:
-    """RGB to [3,H,W] in [0,1]."""
-    return to_tensor(image)[0] / 2 + 0.5
 
 
 # -- reading what data sets store ----------------------------------------------------------------------------------
@@ -175,7 +170,7 @@ def _marked(ref: Drawn, told: Told) -> Image.Image:
     if told["kind"] == "mask":
         return unit_to_image(TASKS["referring_mask"].encode(mask))
     color = told.get("color", DEFAULT_COLOR)
-    return unit_to_image(TASKS["referring_segmentation"].encode(mask, _unit(picture), color=color))
+    return unit_to_image(TASKS["referring_segmentation"].encode(mask, image_to_unit(picture), color=color))
 
 
 def _depth(ref: Drawn, told: Told) -> Image.Image:
@@ -210,7 +205,7 @@ def _pose(ref: Drawn, told: Told) -> Image.Image:
 def _joint(ref: Drawn, told: Told) -> Image.Image:
     picture = open_picture(load_image(ref))
     joint = torch.tensor([[*told["point"], 1.0]])
-    return unit_to_image(TASKS["keypoint"].encode(joint, _unit(picture), colors=(told["color"],)))
+    return unit_to_image(TASKS["keypoint"].encode(joint, image_to_unit(picture), colors=(told["color"],)))
 
 
 def fitted(image: Image.Image, side: int, crop: bool = False) -> Image.Image:
@@ -230,20 +225,19 @@ def _fit(ref: Drawn, told: Told) -> Image.Image:
 
 
 def _canny(ref: Drawn, told: Told) -> Image.Image:
-    edges = ANNOTATORS["canny"](_unit(_fit(ref, told))[None])[0]
+    edges = ANNOTATORS["canny"](image_to_unit(_fit(ref, told))[None])[0]
     return unit_to_image(TASKS["canny"].encode(edges))
 
 
 def _holes(ref: Drawn, told: Told) -> Image.Image:
     generator = seeded(*told["seed"])
     low, high = told["coverage"]
-    return unit_to_image(
-        DEGRADATIONS["inpaint"](_unit(_fit(ref, told))[None], generator, coverage=(low, high), fill=told["fill"])[0]
-    )
+    picture = image_to_unit(_fit(ref, told))[None]
+    return unit_to_image(DEGRADATIONS["inpaint"](picture, generator, coverage=(low, high), fill=told["fill"])[0])
 
 
 def _blank(ref: Drawn, told: Told) -> Image.Image:
-    picture = _unit(_fit(ref, told))
+    picture = image_to_unit(_fit(ref, told))
     picture[:, :, round(picture.shape[-1] * (1 - told["share"])) :] = told["fill"]
     return unit_to_image(picture)
 

@@ -5,7 +5,6 @@ Shape legend: N pictures, S side in pixels, B batch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tqdm import tqdm
 
 from ...render.faces import draw_faces
 from ...render.figures import joint_expressions, render_figures
-from .pools import Pictures, cached
+from .pools import Pictures, cached, of_text, to_text
 from .scene_pool import to_bytes
 
 Draw = Callable[[int, int, torch.Generator], Tensor]
@@ -47,7 +46,7 @@ class FigurePool(Pictures):
         data = cached(path, lambda: self._build(count, size, seed, split, backdrop))
         super().__init__(data["image"])
         self.pose, self.instance = data["pose"], data["instance"]
-        self.captions: list[list[str]] = json.loads(bytes(data["texts"].numpy()))
+        self.captions: list[list[str]] = of_text(data["texts"])
         self.joints = [joint_expressions(pose) for pose in self.pose]
 
     @staticmethod
@@ -60,12 +59,11 @@ class FigurePool(Pictures):
             parts.append(render_figures(n - before, size, generator, split=split))
             if backdrop is not None and before:
                 parts.append(render_figures(before, size, generator, backdrop(before, size, generator), split))
-        texts = json.dumps([captions for part in parts for captions in part.captions])
         return {
             "image": torch.cat([to_bytes(part.image) for part in parts]),
             "pose": torch.cat([part.pose for part in parts]),
             "instance": torch.cat([part.instance for part in parts]),
-            "texts": torch.frombuffer(bytearray(texts.encode()), dtype=torch.uint8),
+            "texts": to_text([captions for part in parts for captions in part.captions]),
         }
 
 

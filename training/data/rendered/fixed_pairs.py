@@ -5,7 +5,6 @@ Shape legend: N pairs, S side in pixels.
 
 from __future__ import annotations
 
-import json
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from ...loop.seeding import seeded
 from ..feed.loader import Sample
 from ..feed.plan import Source
 from .builders import BUILDERS
-from .pools import cached
+from .pools import cached, of_text, to_text
 from .scene_pool import to_bytes
 from .sources import RenderedSources
 
@@ -42,7 +41,7 @@ class RenderedPairs:
         path = Path(folder) / f"pairs-{task}-{count}-{self.size}-{seed}.safetensors"
         data = cached(path, lambda: self._build(task, count, rendered, seed))
         self.pictures, self.targets = data["source"], data["target"]
-        self.sentences: list[str] = json.loads(bytes(data["texts"].numpy()))
+        self.sentences: list[str] = of_text(data["texts"])
         self.source = Source(f"{task}-{seed}", task, {(self.size, self.size): count})
 
     @staticmethod
@@ -53,8 +52,7 @@ class RenderedPairs:
             sources.append(to_bytes(pairs.source))
             targets.append(to_bytes(pairs.target))
             sentences += pairs.sentences
-        words = torch.frombuffer(bytearray(json.dumps(sentences).encode()), dtype=torch.uint8)
-        return {"source": torch.cat(sources), "target": torch.cat(targets), "texts": words}
+        return {"source": torch.cat(sources), "target": torch.cat(targets), "texts": to_text(sentences)}
 
     def drawn(self, repeats: float) -> RenderedPairs:
         """The same pairs, drawn more or less often."""

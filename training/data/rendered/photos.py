@@ -13,6 +13,20 @@ from ....comfyui_pixwizard.pictures.images import SUFFIXES
 from ...render.dead_leaves import cut
 
 
+def picture_paths(folder: Path) -> list[Path]:
+    """All pictures under a folder, sorted.
+
+    Raises:
+        ValueError: no folder, or no pictures in it.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"--photos takes a folder of pictures, found {folder}: no such folder; give one that exists")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise ValueError(f"--photos takes a folder of pictures, found none in {folder}: give one that holds some")
+    return paths
+
+
 class PhotoPool:
     """All pictures of a folder, kept as bytes at a longest side of at most 1024 px; crops are cut at every draw.
 
@@ -21,15 +35,7 @@ class PhotoPool:
     """
 
     def __init__(self, folder: Path):
-        folder = Path(folder)
-        if not folder.is_dir():
-            raise ValueError(
-                f"--photos takes a folder of pictures, found {folder}: no such folder; give one that exists"
-            )
-        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-        if not paths:
-            raise ValueError(f"--photos takes a folder of pictures, found none in {folder}: give one that holds some")
-        self.photos = [self._read(path) for path in paths]
+        self.photos = [self._read(path) for path in picture_paths(Path(folder))]
 
     @staticmethod
     def _read(path: Path) -> Tensor:

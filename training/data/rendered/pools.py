@@ -8,10 +8,12 @@ Shape legend: S sheets or side of a picture, A sheet side, B batch, N pictures.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -39,6 +41,16 @@ def cached(path: Path, build: Callable[[], dict[str, Tensor]]) -> dict[str, Tens
         finally:
             temporary.unlink(missing_ok=True)
     return load_file(path)
+
+
+def to_text(value: Any) -> Tensor:
+    """A plain value as bytes of JSON, for a file that holds tensors."""
+    return torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+
+
+def of_text(tensor: Tensor) -> Any:
+    """The inverse of `to_text`."""
+    return json.loads(bytes(tensor.numpy()))
 
 
 def cropped(pictures: Tensor, size: int, generator: torch.Generator) -> Tensor:

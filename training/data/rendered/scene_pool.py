@@ -5,11 +5,10 @@ Shape legend: N scenes, E edits, S side in pixels, B batch, C latent channels.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file
@@ -19,7 +18,7 @@ from ....comfyui_pixwizard.tasks import TASKS
 from ...render import scenes as S
 from ..feed.workers import in_processes
 from .patch_labels import patch_labels, pooled
-from .pools import Pictures, cached, cropped, missing
+from .pools import Pictures, cached, cropped, missing, of_text, to_text
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -46,10 +45,6 @@ class EditRecord(NamedTuple):
 def to_bytes(image: Tensor) -> Tensor:
     """[0,1] -> uint8."""
     return (image.clamp(0, 1) * 255).round().to(torch.uint8)
-
-
-def _text(value: Any) -> Tensor:
-    return torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
 
 
 def _render_all(scenes: S.Scenes, size: int) -> S.Render:
@@ -126,7 +121,7 @@ def _build(part: Part) -> dict[str, Tensor]:
         "instance": rendered.instance.to(torch.uint8),
         "patches": torch.cat([patch_labels(scenes[i : i + CHUNK], _part(rendered, i)) for i in chunks]),
         "edited": to_bytes(_render_all(changed, size).image),
-        "texts": _text(texts),
+        "texts": to_text(texts),
     }
 
 
@@ -176,7 +171,7 @@ class ScenePool(Pictures):
         self.referrals: list[list[tuple[str, int]]] = []
         self.by_edit: dict[str, list[EditRecord]] = {task: [] for task in EDITS}
         for number, part in enumerate(parts):
-            texts, scene, row = json.loads(bytes(part["texts"].numpy())), sum(scenes[:number]), sum(edits[:number])
+            texts, scene, row = of_text(part["texts"]), sum(scenes[:number]), sum(edits[:number])
             self.captions += texts["captions"]
             self.referrals += texts["referrals"]
             for task, found in texts["edits"].items():
