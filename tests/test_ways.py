@@ -62,7 +62,7 @@ def entered() -> Iterator[list[str]]:
         sys.setprofile(None)
         threading.setprofile(None)  # type: ignore[arg-type]
         for name in order:
-            path = Path(name)
+            path = Path(name).resolve()
             if path.is_relative_to(ROOT):
                 relative = path.relative_to(ROOT).as_posix()
                 if not relative.startswith((".venv/", "tests/")):

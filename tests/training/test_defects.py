@@ -71,7 +71,7 @@ def test_8_every_torchrun_line_of_the_guide_starts_a_script_or_a_module():
     lines = re.findall(r"^torchrun .*$", (ROOT / "docs/training.md").read_text(), flags=re.M)
     assert len(lines) >= 3
     for line in lines:
-        assert re.search(r"-m pixwizard\.comfyui_pixwizard\.cli train (stage1|stage2|lora) ", line), line
+        assert re.search(r"-m pixwizard\.cli train (stage1|stage2|lora) ", line), line
         assert " python" not in line
 
 

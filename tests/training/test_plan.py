@@ -72,7 +72,7 @@ def test_a_random_order_looks_random() -> None:
 # -- disjoint, complete, resumable ---------------------------------------------------------------------------------
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     worlds=st.lists(st.tuples(st.integers(1, 7), st.integers(1, 9), st.integers(0, 20)), min_size=1, max_size=4),
     group=st.integers(1, 40),
