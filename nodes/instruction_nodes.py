@@ -73,9 +73,13 @@ def sentence_of(
         )
     chosen = get_task(task)
     given = {"caption": caption.strip(), "color": color.strip(), "class": class_name.strip()}
-    words = {name: given[name] for name in chosen.words}
+    # The form that speaks of what is filled in; a colour always is, so it decides nothing.
+    filled = {name for name in ("caption", "class") if given[name]}
+    form = next((form for form in chosen.forms if set(form) - {"color"} == filled), chosen.words)
+    words = {name: given[name] for name in form}
     empty = [name for name, value in words.items() if not value]
     if empty:
         field = "class_name" if empty[0] == "class" else empty[0]
         raise ValueError(f"the task {task} speaks of a {empty[0]}, found none: fill in {field}")
-    return fill(chosen.instructions[wording % len(chosen.instructions)], words), task
+    templates = chosen.forms[form].drawn
+    return fill(templates[wording % len(templates)], words), task

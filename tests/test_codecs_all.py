@@ -294,12 +294,15 @@ def test_overlay_without_a_source_goes_by_hue(color: str) -> None:
     assert not MASK.decode(source, color=color).any() and MASK.confidence(source, color=color) == 0.0
 
 
-def test_an_empty_mask_is_an_answer_without_confidence() -> None:
+def test_an_empty_mask_is_an_answer_with_its_confidence() -> None:
     source = photo(48, 0)
     untouched = noisy(source, 0.03)
     assert not MASK.decode(untouched, source).any()
-    assert MASK.confidence(untouched, source) == 0.0
-    assert BINARY.confidence(torch.zeros(3, 8, 8)) == 0.0
+    assert MASK.confidence(source, source) == 1.0 and 0.6 < MASK.confidence(untouched, source) < 1
+    faint = source + 0.2 * blobs([0, 0, 1], 48, 1) * (torch.tensor([1.0, 0, 1])[:, None, None] - source)
+    assert not MASK.decode(faint, source).any() and MASK.confidence(faint, source) == pytest.approx(0.2, abs=0.02)
+    assert BINARY.confidence(torch.zeros(3, 8, 8)) == 1.0
+    assert BINARY.confidence(torch.full((3, 8, 8), 0.4)) == pytest.approx(0.2)
 
 
 def test_overlay_mistakes() -> None:

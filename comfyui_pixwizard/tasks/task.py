@@ -182,7 +182,7 @@ class Task:
         return self.codec(codec).decode(image, source, **options)
 
     def confidence(self, image: Any, source: Any = None, *, codec: str | None = None, **options: Any) -> float:
-        """How much a picture looks like one of this task's code, in [0,1]; 0 for a mask without any pixel."""
+        """How much a picture looks like one of this task's code, in [0,1]; of an empty mask, that it is one."""
         return self.codec(codec).confidence(image, source, **options)
 
 

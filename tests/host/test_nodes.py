@@ -42,6 +42,12 @@ def test_a_task_writes_its_sentence_and_settings(host: SimpleNamespace, node: An
         assert (points, (text, image)) == (task.steps, task.guidance)
     first, second = (node("PixWizardInstruction", clip=parts.clip, task="derain", wording=i)[2] for i in (0, 1))
     assert first != second
+    inpaint = [
+        node("PixWizardInstruction", clip=parts.clip, task="inpaint", caption=word)[2] for word in ("", "a cone")
+    ]
+    assert inpaint == ["Fill in the missing parts of this picture.", "Fill the holes with a cone."]
+    every = node("PixWizardInstruction", clip=parts.clip, task="referring_box", class_name="red cone")[2]
+    assert every == "Draw a box around every red cone."
     assert node("PixWizardInstruction", clip=parts.clip, text="Remove the rain.")[3] == "derain"
     assert node("PixWizardInstruction", clip=parts.clip, text="Zzzz qqq")[3] == "none"
 

@@ -326,16 +326,31 @@ def remove_anything() -> Graph:
 def replace_anything() -> Graph:
     graph = Graph(
         "Replace anything",
-        "Step 1 finds the thing by words, step 2 cuts it out and asks for something else in the hole. nano rarely "
-        "puts the new thing there; the released weights do.",
+        "Step 1 finds the thing by words, step 2 cuts it out and fills the hole with what *caption* says. nano rarely "
+        "puts the new thing there: it has not learned such sentences yet.",
     )
     graph.load()
     image = graph.example(seed=21)
     hole = _cut(graph, image)
     graph.show("before", image)
     graph.show("show_hole", hole)
-    text = "Fill in the missing parts of this picture with a green ball."
-    graph.show("after", graph.finish(graph.ask("inpaint", hole, "_fill", text=text), image, mask=Link("hole", 1)))
+    answer = graph.ask("inpaint", hole, "_fill", caption="a green ball")
+    graph.show("after", graph.finish(answer, image, mask=Link("hole", 1)))
+    return graph
+
+
+def add_anything() -> Graph:
+    graph = Graph(
+        "Add anything",
+        "*caption* says what and where. **Keep Unchanged** keeps every pixel outside of the new thing as it was. nano "
+        "rarely puts it there. For a place of your own, cut a hole with **Inpaint Canvas** as in *Replace anything*.",
+    )
+    graph.load()
+    image = graph.example(seed=14)
+    answer = graph.ask("edit_add", image, caption="a large red ball in front")
+    graph.show("before", image)
+    graph.show("after", graph.add("keep", "PixWizardKeepUnchanged", image=answer, source=Link("conditioning", 4),
+                                  vae=Link("load", 3), threshold=0.1, original=image))  # fmt: skip
     return graph
 
 
@@ -384,5 +399,6 @@ WORKFLOWS = {
     "pixwizard_text_to_image": text_to_image,
     "pixwizard_remove_anything": remove_anything,
     "pixwizard_replace_anything": replace_anything,
+    "pixwizard_add_anything": add_anything,
     "pixwizard_stock_sampler": stock_sampler,
 }

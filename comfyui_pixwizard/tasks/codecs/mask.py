@@ -131,9 +131,10 @@ def decode_overlay(
 
 
 def overlay_confidence(picture: Any, source: Any = None, *, color: str = DEFAULT_COLOR) -> float:
-    """1 when the opacity is exactly one half inside the mask, 0 when it is at the threshold, or nothing is marked.
+    """1 when the opacity is exactly one half inside the mask, 0 when it is at the threshold.
 
-    Without a source: how near the hue inside the mask is to the overlay's.
+    Where nothing is marked, 1 when no pixel went towards the colour, 0 when one is at the threshold. Without a source:
+    how near the hue inside the mask is to the overlay's, 0 for an empty one.
     """
     if source is None:
         inside = _overlay_by_hue(picture, color, cleanup=True)
@@ -143,7 +144,7 @@ def overlay_confidence(picture: Any, source: Any = None, *, color: str = DEFAULT
     alpha = overlay_alpha(picture, source, color=color, radius=1)
     inside = alpha > THRESHOLD
     if not bool(inside.any()):
-        return 0.0
+        return float((1 - alpha.amax() / THRESHOLD).clamp(0, 1))
     return float((1 - (alpha[inside] - OPACITY).abs() / (OPACITY - THRESHOLD)).clamp_min(0).mean())
 
 
@@ -161,10 +162,10 @@ def decode_binary(picture: Any, source: Any = None, *, cleanup: bool = True) -> 
 
 
 def binary_confidence(picture: Any, source: Any = None) -> float:
-    """1 for pure black and white, 0 for mid-grey or when nothing is white."""
+    """1 for pure black and white, 0 for mid-grey; where nothing is white, by the brightest pixel alone."""
     value = check_picture(picture).mean(-3)
     if not bool((value > 0.5).any()):
-        return 0.0
+        return float((1 - 2 * value.amax()).clamp(0, 1))
     return float((2 * value - 1).abs().clamp(0, 1).mean())
 
 
