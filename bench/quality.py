@@ -19,6 +19,7 @@ from ..comfyui_pixwizard.evaluator import Branch, Eager
 from ..comfyui_pixwizard.files.safe_files import replaced, write_json
 from ..comfyui_pixwizard.flow import time_grid
 from ..comfyui_pixwizard.guidance import ALWAYS, DualGuidance
+from ..comfyui_pixwizard.limits import check_least
 from ..comfyui_pixwizard.noise import draw_noise, noise_generators
 from ..comfyui_pixwizard.solvers import EVALUATIONS, solve
 from ..training.evaluate.metrics import psnr
@@ -127,9 +128,7 @@ class Quality:
         if not self.budgets or min(self.budgets) < 1 or list(self.budgets) != sorted(set(self.budgets)):
             found = " ".join(map(str, self.budgets)) or "none"
             raise ValueError(f"--budgets must be numbers from 1 up that grow, found {found}: take 2 4 8 16 32")
-        for name in ("n", "reference"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1, found {getattr(self, name)}: raise it")
+        check_least(self, n=1, reference=1)
         for option, path in (("json", self.json), ("png", self.png)):
             if path is not None and path.is_dir():
                 raise ValueError(f"--{option} takes a file, found the folder {path}: name a file in it")
@@ -139,7 +138,8 @@ class Quality:
     def measure(self, pipeline: PixWizardPipeline, task: str, bar: Any) -> dict[str, Any]:
         """Every method's curve and what it needs for the target; the bar counts evaluations."""
         prepared = prepare(pipeline, task, self.n, self.size, self.seed)
-        chosen = {name: method for name, method in methods().items() if _differs(method, prepared.guidance)}
+        guided = prepared.guidance.branches() != ["full"]  # where there is no guidance its interval changes nothing
+        chosen = {name: method for name, method in methods().items() if guided or method.interval == ALWAYS}
         runs = {
             name: [(budget, steps) for budget in self.budgets if (steps := method.steps(budget))]
             for name, method in chosen.items()
@@ -151,12 +151,8 @@ class Quality:
             curves[name] = []
             for budget, steps in runs[name]:
                 pictures, work = draw(pipeline, prepared, method, steps, bar.update)
-                point = {
-                    "evaluations": budget,
-                    "work": round(work, 3),
-                    "psnr": round(float(psnr(pictures, exact).mean()), 2),
-                }
-                curves[name].append(point)
+                decibel = round(float(psnr(pictures, exact).mean()), 2)
+                curves[name].append({"evaluations": budget, "work": round(work, 3), "psnr": decibel})
         summary = summed_up(curves, self.target)
         weights = [prepared.guidance.text, prepared.guidance.image]
         rows = {name: {"points": points} | summary[name] for name, points in curves.items()}
@@ -205,15 +201,7 @@ class Quality:
 
 def methods() -> dict[str, Method]:
     """What is compared, by name: all solvers as they are, and one saving."""
-    return {
-        **{name: Method(name) for name in EVALUATIONS},
-        "euler_interval": Method("euler", interval=INTERVAL),
-    }
-
-
-def _differs(method: Method, guidance: DualGuidance) -> bool:
-    """Whether an interval, if the method has one, leaves anything out."""
-    return method.interval == ALWAYS or guidance.branches() != ["full"]
+    return {name: Method(name) for name in EVALUATIONS} | {"euler_interval": Method("euler", interval=INTERVAL)}
 
 
 def prepare(pipeline: PixWizardPipeline, task: str, n: int, size: int, seed: int) -> PreparedTask:

@@ -9,9 +9,9 @@ import copy
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,10 +21,10 @@ from tqdm import tqdm
 
 from ..comfyui_pixwizard.config import PRESETS, PixWizardConfig
 from ..comfyui_pixwizard.cpu.linear import through_onednn
-from ..comfyui_pixwizard.evaluator import Branch, Evaluator, Step
+from ..comfyui_pixwizard.evaluator import Evaluator, Step
 from ..comfyui_pixwizard.files.safe_files import write_json
 from ..comfyui_pixwizard.flow import time_grid
-from ..comfyui_pixwizard.guidance import BRANCHES, DualGuidance
+from ..comfyui_pixwizard.guidance import DualGuidance
 from ..comfyui_pixwizard.pipeline import PixWizardPipeline
 from ..comfyui_pixwizard.solvers import solve
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
@@ -72,8 +72,6 @@ class Speed:
     """Threads of a CPU; by default all."""
     json: Path | None = None
     """Also write the figures there."""
-    found: dict[str, dict[str, Any]] = field(init=False, default_factory=dict)
-    config: PixWizardConfig = field(init=False, default_factory=PixWizardConfig)
 
     def run(self) -> int:
         """Print the table.
@@ -85,10 +83,10 @@ class Speed:
         if self.threads:
             torch.set_num_threads(self.threads)
         with torch.inference_mode():
-            self.found = self.measure()
-        print(self.table())
+            figures = self.measure()
+        print(self.table(figures))
         if self.json:
-            write_json(self.json, self.found)
+            write_json(self.json, figures)
         return 0
 
     def _check(self) -> None:
@@ -107,52 +105,51 @@ class Speed:
 
     def measure(self) -> dict[str, dict[str, Any]]:
         """Figures by evaluator, see the class; "best" is the fastest whose error is below 2e-2."""
-        config = PixWizardConfig.from_dict(PRESETS[self.preset] | ({"n_layers": self.layers} if self.layers else {}))
         device = default_device()
         pipeline = None if self.model is None else PixWizardPipeline.from_pretrained(self.model).to(device)
-        plain = random_transformer(config).to(device) if pipeline is None else pipeline.transformer
-        config = self.config = plain.config
-        shared = {id(parameter): parameter for parameter in plain.parameters()}
-        transformer = through_onednn(copy.deepcopy(plain, shared))
         if pipeline is None:
+            fewer = {"n_layers": self.layers} if self.layers else {}
+            config = PixWizardConfig.from_dict(PRESETS[self.preset] | fewer)
+            plain = random_transformer(config).to(device)
             inputs, noise = random_inputs(config, self.size // 8, self.batch, device)
         else:
+            plain, config = pipeline.transformer, pipeline.transformer.config
             inputs, noise = real_inputs(pipeline, self.size, self.batch)
+        shared = {id(parameter): parameter for parameter in plain.parameters()}
+        transformer = through_onednn(copy.deepcopy(plain, shared))
         guidance = DualGuidance(self.text, self.image)
         grid = time_grid(self.steps)
-        contenders: dict[str, Callable[[], Step]] = {"reference": lambda: ReferenceStep(plain, inputs)}
         evaluators = self._evaluators(plain)
+        contenders: dict[str, Callable[[], Step]] = {"reference": partial(ReferenceStep, plain, inputs)}
         for name, evaluator in evaluators.items():
-            contenders[name] = _starter(evaluator, transformer, inputs, guidance, grid)
+            contenders[name] = partial(_start, evaluator, transformer, inputs, guidance, grid)
         dtypes = {name: getattr(evaluator, "dtype", torch.float32) for name, evaluator in evaluators.items()}
-        rows = len(guidance.branches()) * noise.shape[-2] * noise.shape[-1] // config.patch_size**2 * self.batch
-        flops = step_flops(config, noise.shape[-2] * noise.shape[-1] // config.patch_size**2, self.batch, guidance)
+        tokens = noise.shape[-2] * noise.shape[-1] // config.patch_size**2
+        rows, flops = len(guidance.branches()) * tokens * self.batch, step_flops(config, tokens, self.batch, guidance)
         seconds: dict[str, list[float]] = {name: [] for name in contenders}
         rates: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
         answers: dict[str, Tensor] = {}
-        memory: dict[str, int] = {}
+        memory: dict[str, int | None] = {}
         with tqdm(total=(self.rounds + 1) * len(contenders), unit="run", leave=False) as bar:
             for turn in range(self.rounds + 1):
                 for name, start in contenders.items():
                     bar.set_description(f"{'warm-up' if not turn else f'round {turn}'} {name}")
-                    with activation_bytes(device) as taken:
-                        spent, answers[name] = timed(start, noise, grid, guidance)
-                    for amount in taken:
-                        memory[name] = amount
+                    spent, answers[name], memory[name] = timed(start, noise, grid, guidance)
                     if turn:
                         seconds[name].append(spent / (self.steps - 1))
                     bar.update()
                 if turn:
                     for dtype, measured in rates.items():
                         measured.append(gemm_rate(config, rows, dtype, device))
-        found = self._summed_up(seconds, rates, answers, flops, dtypes)
+        figures = self._summed_up(seconds, rates, answers, flops, dtypes)
         for name, amount in memory.items():
-            found[name]["activations_gib"] = round(amount / 2**30, 3)
+            if amount is not None:
+                figures[name]["activations_gib"] = round(amount / 2**30, 3)
         if pipeline is not None:
             pictures = {name: pipeline.decode(answer) for name, answer in answers.items()}
             for name, picture in pictures.items():
-                found[name]["psnr"] = round(float(psnr(picture / 2 + 0.5, pictures["reference"] / 2 + 0.5).mean()), 2)
-        return found | {"memory": self._counted(guidance)}
+                figures[name]["psnr"] = round(float(psnr(picture / 2 + 0.5, pictures["reference"] / 2 + 0.5).mean()), 2)
+        return figures | {"memory": self._counted(config, guidance)}
 
     def _evaluators(self, transformer: PixWizardTransformer) -> dict[str, Evaluator]:
         """By name; graphs are exported to a folder that goes when the process ends, and are loaded here."""
@@ -202,13 +199,13 @@ class Speed:
         }
         return found | {"best": {"name": best} | kept, "gemm_gflops": machine}
 
-    def _counted(self, guidance: DualGuidance) -> dict[str, Any]:
+    def _counted(self, config: PixWizardConfig, guidance: DualGuidance) -> dict[str, Any]:
         """GiB that a sampling of the whole model takes in bfloat16, counted and not measured."""
-        config = self.config if self.model else PixWizardConfig.preset(self.preset)
+        config = config if self.model else PixWizardConfig.preset(self.preset)
         weights, peak = sampling_peak(config, self.size, self.batch, tuple(guidance.branches()), torch.bfloat16)
         return {"weights_gib": round(weights / 2**30, 3), "peak_gib": round(peak / 2**30, 3), "layers": config.n_layers}
 
-    def table(self) -> str:
+    def table(self, figures: dict[str, dict[str, Any]]) -> str:
         """The figures for people."""
         head = (
             f"{self.model or self.preset}, {self.layers or 'all'} layers, {self.size} px, {self.steps - 1} steps, "
@@ -219,7 +216,7 @@ class Speed:
             f"{'evaluator':17}{'ms/step':>10}{'ratio':>8}{'to eager':>10}{'error':>11}{'PSNR dB':>9}"
             f"{'share of GEMM rate':>20}",
         ]
-        for name, row in self.found.items():
+        for name, row in figures.items():
             if "ms_per_step" in row:
                 share = "" if row["gemm_share"] is None else f"{row['gemm_share']:.2f}"
                 share += f"{row['activations_gib']:10.2f} GiB" if "activations_gib" in row else ""
@@ -228,8 +225,8 @@ class Speed:
                     f"{name:17}{row['ms_per_step']:10.1f}{row['ratio']:8.2f}{eager:>10}{row['error']:11.1e}"
                     f"{decibel:>9}{share:>20}"
                 )
-        rates = ", ".join(f"{name} {value:g}" for name, value in self.found["gemm_gflops"].items())
-        memory = self.found["memory"]
+        rates = ", ".join(f"{name} {value:g}" for name, value in figures["gemm_gflops"].items())
+        memory = figures["memory"]
         lines.append(
             f"all {memory['layers']} layers in bfloat16 take {memory['peak_gib']:.2f} GiB of tensors at the peak of a "
             f"step, {memory['weights_gib']:.2f} of them weights (counted)"
@@ -237,40 +234,31 @@ class Speed:
         return "\n".join([*lines, f"measured GEMM rates of these widths, GFLOP/s: {rates}"])
 
 
-def _starter(
+def _start(
     evaluator: Any, transformer: PixWizardTransformer, inputs: dict[str, Inputs], guidance: DualGuidance, grid: Tensor
-) -> Callable[[], Step]:
+) -> Step:
     """Encoding the conditions and preparing the steps counts as part of a sampling."""
-
-    def start() -> Step:
-        branches: dict[str, Branch] = {name: inputs[name].branch(transformer) for name in guidance.branches()}
-        return evaluator.start(transformer, branches, grid[:-1].tolist())
-
-    return start
+    branches = {name: inputs[name].branch(transformer) for name in guidance.branches()}
+    return evaluator.start(transformer, branches, grid[:-1].tolist())
 
 
-def timed(start: Callable[[], Step], noise: Tensor, grid: Tensor, guidance: DualGuidance) -> tuple[float, Tensor]:
-    """Seconds of a sampling, and its final latent."""
-    _wait(noise.device)
+def timed(
+    start: Callable[[], Step], noise: Tensor, grid: Tensor, guidance: DualGuidance
+) -> tuple[float, Tensor, int | None]:
+    """Seconds of a sampling, its final latent, and on a GPU the bytes it took at most beside what lay there before."""
+    device, on_gpu = noise.device, noise.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device) if on_gpu else 0
+    _wait(device)
     begun = time.perf_counter()
     step = start()
     branches = guidance.branches()
     out = solve(lambda x, t: guidance.combine(step(x, float(t), branches)), noise, grid)  # type: ignore[arg-type]
-    _wait(noise.device)
+    _wait(device)
+    spent = time.perf_counter() - begun
     assert isinstance(out, Tensor), "a tensor goes in"
-    return time.perf_counter() - begun, out.clone()
-
-
-@contextmanager
-def activation_bytes(device: torch.device) -> Iterator[list[int]]:
-    """On a GPU, the most that was allocated within beyond what lay there before, as the list's one item."""
-    taken: list[int] = []
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
-    yield taken
-    if device.type == "cuda":
-        taken.append(torch.cuda.max_memory_allocated(device) - before)
+    return spent, out.clone(), torch.cuda.max_memory_allocated(device) - before if on_gpu else None
 
 
 def _wait(device: torch.device) -> None:
@@ -304,18 +292,12 @@ def random_inputs(
     vectors = [draw(batch, config.cap_clip_feat_dim) for _ in range(2)]
     every = torch.ones(batch, TEXT_TOKENS, dtype=torch.bool, device=device)
     first = every & (torch.arange(TEXT_TOKENS, device=device) < EMPTY_TOKENS)
-    full = Inputs(words, every, vectors[0], seen, source)
-    return dict(
-        zip(
-            BRANCHES,
-            (
-                full,
-                Inputs(empty, first, vectors[1], seen, source),
-                Inputs(empty, first, vectors[1], torch.zeros_like(seen), noise),
-            ),
-            strict=True,
-        )
-    ), noise
+    inputs = {
+        "full": Inputs(words, every, vectors[0], seen, source),
+        "image": Inputs(empty, first, vectors[1], seen, source),
+        "none": Inputs(empty, first, vectors[1], torch.zeros_like(seen), noise),
+    }
+    return inputs, noise
 
 
 def block_widths(config: PixWizardConfig) -> list[tuple[int, int]]:

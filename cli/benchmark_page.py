@@ -16,7 +16,6 @@ from typing import Any
 from PIL import Image
 
 from ..bench.chart import histograms
-from ..comfyui_pixwizard.files.safe_files import replaced
 from ..comfyui_pixwizard.pictures.images import resized
 from ..training.benchmarks.answering import source_of
 from ..training.benchmarks.catalogue import benchmark
@@ -24,7 +23,7 @@ from ..training.benchmarks.generation_judge import reference_of
 from ..training.benchmarks.judging import NAMED, BenchmarkOutcome
 from ..training.benchmarks.question import Question
 from ..training.benchmarks.report_table import number
-from .demo_page import STYLE
+from .demo_page import card, write_html
 
 # Answers of each kind that are shown, and the longest side of a picture, in pixels.
 SHOWN, SIDE = 4, 320
@@ -57,15 +56,7 @@ def write_page(path: Path, outcome: BenchmarkOutcome) -> None:
         f"<h2>Left out</h2>{_left_out(outcome)}",
         f"<h2>How it was measured</h2>{_settings(outcome)}",
     ]
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}{ROWS}</style></head>\n<body><main>\n"
-        + "\n".join(body)
-        + "\n</main></body></html>\n"
-    )
-    with replaced(path) as file:
-        file.write(page.encode())
+    write_html(path, title, body, ROWS)
 
 
 def columns(ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
@@ -156,11 +147,7 @@ def _card(outcome: BenchmarkOutcome, question: Question, figures: Mapping[str, f
         if picture is not None:
             tiles += f'<figure><img src="{_uri(picture)}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
     told = ", ".join(f"{name} {number(value)}" for name, value in figures.items() if not name.startswith(COPY))
-    return (
-        f'<div class="card"><span class="figure">{html.escape(told)}</span>'
-        f'<span class="tag">{html.escape(question.name)}</span>'
-        f'<div class="say">“{html.escape(question.sentence())}”</div><div class="tiles">{tiles}</div></div>'
-    )
+    return card(told, question.name, question.sentence(), tiles)
 
 
 def _uri(picture: Image.Image) -> str:

@@ -73,6 +73,7 @@ class EvalBenchmark:
 
     def _check(self) -> None:
         from ..bench.chart import figure_class
+        from ..comfyui_pixwizard.limits import check_least
         from ..comfyui_pixwizard.pictures.sizes import check_size
         from ..comfyui_pixwizard.solvers import EVALUATIONS
         from ..training.benchmarks.catalogue import benchmark
@@ -83,10 +84,7 @@ class EvalBenchmark:
         options = self.options
         if options.solver not in EVALUATIONS:
             raise ValueError(f"--solver must be one of {', '.join(EVALUATIONS)}, found {options.solver}: take euler")
-        for name, least in (("n", 1), ("steps", 2)):
-            value = getattr(options, name)
-            if value is not None and value < least:
-                raise ValueError(f"--{name} must be at least {least}, found {value}: raise it")
+        check_least(options, n=1, steps=2)
         check_size(options.size)
         for path in (self.data, self.answers):
             if path is not None and not path.is_dir():
@@ -103,8 +101,10 @@ class EvalBenchmark:
             return Source(self.answers)
         from ..comfyui_pixwizard.pipeline import PixWizardPipeline
 
-        kept = self.out or KEPT / self.name / Path(self.model).name
-        return Source(kept, self.model, lambda: PixWizardPipeline.from_pretrained(self.model).to(device))
+        def load() -> Any:
+            return PixWizardPipeline.from_pretrained(self.model).to(device)
+
+        return Source(self.out or KEPT / self.name / Path(self.model).name, self.model, load)
 
 
 @dataclass

@@ -54,18 +54,32 @@ def write_page(folder: Path, examples: Sequence[Example], about: str) -> Path:
             domain = example.task.domain
             blocks.append(f"<h2>{html.escape(DOMAINS[domain])}</h2>")
         blocks.append(_card(folder, number, example))
+    head = [f"<h1>One model, {len({e.task.name for e in examples})} tasks</h1>", f"<p>{html.escape(about)}</p>"]
+    path = folder / "index.html"
+    write_html(path, "PixWizard demo", [*head, *blocks])
+    return path
+
+
+def write_html(path: Path, title: str, body: Sequence[str], more_style: str = "") -> None:
+    """Write a page in one look, whole or not at all; the body is HTML already, the title is not."""
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>PixWizard demo</title><style>{STYLE}</style></head>\n<body><main>\n"
-        f"<h1>One model, {len({e.task.name for e in examples})} tasks</h1>\n<p>{html.escape(about)}</p>\n"
-        + "\n".join(blocks)
+        f"<title>{html.escape(title)}</title><style>{STYLE}{more_style}</style></head>\n<body><main>\n"
+        + "\n".join(body)
         + "\n</main></body></html>\n"
     )
-    path = folder / "index.html"
     with replaced(path) as file:
         file.write(page.encode())
-    return path
+
+
+def card(figures: str, tag: str, sentence: str, tiles: str) -> str:
+    """Part of a page: what was asked of a picture, how well it went, and the pictures, which are HTML already."""
+    return (
+        f'<div class="card"><span class="figure">{html.escape(figures)}</span>'
+        f'<span class="tag">{html.escape(tag)}</span>'
+        f'<div class="say">“{html.escape(sentence)}”</div><div class="tiles">{tiles}</div></div>'
+    )
 
 
 def _card(folder: Path, number: int, example: Example) -> str:
@@ -78,11 +92,7 @@ def _card(folder: Path, number: int, example: Example) -> str:
             f'<figure><img src="{name}" alt="{example.task.name}: {say}" width="{picture.width}" '
             f'height="{picture.height}"><figcaption>{say}</figcaption></figure>'
         )
-    return (
-        f'<div class="card"><span class="figure">{html.escape(example.figures)}</span>'
-        f'<span class="tag">{example.task.name}</span>'
-        f'<div class="say">“{html.escape(example.instruction)}”</div><div class="tiles">{"".join(tiles)}</div></div>'
-    )
+    return card(example.figures, example.task.name, example.instruction, "".join(tiles))
 
 
 def _save(picture: Image.Image, path: Path) -> None:

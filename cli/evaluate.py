@@ -11,28 +11,15 @@ import tyro
 from tqdm import tqdm
 
 from ..comfyui_pixwizard.files.safe_files import write_json
+from ..comfyui_pixwizard.limits import check_least
 from ..comfyui_pixwizard.solvers import DEFAULT_SOLVER, EVALUATIONS
 from ..comfyui_pixwizard.tasks import TASKS
 from ..training.data.rendered.photos import picture_paths
 from ..training.evaluate.following import UNSEEN, follow
 from ..training.evaluate.measures import MEASURES
 from ..training.evaluate.questions import SETS, Questions, set_of
-from ..training.evaluate.report import (
-    Failure,
-    contact_sheet,
-    save_failures,
-    table,
-    worst,
-)
-from ..training.evaluate.runner import (
-    Answerer,
-    EvaluationOutcome,
-    EvaluationSettings,
-    Row,
-    evaluate,
-    evaluations,
-)
-from ..training.evaluate.samples import Samples
+from ..training.evaluate.report import Failure, contact_sheet, save_failures, table, worst
+from ..training.evaluate.runner import Answerer, EvaluationSettings, Row, evaluate, evaluations
 from ..training.evaluate.scene_samples import ON_SCENES
 from ..training.evaluate.sweep import asked_in_all, sweep
 from ..training.evaluate.sweep import table as sweep_table
@@ -110,11 +97,7 @@ class Eval:
             raise ValueError(f"eval measures {every}, found {', '.join(unknown)}: leave it out")
         if self.solver not in EVALUATIONS:
             raise ValueError(f"--solver must be one of {', '.join(EVALUATIONS)}, found {self.solver}: take euler")
-        limits = (("n", 1), ("seen", 0), ("language", 1), ("batch_size", 1), ("steps", 2), ("worst", 1))
-        for name, least in limits:
-            if getattr(self, name) is not None and getattr(self, name) < least:
-                option = name.replace("_", "-")
-                raise ValueError(f"--{option} must be at least {least}, found {getattr(self, name)}: raise it")
+        check_least(self, n=1, seen=0, language=1, batch_size=1, steps=2, worst=1)
         for name in ("size", "scene_size"):
             side, option = getattr(self, name), name.replace("_", "-")
             if side < 16 or side % 16:
@@ -140,7 +123,9 @@ class Eval:
                     rows[name]["seen_combinations"] = again.row
                 rows[name]["seconds"] = round(time.perf_counter() - clock, 1)
                 failures += worst(samples, outcome, FAILURES_A_TASK)
-                self._draw(name, samples, outcome)
+                if self.pictures is not None:
+                    self.pictures.mkdir(parents=True, exist_ok=True)
+                    contact_sheet(samples, outcome.output).save(self.pictures / f"{name}.png")
             for name in self.wordings():
                 bar.set_description(name)
                 clock = time.perf_counter()
@@ -152,11 +137,6 @@ class Eval:
         print(table(rows))
         print(f"{sum(row['holds'] for row in rows.values())} of {len(rows)} floors hold; {seconds:g} s in all")
         return {"tasks": rows, "settings": self._settings(), "seconds": seconds}
-
-    def _draw(self, name: str, samples: Samples, outcome: EvaluationOutcome) -> None:
-        if self.pictures is not None:
-            self.pictures.mkdir(parents=True, exist_ok=True)
-            contact_sheet(samples, outcome.output).save(self.pictures / f"{name}.png")
 
     def chosen(self) -> list[str]:
         """The tasks to measure, in the order of the table."""

@@ -68,14 +68,7 @@ class BuildTensorRT:
     shapes: Annotated[Shapes, tyro.conf.arg(name="")] = field(default_factory=Shapes)
     precision: Literal["bfloat16", "float32", "fp8"] = "bfloat16"
     """Type of weights and products; fp8 takes ModelOpt and a GPU of the Ada or Hopper generation or later."""
-    refittable: bool = True
-    """Let the weights be exchanged later, for LoRA."""
-    streaming: bool = False
-    """Let weights stay in the host's memory where the GPU's is too small."""
-    level: int = 3
-    """How hard to look for fast kernels, 0 to 5."""
-    workspace_gb: float | None = None
-    """The most working memory; by default all of the GPU."""
+    settings: Annotated[BuildSettings, tyro.conf.arg(name="")] = field(default_factory=BuildSettings)
 
     def run(self) -> int:
         """Build, compare with the network, print what is known of it.
@@ -83,11 +76,10 @@ class BuildTensorRT:
         Raises:
             ValueError: no such model, settings that do not go together, no TensorRT, no GPU, or it failed.
         """
-        settings = BuildSettings(self.refittable, self.streaming, self.level, self.workspace_gb)
-        settings.check(self.precision)
+        self.settings.check(self.precision)
         transformer = load_model(self.model)
         cache = EngineCache(self.folder)
-        key = tensorrt_key(transformer, self.precision, self.shapes.profiles(transformer.config), settings)
+        key = tensorrt_key(transformer, self.precision, self.shapes.profiles(transformer.config), self.settings)
         entry = cache.find(key)
         if entry is None:
             with exported_graph(transformer, self.precision, cache.folder) as graph, shown_progress("build") as tell:

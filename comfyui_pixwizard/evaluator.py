@@ -92,11 +92,14 @@ class EagerStep:
         found: dict[str, Tensor] = {}
         for first in range(0, len(branches), self.largest):
             names = tuple(branches[first : first + self.largest])
-            branch = self._join(names)
-            repeated = x.to(branch.source.dtype).repeat(len(names), 1, 1, 1)
-            out = self.run(repeated, branch, self.modulations(t, names)).float()
-            found |= dict(zip(names, out.chunk(len(names)), strict=True))
+            found |= dict(zip(names, self._together(x, t, names).chunk(len(names)), strict=True))
         return found
+
+    def _together(self, x: Tensor, t: float, names: tuple[str, ...]) -> Tensor:
+        """Velocities [n * B, C, h, w] of branches in one batch, float32."""
+        branch = self._join(names)
+        repeated = x.to(branch.source.dtype).repeat(len(names), 1, 1, 1)
+        return self.run(repeated, branch, self.modulations(t, names)).float()
 
     def run(self, x: Tensor, branch: Branch, modulations: list[Tensor]) -> Tensor:
         """Velocity [n * B, C, h, w] of joined branches."""

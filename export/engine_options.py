@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,13 +83,11 @@ def exported_graph(transformer: PixWizardTransformer, precision: str, place: Pat
     """
     try:
         place.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".graph-", dir=place))
+        folder = tempfile.TemporaryDirectory(prefix=".graph-", dir=place)
     except OSError as error:
         raise ValueError(f"cannot write {place}: {error.strerror or error}; choose another folder") from error
-    try:
+    with folder as name:
         if precision == "fp8":
-            yield export_fp8(transformer, folder / VELOCITY_FILE)
+            yield export_fp8(transformer, Path(name) / VELOCITY_FILE)
         else:
-            yield export_velocity(transformer, folder, DTYPES[precision], VELOCITY_FILE)
-    finally:
-        shutil.rmtree(folder)
+            yield export_velocity(transformer, Path(name), DTYPES[precision], VELOCITY_FILE)

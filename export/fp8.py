@@ -7,13 +7,13 @@ out is judged as every engine is: by its velocity against the network's, before 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ..comfyui_pixwizard.optional import pip_install, required
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
-from .onnx_graph import VELOCITY_INPUTS, VELOCITY_OUTPUTS, VelocityGraph, exportable, velocity_axes, velocity_example
+from ..runtime.graph_inputs import velocity_example
+from .onnx_graph import VELOCITY_INPUTS, VELOCITY_OUTPUTS, VelocityGraph, exportable, velocity_axes
 from .onnx_model import OPSET
 
 # Latents, in patches a side, and text tokens that the ranges of activations are measured on.
@@ -22,23 +22,14 @@ CALIBRATION = ((16, 16, 24), (32, 32, 64), (24, 40, 8))
 KEPT = ("*x_embedder*", "*t_embedder*", "*adaLN_modulation*", "*final_layer*")
 
 
-def require_modelopt() -> Any:
-    """ModelOpt's quantisation.
-
-    Raises:
-        ValueError: it is absent.
-    """
-    install = pip_install("nvidia-modelopt[hf]")
-    return required("modelopt.torch.quantization", "fp8 engines need ModelOpt", install)
-
-
 def export_fp8(transformer: PixWizardTransformer, path: Path) -> Path:
     """Write the velocity graph with scales around its products; its other types are bfloat16.
 
     Raises:
         ValueError: ModelOpt is absent.
     """
-    quantization = require_modelopt()
+    install = pip_install("nvidia-modelopt[hf]")
+    quantization = required("modelopt.torch.quantization", "fp8 engines need ModelOpt", install)
     config, dtype = transformer.config, torch.bfloat16
     graph = VelocityGraph(exportable(transformer, dtype)).eval()
     p = config.patch_size

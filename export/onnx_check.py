@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from ..runtime.exported import CONDITIONS_FILE, VELOCITY_FILE
+from ..runtime.graph_inputs import velocity_example
 from ..runtime.onnx_evaluator import open_session
-from .onnx_graph import CONDITION_OUTPUTS, VelocityGraph, conditions_example, velocity_example
+from .onnx_graph import CONDITION_OUTPUTS, VelocityGraph, conditions_example
 
 # Batch, rows and columns of tokens, text tokens: none is a shape that was exported with.
 SHAPES = ((1, 4, 4, 1), (2, 8, 6, 9), (3, 16, 16, 24))

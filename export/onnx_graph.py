@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from ..comfyui_pixwizard.block import TransformerBlock
 from ..comfyui_pixwizard.conditions import Conditions
 from ..comfyui_pixwizard.config import PixWizardConfig
-from ..comfyui_pixwizard.rope import rope_table
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 
 Adapt = Callable[[TransformerBlock], None]
@@ -139,46 +138,7 @@ VELOCITY_INPUTS = (
     "text_keys", "text_values", "text_mask", "image_keys", "image_values",
 )  # fmt: skip
 VELOCITY_OUTPUTS = ("velocity",)
-CONDITION_INPUTS = ("text_features", "task_vector", "image_tokens")
 CONDITION_OUTPUTS = ("vector", "text_keys", "text_values", "image_keys", "image_values", "selected")
-
-
-def velocity_example(
-    config: PixWizardConfig, batch: int, height: int, width: int, text: int, dtype: torch.dtype = torch.float32
-) -> dict[str, Tensor]:
-    """Random inputs of the velocity graph for latents [batch, C, height, width] and so many text tokens.
-
-    The last text token of every row but the first is masked, and the last row has no image.
-    """
-    generator = torch.Generator().manual_seed(batch * height * width + text)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    rows = config.n_layers, batch, config.kv_heads
-    p = config.patch_size
-    cos, sin = rope_table(height // p, width // p, config.head_dim, 1.0, config.scale_factor)
-    mask = torch.ones(batch, text, dtype=torch.bool)
-    mask[1:, 1:] = torch.arange(1, text) < text - 1
-    images = [draw(*rows, config.sample_tokens, config.head_dim) for _ in range(2)]
-    for image in images:
-        image[:, batch - 1 :] *= float(batch == 1)
-    values: dict[str, Tensor] = dict(
-        x=draw(batch, config.in_channels, height, width),
-        t=torch.linspace(0.1, 0.9, batch),
-        source=draw(batch, config.in_channels, height, width),
-        cos=cos.clone(),
-        sin=sin.clone(),
-        attention_scale=torch.tensor([1.1]),
-        vector=draw(batch, config.conditioning_dim),
-        text_keys=draw(*rows, text, config.head_dim),
-        text_values=draw(*rows, text, config.head_dim),
-        text_mask=mask,
-        image_keys=images[0],
-        image_values=images[1],
-    )
-    kept = {"t", "cos", "sin", "attention_scale", "text_mask"}
-    return {name: value if name in kept else value.to(dtype) for name, value in values.items()}
 
 
 def velocity_axes(config: PixWizardConfig) -> dict[str, Any]:
@@ -228,8 +188,4 @@ def conditions_axes(config: PixWizardConfig) -> dict[str, Any]:
     dim = torch.export.Dim
     batch, text = dim("batch", min=1, max=1024), dim("text", min=1, max=4096)
     seen = dim("image_tokens", min=config.sample_tokens, max=2**16)
-    return dict(
-        text_features={0: batch, 1: text},
-        task_vector={0: batch},
-        image_tokens={0: batch, 1: seen},
-    )
+    return dict(text_features={0: batch, 1: text}, task_vector={0: batch}, image_tokens={0: batch, 1: seen})

@@ -18,11 +18,10 @@ from ..comfyui_pixwizard.optional import pip_install, required
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from ..comfyui_pixwizard.version import VERSION
 from ..runtime.exported import CONDITIONS_FILE, VELOCITY_FILE
+from ..runtime.graph_inputs import velocity_example
 from ..runtime.identity import GRAPH_VERSION, config_text, weights_hash
 from .onnx_graph import (
-    CONDITION_INPUTS,
     CONDITION_OUTPUTS,
-    VELOCITY_INPUTS,
     VELOCITY_OUTPUTS,
     Adapt,
     ConditionsGraph,
@@ -32,7 +31,6 @@ from .onnx_graph import (
     exportable,
     plainly,
     velocity_axes,
-    velocity_example,
 )
 
 OPSET = 20
@@ -84,7 +82,7 @@ def export_velocity(
     example = velocity_example(config, 2, 6 * config.patch_size, 8 * config.patch_size, 7, dtype)
     graph = VelocityGraph(exportable(transformer, dtype, adapt)).eval()
     said = metadata(transformer, str(dtype).removeprefix("torch."))
-    return _write(graph, example, velocity_axes(config), VELOCITY_INPUTS, VELOCITY_OUTPUTS, folder / name, said)
+    return _write(graph, example, velocity_axes(config), VELOCITY_OUTPUTS, folder / name, said)
 
 
 def export_conditions(
@@ -95,15 +93,13 @@ def export_conditions(
     example = conditions_example(config, 2, 7, config.sample_tokens + 5, dtype)
     graph = ConditionsGraph(exportable(transformer, dtype)).eval()
     said = metadata(transformer, str(dtype).removeprefix("torch."))
-    axes = conditions_axes(config)
-    return _write(graph, example, axes, CONDITION_INPUTS, CONDITION_OUTPUTS, folder / name, said)
+    return _write(graph, example, conditions_axes(config), CONDITION_OUTPUTS, folder / name, said)
 
 
 def _write(
     graph: nn.Module,
     example: Mapping[str, Tensor],
     axes: Mapping[str, Any],
-    inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     path: Path,
     said: Mapping[str, str],
@@ -121,7 +117,7 @@ def _write(
             dynamo=True,
             opset_version=OPSET,
             dynamic_shapes=dict(axes),
-            input_names=list(inputs),
+            input_names=list(example),
             output_names=list(outputs),
             optimize=False,
             verbose=False,

@@ -82,13 +82,7 @@ def build_rtx(cache: EngineCache, key: EngineKey, onnx: Path, title: str, tell: 
     targets = [TARGETS[name] for name in key.architecture.split("+") if name != PORTABLE]
 
     def make(draft: Path) -> dict[str, Any]:
-        job = {
-            "do": "build",
-            "onnx": str(onnx),
-            "out": str(draft),
-            "profiles": key.profiles,
-            "targets": targets,
-        }
+        job = {"do": "build", "onnx": str(onnx), "out": str(draft), "profiles": key.profiles, "targets": targets}
         log = cache.folder / f"{key.digest}.log"
         _work(job, log, tell)
         seen = look_at(draft, log)

@@ -6,22 +6,20 @@ that it is tested everywhere; the build itself is written against the documented
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..comfyui_pixwizard.optional import pip_install, required
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
-from ..comfyui_pixwizard.version import VERSION
 from ..runtime.engine_cache import EngineCache, EngineKey, Entry
 from ..runtime.engine_profiles import Profile
-from ..runtime.identity import GRAPH_VERSION, weights_hash
-from ..runtime.machine import gpu_architecture, system_name
-from ..runtime.tensorrt_engine import require_tensorrt, tensorrt_version
+from ..runtime.identity import weights_hash
+from ..runtime.tensorrt_engine import require_tensorrt
+from ..runtime.tensorrt_evaluator import wanted_here
 from .build_progress import BuildProgress
 
-KIND = "tensorrt"
 PRECISIONS = ("bfloat16", "float32", "fp8")
 Tell = Callable[[BuildProgress], None]
 
@@ -32,19 +30,16 @@ class Cancelled(ValueError):
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """What the compiler is told beside the shapes; part of an engine's key.
-
-    Args:
-        refittable: weights can be exchanged later, which LoRA needs.
-        streaming: weights can stay in the host's memory and be streamed.
-        level: how hard to look for fast kernels, 0 to 5.
-        workspace_gb: the most working memory; None for all of the GPU.
-    """
+    """What the compiler is told beside the shapes; part of an engine's key."""
 
     refittable: bool = True
+    """Let the weights be exchanged later, for LoRA."""
     streaming: bool = False
+    """Let weights stay in the host's memory where the GPU's is too small."""
     level: int = 3
+    """How hard to look for fast kernels, 0 to 5."""
     workspace_gb: float | None = None
+    """The most working memory; by default all of the GPU."""
 
     def check(self, precision: str) -> None:
         """Refuse what does not go together.
@@ -95,18 +90,8 @@ def tensorrt_key(
         ValueError: settings that do not go together, no TensorRT, no GPU.
     """
     settings.check(precision)
-    return EngineKey(
-        kind=KIND,
-        weights=weights_hash(transformer),
-        graph=GRAPH_VERSION,
-        version=VERSION,
-        precision=precision,
-        profiles=list(profiles),
-        architecture=gpu_architecture(),  # first: without a card the package is of no use
-        builder=f"TensorRT {tensorrt_version()}",
-        system=system_name(),
-        settings=asdict(settings),
-    )
+    here = wanted_here(weights_hash(transformer))
+    return EngineKey(**here, precision=precision, profiles=list(profiles), settings=asdict(settings))
 
 
 def build_tensorrt(
@@ -121,24 +106,16 @@ def build_tensorrt(
         Cancelled: it was.
         ValueError: a package is absent, or the compiler refused.
     """
-    settings = BuildSettings(**key.settings)
     times = timing_cache_file(cache.folder, key.builder.removeprefix("TensorRT "), key.architecture)
 
     def make(draft: Path) -> dict[str, Any]:
-        draft.write_bytes(build_plan(onnx, key.profiles, settings, times, tell, stop))
+        draft.write_bytes(build_plan(onnx, key, times, tell, stop))
         return {}
 
     return cache.build(key, title, make)
 
 
-def build_plan(
-    onnx: Path,
-    profiles: Sequence[Mapping[str, Sequence[Sequence[int]]]],
-    settings: BuildSettings,
-    times: Path,
-    tell: Tell,
-    stop: Callable[[], bool],
-) -> bytes:
+def build_plan(onnx: Path, key: EngineKey, times: Path, tell: Tell, stop: Callable[[], bool]) -> bytes:
     """An engine's bytes.
 
     Raises:
@@ -146,15 +123,16 @@ def build_plan(
         ValueError: a package is absent, or the compiler refused.
     """
     trt = require_tensorrt()
-    polygraphy = require_polygraphy()
+    told = "building TensorRT engines needs polygraphy"
+    polygraphy = required("polygraphy.backend.trt", told, pip_install("polygraphy"))
     monitor = monitor_class(trt.IProgressMonitor)(tell, stop)
     shapes = []
-    for ranges in profiles:
+    for ranges in key.profiles:
         profile = polygraphy.Profile()
         for name, (least, usual, most) in ranges.items():
             profile.add(name, min=tuple(least), opt=tuple(usual), max=tuple(most))
         shapes.append(profile)
-    given = configuration(settings, str(times), monitor, shapes)
+    given = configuration(BuildSettings(**key.settings), str(times), monitor, shapes)
     pools = given.pop("memory_pool_limits", {})
     limits = {getattr(trt.MemoryPoolType, name): limit for name, limit in pools.items()}
     network = polygraphy.NetworkFromOnnxPath(str(onnx), strongly_typed=True)
@@ -169,16 +147,6 @@ def build_plan(
             f"TensorRT {trt.__version__} could not build the engine: {' '.join(str(error).split())[:300]}; "
             "its log above says more"
         ) from error
-
-
-def require_polygraphy() -> Any:
-    """polygraphy's part for TensorRT.
-
-    Raises:
-        ValueError: it is absent.
-    """
-    told = "building TensorRT engines needs polygraphy"
-    return required("polygraphy.backend.trt", told, pip_install("polygraphy"))
 
 
 def monitor_class(base: type) -> type:

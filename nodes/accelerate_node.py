@@ -70,13 +70,12 @@ class Accelerate(Node):
             )
         made = model.clone()
         node = getattr(getattr(cls, "hidden", None), "unique_id", None)
-        status = accelerated(made, backend, precision, on_missing, partial(show, node))
+
+        def tell(reason: str) -> None:
+            warn(f"Accelerate PixWizard: the network runs as it is: {reason}", node)
+
+        status = accelerated(made, backend, precision, on_missing, tell)
         return io.NodeOutput(made, status, ui=ui.PreviewText(status))
-
-
-def show(node: str | None, reason: str) -> None:
-    """A reason that was found while sampling: into the log, and under the node where the page can."""
-    warn(f"Accelerate PixWizard: the network runs as it is: {reason}", node)
 
 
 def accelerated(model: Any, backend: str, precision: str, on_missing: str, tell: Callable[[str], None]) -> str:

@@ -240,11 +240,9 @@ def graph_inputs(network: Any, x: Tensor, timesteps: Tensor, given: Mapping[str,
     }
 
 
-def attach(patcher: Any, engine: EnginePatcher, strict: bool, tell: Callable[[str], None]) -> Accelerated:
+def attach(patcher: Any, engine: EnginePatcher, strict: bool, tell: Callable[[str], None]) -> None:
     """Make a MODEL use an accelerator; an earlier one of it is taken off."""
     kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
     patcher.remove_wrappers_with_key(kind, KEY)
-    wrapper = Accelerated(patcher.model, engine.model, strict, tell)
-    patcher.add_wrapper_with_key(kind, KEY, wrapper)
+    patcher.add_wrapper_with_key(kind, KEY, Accelerated(patcher.model, engine.model, strict, tell))
     patcher.set_additional_models(KEY, [engine])
-    return wrapper

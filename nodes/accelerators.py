@@ -19,8 +19,9 @@ from ..runtime.engine_profiles import Unsupported
 from ..runtime.engine_run import EngineRun
 from ..runtime.evaluators import compile_blocks, default_device, fast_bfloat16
 from ..runtime.exported import MANIFEST_FILE, VELOCITY_FILE, Manifest
+from ..runtime.graph_inputs import cast
 from ..runtime.identity import weights_hash
-from ..runtime.onnx_evaluator import open_session, require_onnxruntime
+from ..runtime.onnx_evaluator import open_session, require_onnxruntime, session_options
 from ..runtime.refit import Exchange, inside
 from ..runtime.tensorrt_evaluator import load, matching, tested, wanted_here
 
@@ -104,7 +105,8 @@ class InOnnxRuntime:
         self.path, self.provider, self.precision = folder / VELOCITY_FILE, provider, precision
         self.held: list[Any] = []
         self.session = open_session(self.path, provider)
-        self.words = f"ONNX Runtime in {precision} on {self.session.get_providers()[0]}"
+        self.computes_on = self.session.get_providers()[0]
+        self.words = f"ONNX Runtime in {precision} on {self.computes_on}"
         self.bytes = sum(size for _, size in manifest.files.values())
 
     def weights(self, changes: Mapping[str, Tensor], state: Hashable) -> None:
@@ -117,20 +119,14 @@ class InOnnxRuntime:
         if not names:
             return open_session(self.path, self.provider), []
         ort = require_onnxruntime()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
+        options = session_options(ort)
         held = [ort.OrtValue.ortvalue_from_numpy(changes[name].float().cpu().contiguous().numpy()) for name in names]
         # Not add_initializer: of weights that lie in a file of their own ONNX Runtime 1.31 takes no notice of that.
         options.add_external_initializers(names, held)
         try:
-            return ort.InferenceSession(str(self.path), options, providers=self.session_providers()), held
+            return ort.InferenceSession(str(self.path), options, providers=[self.computes_on]), held
         except Exception as error:  # small weights lie in the graph itself and cannot be exchanged
             raise Unsupported(f"the exported graph cannot take the LoRA: {' '.join(str(error).split())}") from error
-
-    def session_providers(self) -> list[str]:
-        """The provider of the first session."""
-        return [self.words.rpartition(" ")[2]]
 
     def run(self, inputs: Mapping[str, Tensor]) -> Tensor:
         exact = {name: value if value.dtype == torch.bool else value.float() for name, value in inputs.items()}
@@ -148,9 +144,8 @@ class InTensorRT:
         self.engine.weights(changes, state)
 
     def run(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        engine, kept = self.engine.engine, {"t", "cos", "sin", "attention_scale", "text_mask"}
-        at = {n: value.to(engine.device, None if n in kept else engine.dtype) for n, value in inputs.items()}
-        return self.engine(at)
+        engine = self.engine.engine
+        return self.engine(cast(inputs, engine.dtype, engine.device))
 
 
 def precision_of(backend: str, wanted: str) -> str:
@@ -168,13 +163,7 @@ def precision_of(backend: str, wanted: str) -> str:
 
 
 def make(
-    backend: str,
-    precision: str,
-    network: PixWizardTransformer,
-    base: Base,
-    cache: EngineCache,
-    build: bool,
-    tell: Tell,
+    backend: str, precision: str, network: PixWizardTransformer, base: Base, cache: EngineCache, build: bool, tell: Tell
 ) -> Accelerator:
     """An accelerator of a network's base weights.
 
@@ -224,7 +213,7 @@ def _exported(precision: str, network: PixWizardTransformer, cache: EngineCache,
 def _tensorrt(
     precision: str, network: PixWizardTransformer, base: Base, cache: EngineCache, build: bool, tell: Tell
 ) -> InTensorRT:
-    wanted = dict(wanted_here(weights_hash(network))) | {"precision": precision}
+    wanted = wanted_here(weights_hash(network)) | {"precision": precision}
     try:
         entry = matching(cache, wanted)
     except Unsupported:

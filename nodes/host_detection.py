@@ -39,11 +39,6 @@ def parsed(text: str, where: Path) -> PixWizardConfig:
         raise ValueError(f"{where} holds no configuration of a PixWizard, found: {error}; {FIX}") from error
 
 
-def kept_config(values: Tensor, where: Path) -> PixWizardConfig:
-    """The configuration that a saved state dict carries as bytes."""
-    return parsed(bytes(values.flatten().tolist()).decode("utf-8", errors="replace"), where)
-
-
 def config_of(state: Mapping[str, Tensor], metadata: Mapping[str, str], where: Path) -> PixWizardConfig:
     """The configuration behind a state dict with the network's own names.
 
@@ -52,24 +47,15 @@ def config_of(state: Mapping[str, Tensor], metadata: Mapping[str, str], where: P
     """
     specs = {name: Spec(value.dtype, tuple(value.shape)) for name, value in state.items() if name != CONFIG}
     if CONFIG in state:
-        config = kept_config(state[CONFIG], where)
+        config = parsed(bytes(state[CONFIG].flatten().tolist()).decode("utf-8", errors="replace"), where)
     elif "config" in metadata:
         config = parsed(metadata["config"], where)
     else:
         config = infer_config(specs, {}, where)
-    check(config, specs, where)
-    return config
-
-
-def check(config: PixWizardConfig, specs: Mapping[str, Spec], where: Path) -> None:
-    """Check names and shapes of weights against a configuration.
-
-    Raises:
-        ValueError: they do not fit it.
-    """
     if config.n_layers != count_layers(specs):
         raise ValueError(f"{where} should hold {config.n_layers} layers, found {count_layers(specs)}: {FIX}")
     check_names_and_shapes(specs, meta_specs(config), where, FIX)
+    return config
 
 
 def read_saved(file: TensorFile) -> tuple[dict[str, Tensor], PixWizardConfig] | None:

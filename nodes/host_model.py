@@ -170,7 +170,7 @@ class PixWizardModel(comfy.model_base.BaseModel):
             )
         if branch in ("positive", "full"):
             self._name_idle_patches()
-        where = dict(device=given["device"], dtype=self._compute_dtype())
+        where = dict(device=given["device"], dtype=self.manual_cast_dtype or self.get_dtype())
         features, mask, vector = self._text(given)
         tokens = given.get(IMAGE_TOKENS)
         if given.get(SOURCE) is not None and tokens is None:
@@ -187,10 +187,10 @@ class PixWizardModel(comfy.model_base.BaseModel):
             )
         batch = max(len(features), len(tokens))
         full = bool(mask.all())
-        parts = [features, mask, vector, tokens]
-        parts = [comfy.utils.resize_to_batch_size(part, batch) for part in parts]
+        parts = (features, mask, vector, tokens)
+        features, mask, vector, tokens = (comfy.utils.resize_to_batch_size(part, batch) for part in parts)
         encoded = self.diffusion_model.encode_conditions(
-            parts[0].to(**where), parts[1].to(where["device"]), parts[2].to(**where), parts[3].to(**where)
+            features.to(**where), mask.to(where["device"]), vector.to(**where), tokens.to(**where)
         )
         regular = comfy.conds.CONDRegular
         image_keys, image_values = (rearrange(v, "r b g k e -> b r g k e") for v in self._image(encoded, batch))
@@ -198,7 +198,7 @@ class PixWizardModel(comfy.model_base.BaseModel):
             "c_concat": comfy.conds.CONDNoiseShape(self.concat_cond(**given)),
             "text_keys": CondPadded(rearrange(encoded.text_keys, "r b g t e -> b r g t e")),
             "text_values": CondPadded(rearrange(encoded.text_values, "r b g t e -> b r g t e")),
-            "text_mask": CondMask(parts[1].to(**where), full),
+            "text_mask": CondMask(mask.to(**where), full),
             "image_keys": regular(image_keys),
             "image_values": regular(image_values),
             "vector": regular(encoded.vector),
@@ -222,9 +222,6 @@ class PixWizardModel(comfy.model_base.BaseModel):
         if idle:
             warn(f"PixWizard has no place for the model patch {', '.join(idle)} (FreeU and others for U-Nets): it does "
                  "nothing here, take that node out")  # fmt: skip
-
-    def _compute_dtype(self) -> torch.dtype:
-        return self.manual_cast_dtype or self.get_dtype()
 
     def _image(self, encoded: Any, batch: int) -> tuple[Tensor, Tensor]:
         """Keys and values of the image; zeros contribute nothing and let a branch without an image be batched."""

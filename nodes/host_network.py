@@ -134,22 +134,15 @@ def _patched(options: dict[str, Any], x: Tensor, tables: tuple[Tensor, Tensor]) 
 
     def run(index: int, block: Callable[[Tensor, Tensor | None], Tensor], tokens: Tensor, c: Tensor | None) -> Tensor:
         before, replacement = tokens, replaced.get(("double_block", index))
+        shared: dict[str, Any] = {"vec": c, "pe": tables, "transformer_options": options}
         if replacement is None:
             tokens = block(tokens, c)
         else:
-            given = {"img": tokens, "vec": c, "pe": tables, "transformer_options": options}
             original = {"original_block": lambda args: {"img": block(args["img"], args["vec"])}}
-            tokens = replacement(given, original)["img"]
+            tokens = replacement(shared | {"img": tokens}, original)["img"]
         for patch in following:
-            args: dict[str, Any] = {
-                "img": tokens,
-                "img_input": before,
-                "pe": tables,
-                "vec": c,
-                "x": x,
-                "block_index": index,
-            }
-            tokens = patch(args | {"transformer_options": options}).get("img", tokens)
+            args = shared | {"img": tokens, "img_input": before, "x": x, "block_index": index}
+            tokens = patch(args).get("img", tokens)
         return tokens
 
     return run
@@ -161,16 +154,8 @@ def _attend(options: dict[str, Any], query: Tensor, key: Tensor, value: Tensor, 
     if groups > 1:
         key, value = (item.repeat_interleave(groups, dim=1) for item in (key, value))
     bias = None if mask is None else mask.expand(len(query), 1, query.shape[2], key.shape[2])
-    return optimized_attention(
-        query,
-        key,
-        value,
-        query.shape[1],
-        mask=bias,
-        skip_reshape=True,
-        skip_output_reshape=True,
-        transformer_options=options,
-    )
+    by_heads = dict(skip_reshape=True, skip_output_reshape=True)
+    return optimized_attention(query, key, value, query.shape[1], mask=bias, transformer_options=options, **by_heads)
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:

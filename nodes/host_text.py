@@ -125,11 +125,7 @@ class TaskEncoder(comfy.sd1_clip.SDClipModel):
         special = {"start": ids["bos"], "end": ids["eos"], "pad": ids["pad"]}
         length = config["max_position_embeddings"] if config else 77
         super().__init__(
-            textmodel_json_config=config,
-            model_class=ClipTextTower,
-            max_length=length,
-            special_tokens=special,
-            **host,
+            textmodel_json_config=config, model_class=ClipTextTower, max_length=length, special_tokens=special, **host
         )
 
 

@@ -128,7 +128,8 @@ def load_file(path: Path, weights: str) -> ModelParts:
         check_names_and_shapes(file.specs, meta_specs(config), path, "use an unmodified copy of the released weights")
         state = file.read(list(file.specs))
     model = host_model.make_model(state, config, weights)
-    return ModelParts(model, *(_absent(path.name, *words) for words in ABSENT))
+    told = (f"{path.name} holds a transformer and no {what}: connect {use} in its place" for what, use in ABSENT)
+    return ModelParts(model, *map(ExecutionBlocker, told))
 
 
 ABSENT = (
@@ -136,10 +137,6 @@ ABSENT = (
     ("CLIP vision model", "Load CLIP Vision (CLIP-L/14-336)"),
     ("VAE", "Load VAE (the SDXL VAE)"),
 )
-
-
-def _absent(name: str, what: str, instead: str) -> ExecutionBlocker:
-    return ExecutionBlocker(f"{name} holds a transformer and no {what}: connect {instead} in its place")
 
 
 def load_text_encoders(gemma: str, clip_l: str) -> Any:

@@ -20,6 +20,7 @@ from .host_model import PixWizardModel
 
 ALL_CHANNELS, RELEASED = "all", "first 3 (released code)"
 CHANNELS = {ALL_CHANNELS: None, RELEASED: 3}
+POINTS = dict(default=9, min=2, max=1000)
 WEIGHT = dict(default=1.0, min=0.0, max=30.0, step=0.1, round=0.01)
 
 
@@ -28,11 +29,6 @@ def sigmas_of(points: int, shift: float, denoise: float) -> Tensor:
     grid = 1.0 - time_grid(points, shift)
     steps = max(1, round((points - 1) * denoise))
     return grid[-(steps + 1) :]
-
-
-def grid_inputs() -> list[Any]:
-    """Inputs of a time grid, shared by schedule and sampler."""
-    return [io.Int.Input("points", default=9, min=2, max=1000)]
 
 
 def shift_inputs() -> list[Any]:
@@ -56,7 +52,7 @@ class FlowSchedule(Node):
         return schema(
             node_id="PixWizardFlowSchedule",
             aliases=["sigmas", "scheduler", "time grid", "linear schedule"],
-            inputs=[*grid_inputs(), *shift_inputs()],
+            inputs=[io.Int.Input("points", **POINTS), *shift_inputs()],
             outputs={"sigmas": io.Sigmas},
         )
 
@@ -172,7 +168,7 @@ class Sampler(Node):
                 *branch_inputs(),
                 io.Latent.Input("latent"),
                 io.Int.Input("seed", default=0, min=0, max=LARGEST_SEED, control_after_generate=True),
-                *grid_inputs(),
+                io.Int.Input("points", **POINTS),
                 *guidance_inputs(),
                 io.Combo.Input("solver", options=comfy.samplers.SAMPLER_NAMES, default="euler"),
                 *shift_inputs(),

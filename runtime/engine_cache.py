@@ -151,6 +151,15 @@ def read_sidecar(path: Path) -> Entry:
     return entry
 
 
+def _readable(path: Path) -> Entry | None:
+    """An entry from its JSON file; None where it cannot be read, which is logged."""
+    try:
+        return read_sidecar(path)
+    except ValueError as error:
+        logging.warning("PixWizard engine cache: %s", error)
+        return None
+
+
 class EngineCache:
     """Engines of some folders.
 
@@ -167,29 +176,19 @@ class EngineCache:
 
     def entries(self) -> list[Entry]:
         """All readable entries, the last used first; what cannot be read is logged."""
-        found = []
-        for folder in self.folders:
-            for path in sorted(folder.glob(f"*{SIDECAR}")):
-                try:
-                    found.append(read_sidecar(path))
-                except ValueError as error:
-                    logging.warning("PixWizard engine cache: %s", error)
-        return sorted(found, key=lambda entry: entry.used, reverse=True)
+        paths = [path for folder in self.folders for path in sorted(folder.glob(f"*{SIDECAR}"))]
+        readable = [entry for entry in map(_readable, paths) if entry is not None]
+        return sorted(readable, key=lambda entry: entry.used, reverse=True)
 
     def find(self, key: EngineKey) -> Entry | None:
         """The entry of a key, or None where there is none that could be opened (then the log says why)."""
         for folder in self.folders:
             path = folder / (key.digest + SIDECAR)
-            if not path.is_file():
-                continue
-            try:
-                entry = read_sidecar(path)
-            except ValueError as error:
-                logging.warning("PixWizard engine cache: %s", error)
-                continue
-            if entry.state() == "ok":
+            entry = _readable(path) if path.is_file() else None
+            if entry is not None and entry.state() == "ok":
                 return entry
-            logging.warning("PixWizard engine cache: %s is %s, it will be built again", entry.path, entry.state())
+            if entry is not None:
+                logging.warning("PixWizard engine cache: %s is %s, it will be built again", entry.path, entry.state())
         return None
 
     def read(self, entry: Entry) -> bytes:
@@ -234,7 +233,7 @@ class EngineCache:
         Raises:
             ValueError: the folder cannot be written, or as `make`; nothing is left then.
         """
-        with self._locked(key, tell):
+        with self._locked(key.digest, tell):
             found = self.find(key)
             if found is not None:
                 return found
@@ -271,7 +270,7 @@ class EngineCache:
             broken = entry.state() != "ok"
             if entry.path in kept or (total <= cap and not broken):
                 continue
-            with self._tried(entry.key) as free:
+            with self._locked(entry.key.digest) as free:
                 if free:
                     # Without its sidecar an engine is never opened: that one goes first.
                     entry.sidecar.unlink(missing_ok=True)
@@ -282,10 +281,7 @@ class EngineCache:
 
     def _leftovers(self) -> list[Path]:
         """Remove engines without a sidecar, sidecars that cannot be read, and old drafts."""
-        gone = []
-        for path in self.folder.glob(f"*{ENGINE}"):
-            if not sidecar_of(path).is_file():
-                gone.append(path)
+        gone = [path for path in self.folder.glob(f"*{ENGINE}") if not sidecar_of(path).is_file()]
         for path in self.folder.glob(f"*{SIDECAR}"):
             try:
                 read_sidecar(path)
@@ -297,8 +293,7 @@ class EngineCache:
                     gone.append(path)
         removed = []
         for path in gone:
-            name = path.name.lstrip(".").split(".")[0]
-            with self._tried_name(name) as free:
+            with self._locked(path.name.lstrip(".").split(".")[0]) as free:
                 if free and path.is_file():
                     path.unlink()
                     removed.append(path)
@@ -308,47 +303,15 @@ class EngineCache:
         """The entry with changes, also on disk where it is this cache's own and nobody works on it."""
         changed = dataclasses.replace(entry, **changes)
         if entry.path.parent == self.folder and os.access(self.folder, os.W_OK):
-            with self._tried(entry.key) as free:
+            with self._locked(entry.key.digest) as free:
                 if free and entry.sidecar.is_file():
                     write_json(changed.sidecar, changed.plain())
         return changed
 
     @contextlib.contextmanager
-    def _locked(self, key: EngineKey, tell: Tell) -> Iterator[None]:
-        from filelock import Timeout
-
-        lock = self._lock(key.digest)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            tell("another process builds this engine; waiting for it")
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def _tried(self, key: EngineKey) -> contextlib.AbstractContextManager[bool]:
-        return self._tried_name(key.digest)
-
-    @contextlib.contextmanager
-    def _tried_name(self, name: str) -> Iterator[bool]:
-        """Whether the lock was free; it is held inside."""
-        from filelock import Timeout
-
-        lock = self._lock(name)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
-
-    def _lock(self, name: str) -> Any:
-        from filelock import FileLock
+    def _locked(self, digest: str, tell: Tell | None = None) -> Iterator[bool]:
+        """Hold the lock of a key; False where another process does and there is nobody to `tell` that this waits."""
+        from filelock import FileLock, Timeout
 
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -356,7 +319,19 @@ class EngineCache:
             raise ValueError(
                 f"cannot write the engine cache {self.folder}: {error.strerror or error}; set $PIXWIZARD_CACHE"
             ) from error
-        return FileLock(self.folder / f".{name}{LOCK}")
+        lock = FileLock(self.folder / f".{digest}{LOCK}")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if tell is None:
+                yield False
+                return
+            tell("another process builds this engine; waiting for it")
+            lock.acquire()
+        try:
+            yield True
+        finally:
+            lock.release()
 
 
 def _now() -> str:

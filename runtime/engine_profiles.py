@@ -74,8 +74,7 @@ def bucket_profiles(
         square = max(1, round(math.sqrt(tokens)))
         short = max(1, math.floor(math.sqrt(least / aspect)))
         long = math.ceil(math.sqrt(tokens * aspect))
-        profiles.append(_profile(config, (1, short, short, 1), (min(2, batch), square, square, min(64, text)),
-                                 (batch, long, long, text)))  # fmt: skip
+        profiles.append(_profile(config, batch, text, (short, short), (square, square), (long, long)))
         least = tokens
     return profiles
 
@@ -92,8 +91,7 @@ def size_profiles(config: PixWizardConfig, sizes: Sequence[Size], *, batch: int 
         if width < step or height < step or width % step or height % step:
             raise ValueError(f"sizes are multiples of {step} px, found {width}x{height}: take 512x512")
         rows, columns = height // step, width // step
-        profiles.append(_profile(config, (1, rows, columns, 1), (min(2, batch), rows, columns, min(64, text)),
-                                 (batch, rows, columns, text)))  # fmt: skip
+        profiles.append(_profile(config, batch, text, *[(rows, columns)] * 3))
     return profiles
 
 
@@ -125,8 +123,10 @@ def described(profile: Mapping[str, Sequence[Sequence[int]]]) -> str:
     return f"{size}, up to {batch} at once and {text} text tokens"
 
 
-def _profile(config: PixWizardConfig, *numbers: tuple[int, int, int, int]) -> Profile:
-    shapes = [velocity_shapes(config, *given) for given in numbers]
+def _profile(config: PixWizardConfig, batch: int, text: int, *sides: tuple[int, int]) -> Profile:
+    """Of the least, usual and largest rows and columns, with one sample and token, a few, and all."""
+    batches, texts = (1, min(2, batch), batch), (1, min(64, text), text)
+    shapes = [velocity_shapes(config, b, *side, t) for b, side, t in zip(batches, sides, texts, strict=True)]
     return {name: [list(shape[name]) for shape in shapes] for name in shapes[0]}
 
 

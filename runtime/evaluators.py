@@ -93,10 +93,6 @@ def _cast(branch: Branch, dtype: torch.dtype) -> Conditions:
     return replace(conditions.to(dtype=dtype), scores=conditions.scores)
 
 
-def _nothing(transformer: PixWizardTransformer) -> None:
-    """The copy as it is."""
-
-
 def compile_blocks(transformer: PixWizardTransformer) -> None:
     """Compile the blocks; they share one compiled code for each shape, kept on disk for the next process."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
@@ -111,7 +107,7 @@ def bfloat16() -> Evaluator:
     """Weights and products in bfloat16."""
     fast = fast_bfloat16(default_device())
     reason = "products in bfloat16" if fast else "products in bfloat16, which this machine does slowly"
-    return Converted("bfloat16", reason, _nothing, torch.bfloat16)
+    return Converted("bfloat16", reason, lambda copied: None, torch.bfloat16)
 
 
 def compiled() -> Evaluator:

@@ -5,14 +5,44 @@ Shapes: n * B samples of joined branches; the rest as in `export.onnx_graph.Velo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from ..comfyui_pixwizard.config import PixWizardConfig
 from ..comfyui_pixwizard.evaluator import Branch
+from ..comfyui_pixwizard.rope import rope_table
+from .engine_profiles import velocity_shapes
 
-# The others stay the same through a sampling.
-STEP_INPUTS = ("x", "t")
+# The others follow the weights' type.
+EXACT = ("t", "cos", "sin", "attention_scale", "text_mask")
+
+
+def cast(inputs: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+    """Inputs on a device, those that follow the weights' type in `dtype`."""
+    return {name: value.to(device, None if name in EXACT else dtype) for name, value in inputs.items()}
+
+
+def velocity_example(
+    config: PixWizardConfig, batch: int, height: int, width: int, text: int, dtype: torch.dtype = torch.float32
+) -> dict[str, Tensor]:
+    """Random inputs of the velocity graph for latents [batch, C, height, width] and so many text tokens, on the CPU.
+
+    The last text token of every row but the first is masked, and the last row of several has no image.
+    """
+    generator = torch.Generator().manual_seed(batch * height * width + text)
+    rows, columns = height // config.patch_size, width // config.patch_size
+    shapes = velocity_shapes(config, batch, rows, columns, text)
+    values = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    table = rope_table(rows, columns, config.head_dim, 1.0, config.scale_factor)
+    values["cos"], values["sin"] = (part.clone() for part in table)
+    values |= {"t": torch.linspace(0.1, 0.9, batch), "attention_scale": torch.tensor([1.1])}
+    values["text_mask"] = torch.ones(batch, text, dtype=torch.bool)
+    values["text_mask"][1:, 1:] = torch.arange(1, text) < text - 1
+    for name in ("image_keys", "image_values"):
+        values[name][:, batch - 1 :] *= float(batch == 1)
+    return cast(values, dtype, torch.device("cpu"))
 
 
 def constant_inputs(
@@ -31,16 +61,16 @@ def constant_inputs(
     if mask is None:
         text = conditions.text_keys
         mask = torch.ones(text.shape[1], text.shape[3], dtype=torch.bool, device=text.device)
-    weighted = dict(
+    inputs = dict(
         source=branch.source,
+        cos=rope[0].float(),
+        sin=rope[1].float(),
+        attention_scale=torch.ones(1),
         vector=conditions.vector,
         text_keys=conditions.text_keys,
         text_values=conditions.text_values,
+        text_mask=mask,
         image_keys=keys,
         image_values=values,
     )
-    exact = dict(cos=rope[0], sin=rope[1], attention_scale=torch.ones(1))
-    made = {name: value.to(device, dtype) for name, value in weighted.items()}
-    made |= {name: value.to(device, torch.float32) for name, value in exact.items()}
-    made["text_mask"] = mask.to(device)
-    return {name: value.contiguous() for name, value in made.items()}
+    return {name: value.contiguous() for name, value in cast(inputs, dtype, device).items()}

@@ -36,12 +36,8 @@ PROVIDERS = {
         "NvTensorRTRTXExecutionProvider", pip_install("onnxruntime", "onnxruntime-ep-nv-tensorrt-rtx-cu13>=0.5,<0.6")
     ),
 }
-# Graph types, as a session names them, to what torch and a binding call them; 16 is ONNX's number of bfloat16.
-TYPES: dict[str, tuple[torch.dtype, Any]] = {
-    "tensor(float)": (torch.float32, 1),
-    "tensor(float16)": (torch.float16, 10),
-    "tensor(bfloat16)": (torch.bfloat16, 16),
-}
+# Types of a graph as a session names them, and ONNX's numbers of types.
+TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "tensor(bfloat16)": torch.bfloat16}
 ELEMENTS = {torch.float32: 1, torch.bool: 9, torch.float16: 10, torch.bfloat16: 16}
 
 
@@ -68,7 +64,7 @@ class OnnxRuntime:
         self.reason = f"{self.folder} ({self.manifest.precision}) in ONNX Runtime on {first}" + (
             f", with {', '.join(others)} for what that leaves" if others else ""
         )
-        self.known: weakref.WeakKeyDictionary[PixWizardTransformer, tuple[int, ...]] = weakref.WeakKeyDictionary()
+        self.known: weakref.WeakKeyDictionary[PixWizardTransformer, tuple[Any, ...]] = weakref.WeakKeyDictionary()
 
     def start(self, transformer: PixWizardTransformer, branches: Mapping[str, Branch], times: Sequence[float]) -> Step:
         """As `Evaluator.start`.
@@ -83,12 +79,9 @@ class OnnxRuntime:
         return OnnxStep(self.session, self.device, transformer, branches, times)
 
 
-def _state(transformer: PixWizardTransformer) -> tuple[int, ...]:
+def _state(transformer: PixWizardTransformer) -> tuple[Any, ...]:
     """Changes whenever weights are exchanged or written to; hashing them anew each time would take seconds."""
-    found: list[int] = []
-    for parameter in transformer.parameters():
-        found += (parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version)
-    return tuple(found)
+    return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in transformer.parameters())
 
 
 class OnnxStep(EagerStep):
@@ -105,28 +98,20 @@ class OnnxStep(EagerStep):
         super().__init__(transformer, branches, times)
         self.session, self.device = session, device
         kinds = {item.name: item.type for item in session.get_inputs()}
-        self.dtype = TYPES[kinds["x"]][0]
+        self.dtype = TYPES[kinds["x"]]
         self.bound: dict[tuple[str, ...], tuple[Any, dict[str, Tensor]]] = {}
 
-    def __call__(self, x: Tensor, t: float, branches: Sequence[str]) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
-        for first in range(0, len(branches), self.largest):
-            names = tuple(branches[first : first + self.largest])
-            binding, held = self._binding(names)
-            held["x"].copy_(x.repeat(len(names), 1, 1, 1))
-            held["t"].fill_(t)
-            self._run(binding)
-            # The bound tensor is written again by the next step, and multistep solvers keep earlier velocities.
-            out = held["velocity"].to(x.device, copy=True)
-            found |= dict(zip(names, out.chunk(len(names)), strict=True))
-        return found
-
-    def _run(self, binding: Any) -> None:
+    def _together(self, x: Tensor, t: float, names: tuple[str, ...]) -> Tensor:
+        binding, held = self._binding(names)
+        held["x"].copy_(x.repeat(len(names), 1, 1, 1))
+        held["t"].fill_(t)
         if self.device.type == "cuda":
             # The session has a stream of its own.
             torch.cuda.current_stream(self.device).synchronize()
         self.session.run_with_iobinding(binding)
         binding.synchronize_outputs()
+        # The bound tensor is written again by the next step, and multistep solvers keep earlier velocities.
+        return held["velocity"].to(x.device, copy=True)
 
     def _binding(self, names: tuple[str, ...]) -> tuple[Any, dict[str, Tensor]]:
         """A binding and the tensors behind it, which must live as long."""
@@ -159,9 +144,7 @@ def open_session(path: Path, provider: str = "cpu") -> Any:
         raise ValueError(f"the providers are {', '.join(PROVIDERS)}, found {provider!r}: choose one of them")
     wanted = PROVIDERS[provider]
     ort = require_onnxruntime()
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
+    options = session_options(ort)
     if provider == "tensorrt-rtx":
         _register_rtx(ort)
     present = ort.get_available_providers()
@@ -180,7 +163,8 @@ def open_session(path: Path, provider: str = "cpu") -> Any:
         else:
             session = ort.InferenceSession(str(path), options, providers=[wanted.name])
     except Exception as error:  # a broken file chooses which one
-        raise ValueError(f"{path} was refused: {_one_line(error)}; export the model again") from error
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path} was refused: {reason}; export the model again") from error
     session.disable_fallback()
     if session.get_providers()[0] != wanted.name:
         raise ValueError(
@@ -188,6 +172,14 @@ def open_session(path: Path, provider: str = "cpu") -> Any:
             f"instead: check the libraries that {wanted.name} needs"
         )
     return session
+
+
+def session_options(ort: Any) -> Any:
+    """As many threads as torch has; nothing but errors is told."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    return options
 
 
 def require_onnxruntime() -> Any:
@@ -224,7 +216,3 @@ def _register_rtx(ort: Any) -> None:
 
 
 _REGISTERED: list[str] = []
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from .eager_graph import eager_velocity
 from .engine_cache import EngineCache, Entry
 from .engine_profiles import Unsupported
 from .engine_run import Engine, EngineRun, base_weights
-from .graph_inputs import constant_inputs
+from .graph_inputs import cast, constant_inputs, velocity_example
 from .identity import GRAPH_VERSION, weights_hash
 from .machine import gpu_architecture, system_name
 from .tensorrt_engine import TensorRTEngine, tensorrt_version
@@ -38,7 +39,7 @@ def load(cache: EngineCache, entry: Entry) -> Engine:
     return TensorRTEngine(cache.read(entry), entry.key.profiles, INPUT_TYPES[entry.key.precision])
 
 
-def wanted_here(weights: str) -> dict[str, object]:
+def wanted_here(weights: str) -> dict[str, Any]:
     """What an engine must have been built for to run weights on this machine.
 
     Raises:
@@ -87,10 +88,7 @@ class TensorRT:
     name = "tensorrt"
 
     def __init__(
-        self,
-        folder: Path | None = None,
-        wanted: Callable[[str], Mapping[str, object]] = wanted_here,
-        load: Load = load,
+        self, folder: Path | None = None, wanted: Callable[[str], Mapping[str, object]] = wanted_here, load: Load = load
     ) -> None:
         self.cache = EngineCache(folder)
         self.reason = f"an engine of {self.cache.folder}"
@@ -125,21 +123,10 @@ def tested(run: EngineRun, transformer: PixWizardTransformer) -> float:
     Raises:
         Unsupported: it is too large.
     """
-    generator = torch.Generator().manual_seed(0)
-    shapes = {name: limits[1] for name, limits in run.engine.profiles[0].items()}
-    inputs = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-    config = transformer.config
-    rows, columns = (side // config.patch_size for side in shapes["x"][-2:])
-    inputs["cos"], inputs["sin"] = transformer.rope(
-        (rows * config.patch_size, columns * config.patch_size), torch.device("cpu")
-    )
-    inputs |= {"t": torch.full(shapes["t"], 0.5), "attention_scale": torch.ones(1)}
-    inputs["text_mask"] = torch.ones(shapes["text_mask"], dtype=torch.bool)
-    expected = eager_velocity(transformer, inputs)
-    kept = {"t", "cos", "sin", "attention_scale", "text_mask"}
-    engine = run.engine
-    cast = {name: value.to(engine.device, None if name in kept else engine.dtype) for name, value in inputs.items()}
-    return run.self_test(expected, cast)
+    engine, profile = run.engine, run.engine.profiles[0]
+    (batch, _, height, width), (_, text) = profile["x"][1], profile["text_mask"][1]
+    inputs = velocity_example(transformer.config, batch, height, width, text)
+    return run.self_test(eager_velocity(transformer, inputs), cast(inputs, engine.dtype, engine.device))
 
 
 class EngineStep(EagerStep):
@@ -152,8 +139,11 @@ class EngineStep(EagerStep):
         self.engine_run = run
         self.held: dict[tuple[str, ...], dict[str, Tensor]] = {}
 
-    def __call__(self, x: Tensor, t: float, branches: Sequence[str]) -> dict[str, Tensor]:
-        engine, names = self.engine_run.engine, tuple(branches)
+    def _largest(self, source: Tensor) -> int:
+        return len(self.branches)
+
+    def _together(self, x: Tensor, t: float, names: tuple[str, ...]) -> Tensor:
+        engine = self.engine_run.engine
         if names not in self.held:
             config, branch = self.transformer.config, self._join(names)
             self.held[names] = constant_inputs(config, branch, self.rope, engine.dtype, engine.device)
@@ -162,5 +152,4 @@ class EngineStep(EagerStep):
             "t": torch.full((len(names) * len(x),), t, device=engine.device),
         }
         # The buffer is written again by the next step, and multistep solvers keep earlier velocities.
-        out = self.engine_run(inputs).to(x.device, copy=True)
-        return dict(zip(names, out.chunk(len(names)), strict=True))
+        return self.engine_run(inputs).to(x.device, copy=True)

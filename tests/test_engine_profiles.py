@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.export.build_progress import BuildProgress
 from pixwizard.export.engine_options import Shapes, parse_size
-from pixwizard.export.onnx_graph import velocity_example
 from pixwizard.runtime.engine_profiles import Unsupported, bucket_profiles, choose, size_profiles, velocity_shapes
+from pixwizard.runtime.graph_inputs import velocity_example
 
 CONFIG = PixWizardConfig.from_dict(PixWizardConfig.preset("nano").to_dict() | {"n_layers": 2})
 

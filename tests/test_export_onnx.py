@@ -35,11 +35,11 @@ from pixwizard.export.onnx_graph import (
     attend_plainly,
     conditions_example,
     exportable,
-    velocity_example,
 )
 from pixwizard.export.onnx_int8 import LARGEST, quantise_weight
 from pixwizard.export.onnx_model import OPSET
 from pixwizard.runtime.exported import FILES, Manifest
+from pixwizard.runtime.graph_inputs import velocity_example
 from pixwizard.runtime.identity import GRAPH_VERSION, weights_hash
 from pixwizard.runtime.onnx_evaluator import open_session
 

@@ -19,15 +19,16 @@ from pixwizard.bench.speed import random_inputs, random_transformer
 from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.comfyui_pixwizard.guidance import BRANCHES
 from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
-from pixwizard.export import tensorrt_build
 from pixwizard.export.fp8 import export_fp8
-from pixwizard.export.onnx_graph import VelocityGraph, exportable, velocity_example
+from pixwizard.export.onnx_graph import VelocityGraph, exportable
 from pixwizard.export.tensorrt_build import BuildSettings, configuration, monitor_class, tensorrt_key, timing_cache_file
+from pixwizard.runtime import tensorrt_evaluator
 from pixwizard.runtime.eager_graph import eager_velocity
 from pixwizard.runtime.engine_cache import EngineCache, EngineKey, Entry
 from pixwizard.runtime.engine_profiles import Profile, Unsupported, bucket_profiles
 from pixwizard.runtime.engine_run import EngineRun, base_weights
 from pixwizard.runtime.evaluators import choose, engine_digest
+from pixwizard.runtime.graph_inputs import velocity_example
 from pixwizard.runtime.identity import weights_hash
 from pixwizard.runtime.refit import Exchange, inside
 from pixwizard.runtime.tensorrt_evaluator import TensorRT
@@ -327,7 +328,7 @@ def test_missing_packages_are_named(
     with pytest.raises(ValueError, match="found no GPU: run this on a machine with one") as caught:
         tensorrt_key(transformer, "bfloat16", [], BuildSettings())
     assert "pip" not in str(caught.value), "nothing that can be installed helps"
-    monkeypatch.setattr(tensorrt_build, "gpu_architecture", lambda: "sm90")
+    monkeypatch.setattr(tensorrt_evaluator, "gpu_architecture", lambda: "sm90")
     with pytest.raises(ValueError, match=r"TensorRT cannot be imported .* -m pip install tensorrt-cu\d+ polygraphy$"):
         tensorrt_key(transformer, "bfloat16", [], BuildSettings())
     with pytest.raises(ValueError, match=r'-m pip install "nvidia-modelopt\[hf\]"$'):

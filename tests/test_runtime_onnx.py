@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -270,9 +271,9 @@ def test_int8_of_the_bundled_model_is_near_eager_in_velocity_and_picture(tmp_pat
     assert velocity_error(answers["int8"], answers["eager"]) < 0.1
 
 
-def test_bench_exports_times_and_compares(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Speed(preset="nano", layers=1, size=64, steps=3, rounds=1, evaluators=("eager", "onnxruntime"))
-    assert bench.run() == 0
-    row = bench.found["onnxruntime"]
+def test_bench_exports_times_and_compares(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    asked = dict(preset="nano", layers=1, size=64, steps=3, rounds=1, evaluators=("eager", "onnxruntime"))
+    assert Speed(**asked, json=tmp_path / "speed.json").run() == 0  # type: ignore[arg-type]
+    row = json.loads((tmp_path / "speed.json").read_text())["onnxruntime"]
     assert row["error"] < 1e-5 and row["to_eager"] > 0 and "psnr" not in row
     assert "onnxruntime" in capsys.readouterr().out
