@@ -27,10 +27,6 @@ COMPONENTS = {
 }
 
 
-def _shapes(specs: Mapping[str, Spec]) -> dict[str, tuple[int, ...]]:
-    return {name: spec.shape for name, spec in specs.items()}
-
-
 def _component(name: str) -> str:
     if not name.startswith("layers."):
         return name.split(".")[0]
@@ -44,6 +40,7 @@ def describe(specs: Mapping[str, Spec], config: PixWizardConfig) -> dict[str, An
     `equals_released` says whether names and shapes are exactly those of the released 2B model.
     """
     released = meta_specs(PixWizardConfig.preset("2b"))
+    shapes, wanted = ({name: spec.shape for name, spec in those.items()} for those in (specs, released))
     components: dict[str, dict[str, int]] = {}
     for name, spec in specs.items():
         row = components.setdefault(_component(name), {"parameters": 0, "entries": 0})
@@ -52,7 +49,7 @@ def describe(specs: Mapping[str, Spec], config: PixWizardConfig) -> dict[str, An
     return {
         "parameters": sum(row["parameters"] for row in components.values()),
         "entries": len(specs),
-        "equals_released": _shapes(specs) == _shapes(released),
+        "equals_released": shapes == wanted,
         "components": components,
         "config": config.to_dict(),
     }
