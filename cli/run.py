@@ -41,14 +41,15 @@ class Run:
     """A name that `pixwizard tasks` lists; guessed from the instruction by default. It gives the other defaults."""
     steps: int | None = None
     """Points of the time grid; one less than this is the number of steps."""
-    solver: str = "unipc"
-    """euler, midpoint, heun, rk4, ab2, dpmpp_2m or unipc."""
+    solver: str | None = None
+    """euler, midpoint, heun, rk4, ab2, dpmpp_2m or unipc; what the model declares (`pixwizard tasks --model`) by
+    default, as the other settings."""
     text_guidance: float | None = None
     """Weight of the instruction."""
     image_guidance: float | None = None
     """Weight of the picture."""
     guided_channels: int | None = None
-    """Guide only that many latent channels; 3 is what the released code does."""
+    """Guide only that many latent channels, 0 for all; 3 is what the released weights declare."""
     guidance_interval: Annotated[tuple[float, float], tyro.conf.arg(metavar="FROM TO")] = EVERYWHERE
     """Guide only at these times, 0 noise to 1 picture; at the others the prediction that sees everything is taken as
     it is, which costs one evaluation."""
@@ -108,24 +109,29 @@ class Run:
 
     def _settings(self, task: Task | None, size: Size | int | None) -> RunSettings:
         """What is asked for, with the defaults that the pipeline would take."""
-        from ..comfyui_pixwizard.files.components import BUNDLED, find_folder, read_description
+        from ..comfyui_pixwizard.files.components import BUNDLED, find_folder, read_declared, read_description
         from ..comfyui_pixwizard.files.digests import model_fingerprint
-        from ..comfyui_pixwizard.tasks.defaults import settings_for
         from ..runtime.evaluators import engine_digest
         from .jobs import RunSettings
 
         name = task.name if task else None
-        (text, image), steps, _ = settings_for(name, self.steps, self.text_guidance, self.image_guidance)
         folder = find_folder(self.model)
+        declared = read_declared(self.model)[name]
+        row = declared.asked(
+            points=self.steps, solver=self.solver, text_guidance=self.text_guidance,
+            image_guidance=self.image_guidance, guided_channels=self.guided_channels,
+        )  # fmt: skip
+        # For the pipeline None is what the model declares.
+        every = None if declared.guided_channels is None else 0
         return RunSettings(
             call=dict(
                 instruction=self.instruction,
                 task=name,
-                steps=steps,
-                solver=self.solver,
-                text_guidance=text,
-                image_guidance=image,
-                guided_channels=self.guided_channels,
+                steps=row.points,
+                solver=row.solver,
+                text_guidance=row.text_guidance,
+                image_guidance=row.image_guidance,
+                guided_channels=every if row.guided_channels is None else row.guided_channels,
                 **({} if self.guidance_interval == EVERYWHERE else {"guidance_interval": self.guidance_interval}),
                 seed=self.seed,
                 keep_unchanged=not self.whole_answer,
@@ -190,7 +196,7 @@ class Run:
         from ..comfyui_pixwizard.pipeline import PixWizardPipeline
         from ..comfyui_pixwizard.solvers import EVALUATIONS
 
-        if self.solver not in EVALUATIONS:
+        if self.solver is not None and self.solver not in EVALUATIONS:
             raise ValueError(f"--solver must be one of {', '.join(EVALUATIONS)}, found {self.solver!r}: take euler")
         if self.steps is not None and self.steps < 2:
             raise ValueError(f"--steps counts points of the time grid, at least 2, found {self.steps}: take 5")
@@ -200,7 +206,7 @@ class Run:
         find_device(self.device)
         size = parse_size(self.size)
         check_size(size)
-        DualGuidance(guided_channels=self.guided_channels, interval=self.guidance_interval)
+        DualGuidance(guided_channels=self.guided_channels or None, interval=self.guidance_interval)
         task = PixWizardPipeline.choose_task(self.instruction, self.task, has_image=jobs[0].source is not None)
         if self.decode and task is None:
             raise ValueError(

@@ -15,12 +15,16 @@ LEAST_INSTRUCTIONS = 30
 
 @dataclass
 class Tasks:
-    """List the tasks: domain, an instruction, default guidance and steps."""
+    """List the tasks: domain, an instruction, default guidance and steps; or what a model declares of them."""
 
     file: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[FILE]")] = None
     """Where --json writes; the screen by default."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """All instructions too, with those that training never draws, as JSON."""
+    """All instructions too, with those that training never draws, as JSON. With --model a list with one object for each
+    task: name, codec, codec_options, solver, points, text_guidance, image_guidance, guided_channels, size."""
+    model: Annotated[str | None, tyro.conf.arg(metavar="M")] = None
+    """Instead, the code of its answers and the settings that this model declares for each task: nano, a folder, or a
+    file of weights that `pixwizard convert` wrote."""
     check: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Instead, check that every task has thirty instructions, a builder of training pairs, a codec and a metric."""
 
@@ -28,18 +32,25 @@ class Tasks:
         """Print or write the list; with --check 1 where something is missing.
 
         Raises:
-            ValueError: a file without --json, a place that cannot be written, or --check without the training.
+            ValueError: a file without --json, a place that cannot be written, no such model, or --check without the
+                training.
         """
         from ..comfyui_pixwizard.files.safe_files import replaced
 
         if self.check:
-            if self.json or self.file is not None:
-                raise ValueError("tasks --check only prints, found --json or a file too: leave one of them out")
+            if self.json or self.file is not None or self.model is not None:
+                raise ValueError(
+                    "tasks --check only prints, found --json, --model or a file too: leave one of them out"
+                )
             return check_tasks()
         if self.file is not None and not self.json:
             raise ValueError(f"tasks writes a file only with --json, found {self.file}: add --json")
-        rows = describe_tasks()
-        text = json_module.dumps({"tasks": rows}, indent=1) if self.json else table(rows)
+        if self.model is not None:
+            declared = declared_rows(self.model)
+            text = json_module.dumps(declared, indent=1) if self.json else declared_table(declared)
+        else:
+            rows = describe_tasks()
+            text = json_module.dumps({"tasks": rows}, indent=1) if self.json else table(rows)
         if self.file is None:
             print(text)
         else:
@@ -69,6 +80,36 @@ def describe_tasks() -> list[dict[str, Any]]:
         }
         for task in TASKS.values()
     ]
+
+
+def declared_rows(model: str) -> list[dict[str, Any]]:
+    """What a model declares of every task, as plain values.
+
+    Raises:
+        ValueError: no model there, or a broken one.
+    """
+    from ..comfyui_pixwizard.files.components import read_declared
+
+    return list(read_declared(model).rows())
+
+
+def declared_table(rows: list[dict[str, Any]]) -> str:
+    """Lines for people."""
+    titles = ("task", "code", "its options", "solver", "points", "text, image guidance", "guided channels", "size")
+    lines = [titles]
+    for row in rows:
+        options = ", ".join(f"{name}={_short(value)}" for name, value in row["codec_options"].items())
+        asked = (str(row["points"]), f"{row['text_guidance']:g}, {row['image_guidance']:g}")
+        guided = str(row["guided_channels"] or "all")
+        lines.append((row["name"], row["codec"], options, row["solver"], *asked, guided, str(row["size"])))
+    return aligned(lines)
+
+
+def _short(value: Any) -> str:
+    """A value in a word; of a row of ids its ends."""
+    if isinstance(value, list) and len(value) > 1 and value == list(range(value[0], value[0] + len(value))):
+        return f"{value[0]}-{value[-1]}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def check_tasks() -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from .answer import Result, choose_reader, choose_task
-from .cpu.kernels import use_cpu_kernels
-from .encoders.offload import brought
-from .encoders.tiled_decoding import decode_tiled, needs_tiles
-from .evaluator import Branch, Eager, Evaluator
+from .evaluator import Eager, Evaluator
 from .files.components import Description, find_folder, kind_of, load_parts, read_description, save_parts
 from .flow import time_grid
 from .guidance import ALWAYS, DualGuidance
@@ -28,10 +26,11 @@ from .pictures.full_size import Change, find_change
 from .pictures.images import Picture, open_picture, resized, to_image, to_tensor
 from .pictures.paste_back import keep_unchanged
 from .pictures.sizes import model_size
+from .pipeline_parts import PipelineParts
 from .solvers import DEFAULT_SOLVER, solve
 from .tasks import Task, get_task
-from .tasks.codecs.asked import asked_options
-from .tasks.defaults import GENERAL, settings_for
+from .tasks.declared import Declared
+from .tasks.defaults import GENERAL
 from .transformer import Latents, PixWizardTransformer
 
 # Kinds of labels that are marks on the source.
@@ -39,7 +38,7 @@ COMPARED = {"mask", "boxes", "keypoints"}
 Progress = Callable[[int, int], None]
 
 
-class PixWizardPipeline:
+class PixWizardPipeline(PipelineParts):
     """A model ready for use.
 
     Args:
@@ -48,9 +47,11 @@ class PixWizardPipeline:
         task_encoder: `.encode(texts) -> task vectors`.
         image_encoder: `.encode(image in [-1, 1]) -> image tokens`.
         autoencoder: `.encode(image) -> latents`, `.decode(latents) -> image`, `.channels`.
-        max_size: side in pixels of the largest square that the model was trained for.
+        max_size: side in pixels of the largest square that the model was trained for; None takes what it declares.
         class_names: names of the classes that its segmentations show, by id; the first is "nothing".
         depth_range: smallest and largest depth in metres that it was trained on; None where any may come.
+        declared: codes and settings of its tasks; without them, and without class_names and depth_range, those of the
+            transformer's file, else this project's own.
         provenance: how the weights came to be, plain values.
 
     Raises:
@@ -65,29 +66,23 @@ class PixWizardPipeline:
         image_encoder: Any,
         autoencoder: Any,
         *,
-        max_size: int = 256,
+        max_size: int | None = None,
         class_names: Sequence[str] = (),
         depth_range: tuple[float, float] | None = None,
+        declared: Declared | None = None,
         provenance: dict[str, Any] | None = None,
     ) -> None:
-        config = transformer.config
-        for name, found, wanted in (
-            ("text_encoder", text_encoder.features, config.cap_feat_dim),
-            ("task_encoder", task_encoder.features, config.cap_clip_feat_dim),
-            ("image_encoder", image_encoder.features, config.clip_image_dim),
-            ("autoencoder", autoencoder.channels, config.in_channels),
-        ):
-            if found != wanted:
-                raise ValueError(
-                    f"{name} must have width {wanted} for this transformer, found {found}: use the parts of one model"
-                )
-        self.transformer, self.autoencoder = transformer.eval(), autoencoder
-        self.text_encoder, self.task_encoder, self.image_encoder = text_encoder, task_encoder, image_encoder
-        self.max_size, self.class_names = max_size, list(class_names)
-        self.depth_range = None if depth_range is None else (float(depth_range[0]), float(depth_range[1]))
+        super().__init__(transformer, text_encoder, task_encoder, image_encoder, autoencoder)
+        if declared is None and (class_names or depth_range is not None or transformer.declared is None):
+            declared = Declared.own(class_names, depth_range)
+        self.declared: Declared = declared or transformer.declared or Declared.own()
+        if max_size is not None:
+            self.declared = replace(self.declared, max_size=max_size)
+        if transformer.declared is not None:
+            transformer.declared = self.declared
+        self.max_size, self.class_names = self.declared.max_size, list(self.declared.class_names)
+        self.depth_range = self.declared.depth_range
         self.provenance = dict(provenance or {})
-        for part in self.parts.values():
-            use_cpu_kernels(part)
         self.evaluator: Evaluator = Eager()
         self.name, self.load_seconds = "unnamed", 0.0
 
@@ -105,8 +100,7 @@ class PixWizardPipeline:
         pipeline = cls(
             **parts,
             max_size=found.max_size,
-            class_names=found.class_names,
-            depth_range=found.depth_range,
+            declared=found.declared(folder),
             provenance=found.provenance,
         )
         pipeline.name, pipeline.load_seconds = str(model), time.perf_counter() - start
@@ -120,31 +114,10 @@ class PixWizardPipeline:
         """
         parts = self.parts
         kinds = {name: kind_of(name, part) for name, part in parts.items() if name != "transformer"}
-        found = Description(kinds, self.max_size, self.class_names, self.depth_range, self.provenance)
+        own = self.declared.tasks == Declared.own(self.class_names, self.depth_range).tasks
+        tasks = None if own else self.declared.to_dict()["tasks"]
+        found = Description(kinds, self.max_size, self.class_names, self.depth_range, self.provenance, tasks)
         save_parts(Path(folder), parts, found, dtype)
-
-    @property
-    def parts(self) -> dict[str, Any]:
-        """The components by name."""
-        return {
-            "transformer": self.transformer,
-            "text_encoder": self.text_encoder,
-            "task_encoder": self.task_encoder,
-            "image_encoder": self.image_encoder,
-            "autoencoder": self.autoencoder,
-        }
-
-    def to(self, *where: torch.device | str | torch.dtype) -> PixWizardPipeline:
-        """Move or cast all components, as `nn.Module.to`."""
-        for part in self.parts.values():
-            part.to(*where)
-        return self
-
-    def offload(self, device: torch.device | str) -> PixWizardPipeline:
-        """The transformer to a device, all else to the CPU, from where each part comes only while it runs."""
-        for name, part in self.parts.items():
-            part.to(device if name == "transformer" else "cpu")
-        return self
 
     def generate(
         self,
@@ -189,7 +162,7 @@ class PixWizardPipeline:
         *,
         task: str | None = None,
         steps: int | None = None,
-        solver: str = DEFAULT_SOLVER,
+        solver: str | None = None,
         text_guidance: float | None = None,
         image_guidance: float | None = None,
         guided_channels: int | None = None,
@@ -207,8 +180,9 @@ class PixWizardPipeline:
             image: a Pillow picture, an array or a file; None starts from a blank canvas.
             instruction: what to do, in English.
             task: a name in `tasks.TASKS`; it gives the defaults and how to decode. None guesses it.
-            steps, text_guidance, image_guidance: None takes the task's own.
-            solver, guided_channels, guidance_interval: see `generate` and `DualGuidance`.
+            steps, solver, text_guidance, image_guidance, guided_channels: see `generate` and `DualGuidance`; None takes
+                what the model declares for the task, 0 guided channels are all.
+            guidance_interval: see `DualGuidance`.
             seed: of the noise; the same seed gives the same answer.
             size: side of the square of the model's area, or an exact (width, height); None: the picture's own area,
                 at most `max_size` squared.
@@ -225,7 +199,10 @@ class PixWizardPipeline:
         """
         chosen = self.choose_task(instruction, task, has_image=image is not None)
         reader = choose_reader(chosen, decode)
-        (text, seen), steps, _ = settings_for(chosen.name if chosen else None, steps, text_guidance, image_guidance)
+        row = self.declared[chosen.name if chosen else None].asked(
+            points=steps, solver=solver, text_guidance=text_guidance, image_guidance=image_guidance,
+            guided_channels=guided_channels,
+        )  # fmt: skip
         given = None if image is None else open_picture(image)
         wanted = model_size(given.size if given else None, size, self.max_size)
         source = resized(given, wanted) if given else Image.new("RGB", wanted, "white")
@@ -233,9 +210,9 @@ class PixWizardPipeline:
         answer = self._generate(
             to_tensor(source),
             [instruction],
-            steps,
-            solver,
-            DualGuidance(text, seen, guided_channels, guidance_interval),
+            row.points,
+            row.solver,
+            DualGuidance(row.text_guidance, row.image_guidance, row.guided_channels, guidance_interval),
             noise_generators(1, None, [seed]),
             progress,
             seconds,
@@ -246,8 +223,9 @@ class PixWizardPipeline:
         answer = answer[0]
         label = None if reader is None else self.read_label(reader, answer, to_tensor(source)[0], instruction)
         settings = dict(
-            instruction=instruction, task=chosen and chosen.name, steps=steps, solver=solver,
-            text_guidance=text, image_guidance=seen, guided_channels=guided_channels, seed=seed,
+            instruction=instruction, task=chosen and chosen.name, steps=row.points, solver=row.solver,
+            text_guidance=row.text_guidance, image_guidance=row.image_guidance, guided_channels=row.guided_channels,
+            seed=seed,
             size=f"{wanted[0]}x{wanted[1]}", model=self.name,
         )  # fmt: skip
         result = Result(to_image(answer), label, seconds, settings, change)
@@ -260,28 +238,11 @@ class PixWizardPipeline:
     def read_label(self, task: Task, answer: Tensor, source: Tensor, instruction: str = "") -> Any:
         """The label that an answer [3, H, W] stands for, given its source [3, H, W]; both in [-1, 1].
 
-        The instruction says in which colours marks were asked for (see `asked_options`).
+        By the code that the model declares; the instruction says in which colours marks were asked for.
         """
-        options: dict[str, Any] = {}
-        if task.kind == "classes" and self.class_names:
-            options["classes"] = range(1, len(self.class_names))
-        if task.kind == "depth" and self.depth_range:
-            options["near"], options["far"] = self.depth_range
-        options |= asked_options(task.codec().name, instruction)
         reference = self.round_trip(source[None])[0] if task.kind in COMPARED else source
+        options = self.declared[task.name].reading(instruction)
         return task.decode(answer.cpu() / 2 + 0.5, reference.cpu() / 2 + 0.5, **options)
-
-    @torch.inference_mode()
-    def round_trip(self, pictures: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] in [-1, 1] through the autoencoder and back: what an answer that changes nothing is.
-
-        Marks on a picture (masks, boxes, joints) are found by their difference from this, so that the autoencoder's
-        own error does not count.
-        """
-        weight = self.transformer.x_embedder.weight
-        with brought(self.autoencoder, weight.device):
-            latents = self.autoencoder.encode(pictures.to(weight.device, weight.dtype))
-        return self.decode(latents)
 
     def finish(self, task: str, source: Tensor, answer: Tensor) -> Tensor:
         """An answer with the source pasted back where the task changed nothing; both [B, 3, H, W] in [-1, 1].
@@ -344,52 +305,3 @@ class PixWizardPipeline:
             raise ValueError(
                 f"one instruction for each of {len(source)} pictures is needed, found {len(instructions)}: repeat it"
             )
-
-    def _encode_source(self, source: Tensor, generators: Sequence[torch.Generator | None]) -> Tensor:
-        """Latents of the pictures; a posterior that is sampled draws from each sample's generator, after its noise."""
-        if getattr(self.autoencoder, "posterior", "mode") == "mode":
-            return self.autoencoder.encode(source)
-        parts = zip(source.split(1), generators, strict=True)
-        return torch.cat([self.autoencoder.encode(picture, generator) for picture, generator in parts])
-
-    def encode(
-        self,
-        source: Tensor,
-        instructions: Sequence[str],
-        branches: Sequence[str],
-        noise: Tensor,
-        generators: Sequence[torch.Generator | None],
-    ) -> dict[str, Branch]:
-        """Everything of some branches of guidance that no step changes.
-
-        Args:
-            source: [B, 3, H, W] in [-1, 1], on the model's device.
-            noise: the initial noise [B, C, h, w]: the null image's source is that noise itself (see
-                docs/mathematics.md section 9).
-            generators: of the samples, for an autoencoder that samples its posterior.
-        """
-        device = source.device
-        texts = {name: list(instructions) if name == "full" else [""] * len(instructions) for name in branches}
-        with brought(self.autoencoder, device):
-            latents = self._encode_source(source, generators)
-        with brought(self.image_encoder, device):
-            tokens = self.image_encoder.encode(source)
-        with brought(self.text_encoder, device):
-            features = {name: self.text_encoder.encode(text) for name, text in texts.items()}
-        with brought(self.task_encoder, device):
-            vectors = {name: self.task_encoder.encode(text) for name, text in texts.items()}
-        found = {}
-        for name in branches:
-            null = name == "none"
-            seen = torch.zeros_like(tokens) if null else tokens
-            words, mask = features[name]
-            conditions = self.transformer.encode_conditions(words, mask, vectors[name], seen)
-            found[name] = Branch(noise.to(latents) if null else latents, conditions)
-        return found
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] float32 in [-1, 1] of latents [B, C, h, w]; large ones piece by piece."""
-        with brought(self.autoencoder, latents.device) as autoencoder:
-            tiled = needs_tiles(latents)
-            pictures = decode_tiled(autoencoder.decode, latents) if tiled else autoencoder.decode(latents)
-        return pictures.float().clamp(-1, 1)

@@ -9,7 +9,7 @@ ones.  Source: paper section 3, docs/mathematics.md sections 3 to 9.
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 from einops import rearrange
@@ -23,6 +23,9 @@ from .network_inputs import check_conditions, check_latents, encode_seen, pad_ta
 from .rope import rope_table, scale_factors
 from .token_sampler import exponential_draws
 
+if TYPE_CHECKING:
+    from .tasks.declared import Declared
+
 # One size [B, C, h, w], or a ragged batch of [C, h_i, w_i].
 Latents = Tensor | list[Tensor]
 SameLatents = TypeVar("SameLatents", Tensor, list[Tensor])
@@ -34,7 +37,12 @@ class PixWizardTransformer(nn.Module):
 
     Args:
         config: its shape; a fresh model has the released initialisation (zero output, closed gates).
+
+    Attributes:
+        declared: what the file that the weights came from declares; None where it declares nothing.
     """
+
+    declared: "Declared | None" = None
 
     def __init__(self, config: PixWizardConfig) -> None:
         super().__init__()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -11,16 +10,20 @@ from comfy_api.latest import io, ui
 from einops import rearrange, repeat
 from torch import Tensor
 
-from ..comfyui_pixwizard.files.components import BUNDLED, Description, read_description
 from ..comfyui_pixwizard.tasks import get_task
-from .conversions import Node
+from .carried import MODELS_OWN, carried, nano
+from .conversions import ADVANCED, Node
 from .decoder_common import answered, decoded, decoder_schema, pictures, preview_of
 
 
-@cache
-def nano() -> Description:
-    """What the bundled model says of itself."""
-    return read_description(BUNDLED["nano"])
+def model_inputs() -> list[Any]:
+    """Inputs that say which model answered."""
+    return [io.Model.Input("model", optional=True), io.Vae.Input("vae", optional=True)]
+
+
+def code_input(task: str) -> Any:
+    """How answers are read."""
+    return io.Combo.Input("code", options=[MODELS_OWN, *get_task(task).codecs], default=MODELS_OWN)
 
 
 class DecodeDepth(Node):
@@ -33,17 +36,29 @@ class DecodeDepth(Node):
             "PixWizardDecodeDepth",
             ["depth map", "metric depth", "z depth"],
             {"preview": io.Image, "metres": io.Image, "nearness": io.Mask},
-            io.Combo.Input("code", options=list(get_task("depth").codecs), default="walk"),
+            code_input("depth"),
             io.Float.Input("near", default=near, min=0.0, max=1000.0, step=0.1),
             io.Float.Input("far", default=far, min=0.1, max=10000.0, step=0.1),
+            *model_inputs(),
+            io.Boolean.Input("near_bright", default=False, optional=True, extra_dict=ADVANCED),
         )
 
     @classmethod
-    def execute(cls, image: Tensor, code: str, near: float, far: float) -> io.NodeOutput:
+    def execute(
+        cls,
+        image: Tensor,
+        code: str,
+        near: float,
+        far: float,
+        model: Any = None,
+        vae: Any = None,
+        near_bright: bool = False,
+    ) -> io.NodeOutput:
+        chosen = dict(codec=code, near=near, far=far) | (dict(near_bright=near_bright) if code == "gray" else {})
+        options = carried(model, vae)["depth"].reading() if code == MODELS_OWN else chosen
         task, answers = get_task("depth"), pictures(image)
-        depth = torch.stack([task.decode(answer, codec=code, near=near, far=far) for answer in answers])
-        options = dict(near=near, far=far) if code == "gray" else {}
-        sure = [task.confidence(answer, codec=code, **options) for answer in answers]
+        labels, sure = decoded(task, answers, **options)
+        depth = torch.stack(labels)
         inverse = 1 / depth.clamp_min(1e-3)
         low, high = (limit(inverse.flatten(1), dim=1)[:, None, None] for limit in (torch.amin, torch.amax))
         metres_of = {"nearest_m": torch.amin, "farthest_m": torch.amax, "median_m": torch.median}
@@ -83,18 +98,26 @@ class DecodeSegmentation(Node):
             "PixWizardDecodeSegmentation",
             ["semantic segmentation", "class map", "ade20k"],
             {"preview": io.Image, "mask": io.Mask, "class_ids": io.Image},
-            io.Combo.Input("code", options=list(get_task("segmentation").codecs), default="palette"),
-            io.String.Input("class_names", default=", ".join(nano().class_names), multiline=True),
+            code_input("segmentation"),
+            io.String.Input("class_names", default="", multiline=True),
             io.String.Input("pick", default=""),
+            *model_inputs(),
         )
 
     @classmethod
-    def execute(cls, image: Tensor, code: str, class_names: str, pick: str) -> io.NodeOutput:
-        task, answers = get_task("segmentation"), pictures(image)
-        names = [name.strip() for name in class_names.replace("\n", ",").split(",") if name.strip()]
-        allowed = range(1, len(names)) if len(names) > 1 else None
+    def execute(
+        cls, image: Tensor, code: str, class_names: str, pick: str, model: Any = None, vae: Any = None
+    ) -> io.NodeOutput:
+        declared, task, answers = carried(model, vae), get_task("segmentation"), pictures(image)
+        own = code == MODELS_OWN
+        names: Sequence[str] = [name.strip() for name in class_names.replace("\n", ",").split(",") if name.strip()]
+        options = declared["segmentation"].reading() if own else dict(codec=code)
+        if len(names) > 1:
+            options["classes"] = range(1, len(names))
+        elif own:
+            names = declared.class_names
         chosen = _class_id(pick.strip(), names)
-        labels, sure = decoded(task, answers, None, codec=code, classes=allowed)
+        labels, sure = decoded(task, answers, **options)
         entries = [{"classes": _shares(label, names)} for label in labels]
         ids = torch.stack(labels)
         mask = (ids == chosen).float() if chosen is not None else torch.zeros(ids.shape)

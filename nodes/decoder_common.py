@@ -26,11 +26,13 @@ def pictures(image: Tensor) -> Tensor:
     return rearrange(image[..., :3].float().cpu(), "b h w c -> b c h w")
 
 
-def decoded(task: Task, answers: Tensor, sources: Tensor | None, **options: Any) -> tuple[list[Tensor], list[float]]:
-    """Labels and confidences of a batch."""
+def decoded(
+    task: Task, answers: Tensor, sources: Tensor | None = None, **options: Any
+) -> tuple[list[Tensor], list[float]]:
+    """Labels and confidences of a batch; options are the decoder's, of which the confidence takes those it has."""
     given = [None] * len(answers) if sources is None else list(sources)
     labels = [task.decode(a, s, **options) for a, s in zip(answers, given, strict=True)]
-    sure = [task.confidence(a, s, **options) for a, s in zip(answers, given, strict=True)]
+    sure = [task.trust(a, s, **options) for a, s in zip(answers, given, strict=True)]
     return labels, sure
 
 

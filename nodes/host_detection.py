@@ -15,10 +15,12 @@ import comfy.model_detection
 from torch import Tensor
 
 from ..comfyui_pixwizard.config import PixWizardConfig
-from ..comfyui_pixwizard.files.checkpoint import check_names_and_shapes, count_layers, meta_specs
+from ..comfyui_pixwizard.files.checkpoint import DECLARES as IN_METADATA
+from ..comfyui_pixwizard.files.checkpoint import check_names_and_shapes, count_layers, declared_of, meta_specs
 from ..comfyui_pixwizard.files.released import infer_config
 from ..comfyui_pixwizard.files.safe_files import Spec, TensorFile
-from .host_model import CONFIG, model_config
+from ..comfyui_pixwizard.tasks.declared import Declared
+from .host_model import CONFIG, DECLARES, model_config
 
 # What the host puts before the network's names when it saves.
 SAVED = "model.diffusion_model."
@@ -39,15 +41,29 @@ def parsed(text: str, where: Path) -> PixWizardConfig:
         raise ValueError(f"{where} holds no configuration of a PixWizard, found: {error}; {FIX}") from error
 
 
+def _text(values: Tensor) -> str:
+    return bytes(values.flatten().tolist()).decode("utf-8", errors="replace")
+
+
+def kept_declaration(state: Mapping[str, Tensor], metadata: Mapping[str, str], where: Path) -> Declared | None:
+    """What the model of a state dict declares, in an entry of its own or in the file's metadata.
+
+    Raises:
+        ValueError: it declares what cannot be used.
+    """
+    return declared_of({IN_METADATA: _text(state[DECLARES])} if DECLARES in state else metadata, where)
+
+
 def config_of(state: Mapping[str, Tensor], metadata: Mapping[str, str], where: Path) -> PixWizardConfig:
     """The configuration behind a state dict with the network's own names.
 
     Raises:
         ValueError: names or shapes that do not fit it.
     """
-    specs = {name: Spec(value.dtype, tuple(value.shape)) for name, value in state.items() if name != CONFIG}
+    specs = {name: Spec(value.dtype, tuple(value.shape)) for name, value in state.items()
+             if name not in (CONFIG, DECLARES)}  # fmt: skip
     if CONFIG in state:
-        config = parsed(bytes(state[CONFIG].flatten().tolist()).decode("utf-8", errors="replace"), where)
+        config = parsed(_text(state[CONFIG]), where)
     elif "config" in metadata:
         config = parsed(metadata["config"], where)
     else:
@@ -58,8 +74,10 @@ def config_of(state: Mapping[str, Tensor], metadata: Mapping[str, str], where: P
     return config
 
 
-def read_saved(file: TensorFile) -> tuple[dict[str, Tensor], PixWizardConfig] | None:
-    """Weights and configuration of a file that the host's ModelSave or CheckpointSave wrote; None for other files.
+def read_saved(file: TensorFile) -> tuple[dict[str, Tensor], PixWizardConfig, Declared | None] | None:
+    """Weights, configuration and what is declared of a file that the host's ModelSave or CheckpointSave wrote.
+
+    None for other files.
 
     Raises:
         ValueError: it holds no PixWizard.
@@ -69,8 +87,10 @@ def read_saved(file: TensorFile) -> tuple[dict[str, Tensor], PixWizardConfig] | 
         return None
     state = {name.removeprefix(SAVED): value for name, value in file.read(names).items()}
     config = config_of(state, file.metadata, file.path)
-    state.pop(CONFIG, None)
-    return state, config
+    declared = kept_declaration(state, file.metadata, file.path)
+    for name in (CONFIG, DECLARES):
+        state.pop(name, None)
+    return state, config, declared
 
 
 def install() -> None:
@@ -84,7 +104,8 @@ def install() -> None:
             return known(state_dict, unet_key_prefix, *others, **options)
         state = {name.removeprefix(unet_key_prefix): value for name, value in state_dict.items()
                  if name.startswith(unet_key_prefix)}  # fmt: skip
-        return model_config(config_of(state, options.get("metadata") or {}, Path("this file")))
+        metadata, where = options.get("metadata") or {}, Path("this file")
+        return model_config(config_of(state, metadata, where), kept_declaration(state, metadata, where))
 
     with_ours.pixwizard = True  # type: ignore[attr-defined]
     comfy.model_detection.model_config_from_unet = with_ours

@@ -23,6 +23,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..comfyui_pixwizard.config import PixWizardConfig
+from ..comfyui_pixwizard.tasks.declared import Declared
 from . import lora_keys
 from .host_network import HostTransformer
 from .notices import warn
@@ -32,8 +33,9 @@ IMAGE_TOKENS = "pixwizard_image_tokens"
 SOURCE = "concat_latent_image"
 FLOAT8 = {"fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
 WEIGHT_TYPES = ("default", *FLOAT8)
-# Entry of a saved state dict: the configuration as JSON in bytes, because shapes do not show all of it.
-CONFIG = "pixwizard_config"
+# Entries of a saved state dict, as JSON in bytes: the configuration, because shapes do not show all of it, and what the
+# model declares, if it does.
+CONFIG, DECLARES = "pixwizard_config", "pixwizard_declares"
 # Branches that must have seen a picture, as guiders name them, and the inputs they come from.
 WITH_PICTURE = {"positive": "positive", "full": "positive", "middle": "cond2", "image": "image_only"}
 # Kinds of model patches that `HostTransformer` calls.
@@ -58,6 +60,7 @@ class ModelConfig(comfy.supported_models_base.BASE):
     latent_format = comfy.latent_formats.SDXL
     memory_usage_factor = 1.4
     supported_inference_dtypes: ClassVar[list[torch.dtype]] = [torch.bfloat16, torch.float32]
+    declared: Declared | None = None
 
     def get_model(self, state_dict: Mapping[str, Tensor], prefix: str = "", device: Any = None) -> PixWizardModel:
         lora_keys.install(PixWizardModel)
@@ -73,14 +76,19 @@ class ModelConfig(comfy.supported_models_base.BASE):
 
     def process_unet_state_dict(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights under the names that the network loads."""
-        return {name: value for name, value in state_dict.items() if name != CONFIG}
+        return {name: value for name, value in state_dict.items() if name not in (CONFIG, DECLARES)}
 
     def process_unet_state_dict_for_saving(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights as the host's ModelSave writes them: with the configuration, so that any loader can read it back."""
         names = [field.name for field in fields(PixWizardConfig)]
-        text = json.dumps({name: self.unet_config[name] for name in names})
-        kept = torch.tensor(list(text.encode()), dtype=torch.uint8)
-        return super().process_unet_state_dict_for_saving(state_dict | {CONFIG: kept})
+        kept = {CONFIG: _as_bytes({name: self.unet_config[name] for name in names})}
+        if self.declared is not None:
+            kept[DECLARES] = _as_bytes(self.declared.to_dict())
+        return super().process_unet_state_dict_for_saving(state_dict | kept)
+
+
+def _as_bytes(values: Mapping[str, Any]) -> Tensor:
+    return torch.tensor(list(json.dumps(values).encode()), dtype=torch.uint8)
 
 
 class NanoModelConfig(ModelConfig):
@@ -129,6 +137,7 @@ class PixWizardModel(comfy.model_base.BaseModel):
     def __init__(self, model_config: ModelConfig, device: Any = None) -> None:
         flow = comfy.model_base.ModelType.FLOW
         super().__init__(model_config, flow, device=device, unet_model=HostTransformer)
+        self.declared = model_config.declared
 
     def process_timestep(self, timestep: Tensor, **others: Any) -> Tensor:
         """Sigma again: nodes such as ModelSamplingSD3 bring a multiplier of 1000."""
@@ -253,25 +262,30 @@ class PixWizardModel(comfy.model_base.BaseModel):
         return super().memory_required(input_shape)
 
 
-def model_config(config: PixWizardConfig) -> ModelConfig:
+def model_config(config: PixWizardConfig, declared: Declared | None = None) -> ModelConfig:
     """The host's configuration of a network; the host's nodes for U-Nets read its width as `model_channels`."""
     kind = NanoModelConfig if config.in_channels == NanoLatents.latent_channels else ModelConfig
-    return kind({"image_model": "pixwizard", "model_channels": config.dim} | config.to_dict())
+    host = kind({"image_model": "pixwizard", "model_channels": config.dim} | config.to_dict())
+    host.declared = declared
+    return host
 
 
-def make_model(state: dict[str, Tensor], config: PixWizardConfig, weights: str = "default") -> Any:
+def make_model(
+    state: dict[str, Tensor], config: PixWizardConfig, weights: str = "default", declared: Declared | None = None
+) -> Any:
     """A MODEL from the released or our own state dict.
 
     Args:
         state: names and shapes of `PixWizardTransformer(config)`; emptied.
         weights: "default" for what suits the device, or a key of FLOAT8.
+        declared: what the model declares, which MODEL then carries.
 
     Returns:
         The host's ModelPatcher.
     """
     device, count = mm.get_torch_device(), sum(value.numel() for value in state.values())
     stored = FLOAT8.get(weights) or comfy.utils.weight_dtype(state)
-    host = model_config(config)
+    host = model_config(config, declared)
     supported = host.supported_inference_dtypes
     dtype = FLOAT8.get(weights) or mm.unet_dtype(model_params=count, supported_dtypes=supported, weight_dtype=stored)
     cast = mm.unet_manual_cast(dtype, device, supported)

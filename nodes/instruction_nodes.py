@@ -7,12 +7,12 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..comfyui_pixwizard.tasks import TASKS, get_task, guess_task
-from ..comfyui_pixwizard.tasks.defaults import settings_for
+from ..comfyui_pixwizard.tasks.declared import FREE
 from ..comfyui_pixwizard.tasks.task import fill
+from .carried import carried
 from .conversions import Node, schema
 
 BY_WORDS = "by the words"
-FREE = "none"
 
 
 class Instruction(Node):
@@ -31,6 +31,7 @@ class Instruction(Node):
                 io.String.Input("color", default="red"),
                 io.String.Input("class_name", default=""),
                 io.Int.Input("wording", default=0, min=0, max=1000),
+                io.Model.Input("model", optional=True),
             ],
             outputs={
                 "conditioning": io.Conditioning,
@@ -45,14 +46,23 @@ class Instruction(Node):
 
     @classmethod
     def execute(
-        cls, clip: Any, task: str, text: str, caption: str, color: str, class_name: str, wording: int
+        cls,
+        clip: Any,
+        task: str,
+        text: str,
+        caption: str,
+        color: str,
+        class_name: str,
+        wording: int,
+        model: Any = None,
     ) -> io.NodeOutput:
         sentence, chosen = sentence_of(task, text, caption, color, class_name, wording)
         if clip is None:
             raise ValueError("Instruction needs a CLIP, found none: connect Load PixWizard's CLIP")
         encoded, empty = (clip.encode_from_tokens_scheduled(clip.tokenize(words)) for words in (sentence, ""))
-        guidance, points, _ = settings_for(chosen)
-        return io.NodeOutput(encoded, empty, sentence, chosen or FREE, points, *guidance)
+        row = carried(model, clip)[chosen]
+        weights = (row.text_guidance, row.image_guidance)
+        return io.NodeOutput(encoded, empty, sentence, chosen or FREE, row.points, *weights)
 
 
 def sentence_of(

@@ -18,9 +18,11 @@ from ..comfyui_pixwizard.encoders.transformers_models import PreTrainedTokenizer
 from ..comfyui_pixwizard.files.checkpoint import ModelFiles, check_names_and_shapes, meta_specs
 from ..comfyui_pixwizard.files.components import BUNDLED, PIPELINE_FILE, load_part, read_description
 from ..comfyui_pixwizard.files.open_clip import OpenClip, find_open_clip, is_open_clip
-from ..comfyui_pixwizard.files.released import ARGS_FILE, infer_config, read_args
+from ..comfyui_pixwizard.files.released import ARGS_FILE, declared_by, infer_config, read_args
 from ..comfyui_pixwizard.files.safe_files import TensorFile, read_tensors
+from ..comfyui_pixwizard.tasks.declared import Declared
 from . import host_detection, host_model, host_text, host_vision
+from .carried import carry
 
 FOLDER = "pixwizard"
 NANO = "nano (bundled)"
@@ -75,7 +77,8 @@ def load_folder(folder: Path, weights: str) -> ModelParts:
     """All parts of a folder that `PixWizardPipeline.save_pretrained` wrote."""
     found = read_description(folder)
     files = ModelFiles(folder / "transformer")
-    model = host_model.make_model(files.read(), files.config, weights)
+    declared = found.declared() or files.declared or Declared.own(max_size=found.max_size)
+    model = host_model.make_model(files.read(), files.config, weights, declared)
     autoencoder: Any = load_part(folder, "autoencoder", found.components["autoencoder"], torch.float32)
     if found.components["autoencoder"] == "nano":
         vae: Any = host_vision.NanoVAE(autoencoder)
@@ -83,7 +86,9 @@ def load_folder(folder: Path, weights: str) -> ModelParts:
         latents.latent_rgb_factors, latents.latent_rgb_factors_bias = host_vision.preview_factors(autoencoder)
     else:
         vae = comfy.sd.VAE(sd=dict(autoencoder.vae.state_dict()))
-    return ModelParts(model, clip_of(folder), host_vision.load_vision(folder / "image_encoder"), vae)
+    clip = clip_of(folder)
+    carry(declared, clip, vae)
+    return ModelParts(model, clip, host_vision.load_vision(folder / "image_encoder"), vae)
 
 
 def clip_of(folder: Path) -> Any:
@@ -118,16 +123,16 @@ def load_file(path: Path, weights: str) -> ModelParts:
     file = TensorFile(path)
     saved = host_detection.read_saved(file)
     if saved is not None:
-        state, config = saved
+        state, config, declared = saved
     elif "config" in file.metadata:
         files = ModelFiles(path)
-        state, config = files.read(), files.config
+        state, config, declared = files.read(), files.config, files.declared
     else:
         args = read_args(path.parent) if (path.parent / ARGS_FILE).is_file() else {}
         config = infer_config(file.specs, args, path)
         check_names_and_shapes(file.specs, meta_specs(config), path, "use an unmodified copy of the released weights")
-        state = file.read(list(file.specs))
-    model = host_model.make_model(state, config, weights)
+        state, declared = file.read(list(file.specs)), declared_by(args)
+    model = host_model.make_model(state, config, weights, declared)
     told = (f"{path.name} holds a transformer and no {what}: connect {use} in its place" for what, use in ABSENT)
     return ModelParts(model, *map(ExecutionBlocker, told))
 

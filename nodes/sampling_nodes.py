@@ -15,6 +15,7 @@ from torch import Tensor
 from ..comfyui_pixwizard.flow import time_grid
 from ..comfyui_pixwizard.guidance import BRANCHES, DualGuidance
 from ..comfyui_pixwizard.noise import LARGEST_SEED, draw_noise, noise_generators
+from .carried import MODELS_OWN, carried
 from .conversions import ADVANCED, Node, schema
 from .host_model import PixWizardModel
 
@@ -121,8 +122,10 @@ def guider_of(
             f"dual guidance needs a PixWizard MODEL, found {kind or 'none'}: connect Load PixWizard, or use the stock "
             "samplers for other models"
         )
+    own = guided_channels == MODELS_OWN
+    channels = carried(model)[None].guided_channels if own else CHANNELS[guided_channels]
     guider = DualGuider(model)
-    guidance = DualGuidance(text_guidance, image_guidance, CHANNELS[guided_channels])
+    guidance = DualGuidance(text_guidance, image_guidance, channels)
     guider.set_branches(positive, image_only, negative, guidance)
     return guider
 
@@ -134,7 +137,8 @@ def branch_inputs() -> list[Any]:
 
 def channels_input() -> Any:
     """Which latent channels guidance acts on."""
-    return io.Combo.Input("guided_channels", options=list(CHANNELS), default=ALL_CHANNELS, extra_dict=ADVANCED)
+    options = [MODELS_OWN, *CHANNELS]
+    return io.Combo.Input("guided_channels", options=options, default=MODELS_OWN, extra_dict=ADVANCED)
 
 
 class Guider(Node):

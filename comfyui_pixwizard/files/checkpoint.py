@@ -14,12 +14,15 @@ import torch
 from torch import Tensor
 
 from ..config import PixWizardConfig
+from ..tasks.declared import Declared
 from ..transformer import PixWizardTransformer
 from .safe_files import Spec, TensorFile, json_object, read_json, write_json, write_safetensors
 
 CONFIG_FILE = "config.json"
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+# Entry of the metadata: what the model declares, as JSON.
+DECLARES = "declares"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # Small enough for hosts that refuse larger files.
 MAX_SHARD_BYTES = 14_000_000
@@ -65,6 +68,18 @@ def check_names_and_shapes(found: Mapping[str, Spec], wanted: Mapping[str, Spec]
             )
 
 
+def declared_of(metadata: Mapping[str, str], where: Path) -> Declared | None:
+    """What the metadata of a file of weights declare, if they do.
+
+    Raises:
+        ValueError: they declare what cannot be used.
+    """
+    if DECLARES not in metadata:
+        return None
+    values = json_object(metadata[DECLARES], where)
+    return Declared.read(values.get("tasks"), values.get("class_names"), values.get("max_size"), where)
+
+
 def output_file(out: str | Path) -> Path:
     """The file behind a command's OUT: itself when it ends in .safetensors, else OUT/model.safetensors."""
     out = Path(out)
@@ -72,7 +87,7 @@ def output_file(out: str | Path) -> Path:
 
 
 class ModelFiles:
-    """The file or files of one transformer: configuration, names and shapes; values on demand.
+    """The file or files of one transformer: configuration, names and shapes, what it declares; values on demand.
 
     Raises:
         ValueError: nothing there, unreadable, no configuration, or not the model that the configuration describes.
@@ -84,6 +99,7 @@ class ModelFiles:
         self.provenance: dict[str, Any] = json_object(
             self.files[0].metadata.get("provenance", "{}"), self.files[0].path
         )
+        self.declared = declared_of(self.files[0].metadata, self.files[0].path)
         self.config = self._config()
         self.specs: dict[str, Spec] = {}
         for file in self.files:
@@ -150,6 +166,7 @@ def load_transformer(
     # A copy even where nothing is cast: weights that map a file would fail when it is replaced.
     state = {name: tensor.to(device, dtype, copy=True) for name, tensor in files.read().items()}
     model.load_state_dict(state, strict=True, assign=True)
+    model.declared = files.declared
     return model.eval()
 
 
@@ -171,6 +188,8 @@ def save_transformer(
     shards = _shards(specs, max_shard_bytes)
     config = json.dumps(model.config.to_dict())
     metadata = {"config": config, "provenance": json.dumps(dict(provenance or {}))}
+    if model.declared is not None:
+        metadata[DECLARES] = json.dumps(model.declared.to_dict())
     names = [SINGLE_FILE]
     if len(shards) > 1:
         names = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]

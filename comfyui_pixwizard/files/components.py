@@ -1,6 +1,7 @@
 """The folder of a whole model: which parts it has, how each is read and written.
 
-pipeline.json     format, kinds of the parts, largest size, names of classes, provenance
+pipeline.json     format, kinds of the parts, largest size, names of classes, provenance, and what the model declares of
+                  each task where that is not this project's own
 transformer/      config.json, safetensors in shards
 text_encoder/  task_encoder/  image_encoder/     Hugging Face folders; the last two may be OpenCLIP's, see `open_clip`
 autoencoder/      config.json, model.safetensors
@@ -20,8 +21,9 @@ from ..encoders.autoencoder import SdxlAutoencoder
 from ..encoders.clip import ClipTextEncoder, ClipVisionEncoder
 from ..encoders.gemma import GemmaTextEncoder
 from ..encoders.nano_autoencoder import NanoAutoencoder, NanoAutoencoderConfig
+from ..tasks.declared import Declared
 from ..version import VERSION
-from .checkpoint import MAX_SHARD_BYTES, load_transformer, save_transformer
+from .checkpoint import MAX_SHARD_BYTES, ModelFiles, load_transformer, save_transformer
 from .safe_files import Spec, read_json, read_tensors, write_json, write_safetensors
 
 FORMAT = 1
@@ -48,6 +50,7 @@ class Description:
         class_names: names of the classes that its segmentations show, by id; the first is "nothing".
         depth_range: smallest and largest depth in metres that it was trained on, or None.
         provenance: how the weights came to be, plain values.
+        tasks: what it declares of each task, see `tasks.declared`; None is this project's own.
     """
 
     components: dict[str, str]
@@ -55,6 +58,19 @@ class Description:
     class_names: list[str] = field(default_factory=list)
     depth_range: tuple[float, float] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    tasks: dict[str, Any] | None = None
+
+    def declared(self, where: str | Path = PIPELINE_FILE) -> Declared | None:
+        """What the model declares; None where its transformer's own file may.
+
+        Raises:
+            ValueError: it declares what cannot be used.
+        """
+        if self.tasks is not None:
+            return Declared.read(self.tasks, self.class_names, self.max_size, where)
+        if self.class_names or self.depth_range is not None:
+            return Declared.own(self.class_names, self.depth_range, self.max_size)
+        return None
 
 
 def find_folder(model: str | Path) -> Path:
@@ -89,14 +105,29 @@ def read_description(folder: Path) -> Description:
     if values.get("format") != FORMAT:
         raise ValueError(f"{path} should have format {FORMAT}, found {values.get('format')!r}: update pixwizard")
     try:
-        found = Description(**{name: values[name] for name in Description.__dataclass_fields__})
+        required = [name for name in Description.__dataclass_fields__ if name != "tasks"]
+        found = Description(**{name: values[name] for name in required}, tasks=values.get("tasks"))
     except KeyError as error:
         raise ValueError(f"{path} lacks {error}: use an unmodified copy of the model") from error
     for part, kinds in KINDS.items():
         kind = found.components.get(part) if isinstance(found.components, dict) else None
         if kind not in kinds:
             raise ValueError(f"{path} needs {part} to be {' or '.join(kinds)}, found {kind!r}: use an unmodified copy")
+    found.declared(path)
     return found
+
+
+def read_declared(model: str | Path) -> Declared:
+    """What a model declares: "nano", a folder of a whole model, or a transformer's file or folder.
+
+    Raises:
+        ValueError: no model there, or a broken one.
+    """
+    folder = BUNDLED.get(str(model)) or Path(model).expanduser()
+    if not (folder / PIPELINE_FILE).is_file():
+        return ModelFiles(folder).declared or Declared.own()
+    found = read_description(folder)
+    return found.declared() or ModelFiles(folder / "transformer").declared or Declared.own(max_size=found.max_size)
 
 
 def load_part(folder: Path, part: str, kind: str, dtype: torch.dtype) -> nn.Module:
@@ -145,7 +176,10 @@ def save_parts(folder: Path, parts: Mapping[str, Any], found: Description, dtype
         _save_nano_autoencoder(parts["autoencoder"], folder / "autoencoder", dtype)
     else:
         _save_sdxl_autoencoder(parts["autoencoder"], folder / "autoencoder", dtype)
-    write_json(folder / PIPELINE_FILE, {"format": FORMAT, "version": VERSION} | asdict(found))
+    values = asdict(found)
+    if found.tasks is None:
+        del values["tasks"]
+    write_json(folder / PIPELINE_FILE, {"format": FORMAT, "version": VERSION} | values)
 
 
 def _save_nano_autoencoder(model: NanoAutoencoder, folder: Path, dtype: torch.dtype) -> None:

@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from ..config import PixWizardConfig
-from .checkpoint import DTYPES, check_names_and_shapes, count_layers, meta_specs, output_file
+from ..tasks.declared import Declared
+from ..tasks.released_codes import released
+from .checkpoint import DECLARES, DTYPES, check_names_and_shapes, count_layers, meta_specs, output_file
 from .safe_files import Spec, TensorFile, read_pickle, sha256_of, write_safetensors
 
 ARGS_FILE = "model_args.pth"
 PLAIN = (type(None), bool, int, float, str)
 # What of the training's arguments is worth keeping: the rest are paths and schedules of another machine.
 KEPT_ARGS = ("model", "vae", "qk_norm", "image_size", "precision", "snr_type")
+# Argument that this project's training adds when it writes this form: its models do not answer in the paper's codes.
+OWN_CODES = "own_codes"
 FIX = "use an unmodified copy of the released folder"
 
 
@@ -151,14 +155,22 @@ def read_released(folder: str | Path, ema: bool = False) -> tuple[TensorFile, Pi
     return file, config, args
 
 
+def declared_by(args: Mapping[str, Any]) -> Declared | None:
+    """What weights of the released form declare: the paper's codes, unless this project trained them."""
+    return None if args.get(OWN_CODES) else released(args)
+
+
 def convert_released(folder: str | Path, out: str | Path, *, ema: bool = False, dtype: str | None = None) -> Path:
-    """Write a released folder as one safetensors file with configuration and provenance; returns its path.
+    """Write a released folder as one safetensors file with configuration, provenance and what it declares.
 
     Args:
         folder: holds `consolidated[_ema].00-of-01.pth` and `model_args.pth`.
         out: a .safetensors file, or a folder for `model.safetensors`.
         ema: the averaged weights.
         dtype: "float32", "float16" or "bfloat16"; None keeps each tensor's own.
+
+    Returns:
+        The file's path.
 
     Raises:
         ValueError: as `read_released`, an unknown dtype, or values that the dtype cannot hold. Nothing is written then.
@@ -170,11 +182,20 @@ def convert_released(folder: str | Path, out: str | Path, *, ema: bool = False, 
     specs = {n: Spec(DTYPES[dtype] if dtype else spec.dtype, spec.shape) for n, spec in file.specs.items()}
     provenance = provenance_of(file.path, "pixwizard convert")
     provenance["args"] = {key: args[key] for key in KEPT_ARGS if key in args}
-    write_file(target, specs, file.read, config, provenance)
+    write_file(target, specs, file.read, config, provenance, declared_by(args))
     return target
 
 
-def write_file(target: Path, specs: Mapping[str, Spec], read: Any, config: PixWizardConfig, provenance: Any) -> None:
+def write_file(
+    target: Path,
+    specs: Mapping[str, Spec],
+    read: Any,
+    config: PixWizardConfig,
+    provenance: Any,
+    declared: Declared | None = None,
+) -> None:
     """One safetensors file of this project: see `checkpoint`."""
     metadata = {"config": json.dumps(config.to_dict()), "provenance": json.dumps(provenance)}
+    if declared is not None:
+        metadata[DECLARES] = json.dumps(declared.to_dict())
     write_safetensors(target, specs, read, metadata)

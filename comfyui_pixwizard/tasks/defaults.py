@@ -54,12 +54,3 @@ DEFAULTS: dict[str, Defaults] = {
 }
 # For instructions that resemble no task: most likely an edit in free words.
 GENERAL = Defaults((2.0, 1.0), 17)
-
-
-def settings_for(
-    task: str | None, steps: int | None = None, text: float | None = None, image: float | None = None
-) -> Defaults:
-    """What a task takes, or an instruction without one, where nothing else is asked for."""
-    found = GENERAL if task is None else DEFAULTS[task]
-    weights = (found.guidance[0] if text is None else text, found.guidance[1] if image is None else image)
-    return Defaults(weights, found.steps if steps is None else steps, found.keep)

@@ -5,6 +5,7 @@ Shape legend: H, W pixels; labels and pictures may carry leading batch axes, `[.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -184,6 +185,12 @@ class Task:
     def confidence(self, image: Any, source: Any = None, *, codec: str | None = None, **options: Any) -> float:
         """How much a picture looks like one of this task's code, in [0,1]; of an empty mask, that it is one."""
         return self.codec(codec).confidence(image, source, **options)
+
+    def trust(self, image: Any, source: Any = None, *, codec: str | None = None, **options: Any) -> float:
+        """`confidence`, given the options of `decode`, some of which change nothing about it."""
+        known = inspect.signature(self.codec(codec).confidence).parameters
+        kept = {name: value for name, value in options.items() if name in known}
+        return self.confidence(image, source, codec=codec, **kept)
 
 
 def fill(template: str, words: Mapping[str, str]) -> str:

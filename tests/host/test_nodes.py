@@ -261,6 +261,31 @@ def test_files_and_folders_of_models(host: SimpleNamespace, node: Any, pipeline:
         node("PixWizardLoad", model="broken.safetensors")
 
 
+def test_a_file_carries_what_its_model_declares(
+    host: SimpleNamespace, node: Any, pipeline: Any, parts: SimpleNamespace, encode: Any, tmp_path: Any
+) -> None:
+    import folder_paths
+
+    released = host.ours("comfyui_pixwizard.tasks.released_codes").released()
+    save = host.ours("comfyui_pixwizard.files.checkpoint").save_transformer
+    folder_paths.add_model_folder_path("pixwizard", str(tmp_path), is_default=True)
+    before, pipeline.transformer.declared = pipeline.transformer.declared, released
+    try:
+        save(pipeline.transformer, tmp_path / "one", max_shard_bytes=2**40)
+    finally:
+        pipeline.transformer.declared = before
+    (tmp_path / "one" / "model.safetensors").rename(tmp_path / "grey.safetensors")
+    model = node("PixWizardLoad", model="grey.safetensors")[0]
+    assert model.clone().model.declared == released
+    depth = torch.linspace(1.5, 9.5, 64).repeat(64, 1)
+    grey = encode("depth", depth, codec="gray", near_bright=True)
+    for image, carrier in ((grey, dict(model=model)), (encode("depth", depth), dict(vae=parts.vae))):
+        metres = node("PixWizardDecodeDepth", image=image, **carrier)[1]
+        torch.testing.assert_close(metres[0, ..., 0], depth, atol=0.05, rtol=0.01)
+    assert node("PixWizardInstruction", clip=parts.clip, model=model, task="derain")[4:] == (60, 4.0, 1.0)
+    assert node("PixWizardInstruction", clip=parts.clip, task="derain")[4:] == (2, 1.0, 1.0)
+
+
 def test_text_encoders_from_files(host: SimpleNamespace, node: Any, parts: SimpleNamespace, tmp_path: Any) -> None:
     import folder_paths
     from safetensors.torch import save_file

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ...comfyui_pixwizard.guidance import DualGuidance
 from ...comfyui_pixwizard.pictures.images import unit_to_image
 from ...comfyui_pixwizard.pictures.labels import draw_label
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
@@ -104,7 +105,11 @@ def _example(sample: Any) -> Example:
 def answer(pipeline: PixWizardPipeline, example: Example, seed: int) -> None:
     """Fill in output, decoded label and figures."""
     task, source = example.task, example.source[None] * 2 - 1
-    output = pipeline.generate(source, [example.instruction], steps=task.steps, guidance=task.guidance, seeds=[seed])
+    row = pipeline.declared[task.name]
+    guidance = DualGuidance(row.text_guidance, row.image_guidance, row.guided_channels)
+    output = pipeline.generate(
+        source, [example.instruction], steps=row.points, solver=row.solver, guidance=guidance, seeds=[seed]
+    )
     output = pipeline.finish(task.name, source, output)[0]
     example.output = output / 2 + 0.5
     if example.label is not None:

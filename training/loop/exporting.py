@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...comfyui_pixwizard.config import PixWizardConfig
 from ...comfyui_pixwizard.files.checkpoint import DTYPES, meta_specs, save_transformer
-from ...comfyui_pixwizard.files.released import ARGS_FILE, weights_name
+from ...comfyui_pixwizard.files.released import ARGS_FILE, OWN_CODES, weights_name
 from ...comfyui_pixwizard.files.safe_files import replaced, write_json
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
 from .checkpoints import newest, read
@@ -108,6 +108,7 @@ def write_released(
         scale_factor=config.scale_factor,
         precision={torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype],
     )
+    known[OWN_CODES] = True
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with replaced(folder / weights_name(average)) as file:

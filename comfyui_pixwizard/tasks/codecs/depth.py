@@ -120,20 +120,30 @@ def _check_range(near: float, far: float) -> None:
         )
 
 
-def encode_gray(depth: Any, source: Any = None, *, near: float = 0.0, far: float = 10.0) -> Tensor:
-    """The paper's code: (depth - near) / (far - near) in three equal channels, clamped: [...,H,W] -> [...,3,H,W]."""
+def encode_gray(
+    depth: Any, source: Any = None, *, near: float = 0.0, far: float = 10.0, near_bright: bool = False
+) -> Tensor:
+    """The paper's code: (depth - near) / (far - near) in three equal channels, clamped: [...,H,W] -> [...,3,H,W].
+
+    near_bright turns it round: near is white, as in depth maps that networks draw.
+    """
     _check_range(near, far)
     value = ((_check_depth(depth) - near) / (far - near)).clamp(0, 1)
-    return torch.stack([value] * 3, dim=-3)
+    return torch.stack([1 - value if near_bright else value] * 3, dim=-3)
 
 
-def decode_gray(picture: Any, source: Any = None, *, near: float = 0.0, far: float = 10.0) -> Tensor:
+def decode_gray(
+    picture: Any, source: Any = None, *, near: float = 0.0, far: float = 10.0, near_bright: bool = False
+) -> Tensor:
     """Mean of the channels back to metres: [...,3,H,W] -> [...,H,W]."""
     _check_range(near, far)
-    return near + check_picture(picture).mean(-3).clamp(0, 1) * (far - near)
+    value = check_picture(picture).mean(-3).clamp(0, 1)
+    return near + (1 - value if near_bright else value) * (far - near)
 
 
-def gray_confidence(picture: Any, source: Any = None, *, near: float = 0.0, far: float = 10.0) -> float:
+def gray_confidence(
+    picture: Any, source: Any = None, *, near: float = 0.0, far: float = 10.0, near_bright: bool = False
+) -> float:
     """1 for a picture without colour, 0 when the channels differ by a quarter or more."""
     channels = rearrange(check_picture(picture), "... c h w -> c (... h w)")
     spread = float((channels.amax(0) - channels.amin(0)).mean())

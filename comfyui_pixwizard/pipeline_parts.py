@@ -1,0 +1,134 @@
+"""The parts of a model, and what they make of pictures and sentences.
+
+Shapes: B pictures, H W pixels (multiples of 16), C latent channels, h w = H/8 W/8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from .cpu.kernels import use_cpu_kernels
+from .encoders.offload import brought
+from .encoders.tiled_decoding import decode_tiled, needs_tiles
+from .evaluator import Branch
+from .transformer import PixWizardTransformer
+
+
+class PipelineParts:
+    """Transformer, encoders and autoencoder of one model; see `pipeline.PixWizardPipeline`.
+
+    Raises:
+        ValueError: encoders whose widths are not the transformer's.
+    """
+
+    def __init__(
+        self,
+        transformer: PixWizardTransformer,
+        text_encoder: Any,
+        task_encoder: Any,
+        image_encoder: Any,
+        autoencoder: Any,
+    ) -> None:
+        config = transformer.config
+        for name, found, wanted in (
+            ("text_encoder", text_encoder.features, config.cap_feat_dim),
+            ("task_encoder", task_encoder.features, config.cap_clip_feat_dim),
+            ("image_encoder", image_encoder.features, config.clip_image_dim),
+            ("autoencoder", autoencoder.channels, config.in_channels),
+        ):
+            if found != wanted:
+                raise ValueError(
+                    f"{name} must have width {wanted} for this transformer, found {found}: use the parts of one model"
+                )
+        self.transformer, self.autoencoder = transformer.eval(), autoencoder
+        self.text_encoder, self.task_encoder, self.image_encoder = text_encoder, task_encoder, image_encoder
+        for part in self.parts.values():
+            use_cpu_kernels(part)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The components by name."""
+        return {
+            "transformer": self.transformer,
+            "text_encoder": self.text_encoder,
+            "task_encoder": self.task_encoder,
+            "image_encoder": self.image_encoder,
+            "autoencoder": self.autoencoder,
+        }
+
+    def to(self, *where: torch.device | str | torch.dtype) -> Self:
+        """Move or cast all components, as `nn.Module.to`."""
+        for part in self.parts.values():
+            part.to(*where)
+        return self
+
+    def offload(self, device: torch.device | str) -> Self:
+        """The transformer to a device, all else to the CPU, from where each part comes only while it runs."""
+        for name, part in self.parts.items():
+            part.to(device if name == "transformer" else "cpu")
+        return self
+
+    def _encode_source(self, source: Tensor, generators: Sequence[torch.Generator | None]) -> Tensor:
+        """Latents of the pictures; a posterior that is sampled draws from each sample's generator, after its noise."""
+        if getattr(self.autoencoder, "posterior", "mode") == "mode":
+            return self.autoencoder.encode(source)
+        parts = zip(source.split(1), generators, strict=True)
+        return torch.cat([self.autoencoder.encode(picture, generator) for picture, generator in parts])
+
+    def encode(
+        self,
+        source: Tensor,
+        instructions: Sequence[str],
+        branches: Sequence[str],
+        noise: Tensor,
+        generators: Sequence[torch.Generator | None],
+    ) -> dict[str, Branch]:
+        """Everything of some branches of guidance that no step changes.
+
+        Args:
+            source: [B, 3, H, W] in [-1, 1], on the model's device.
+            noise: the initial noise [B, C, h, w]: the null image's source is that noise itself (see
+                docs/mathematics.md section 9).
+            generators: of the samples, for an autoencoder that samples its posterior.
+        """
+        device = source.device
+        texts = {name: list(instructions) if name == "full" else [""] * len(instructions) for name in branches}
+        with brought(self.autoencoder, device):
+            latents = self._encode_source(source, generators)
+        with brought(self.image_encoder, device):
+            tokens = self.image_encoder.encode(source)
+        with brought(self.text_encoder, device):
+            features = {name: self.text_encoder.encode(text) for name, text in texts.items()}
+        with brought(self.task_encoder, device):
+            vectors = {name: self.task_encoder.encode(text) for name, text in texts.items()}
+        found = {}
+        for name in branches:
+            null = name == "none"
+            seen = torch.zeros_like(tokens) if null else tokens
+            words, mask = features[name]
+            conditions = self.transformer.encode_conditions(words, mask, vectors[name], seen)
+            found[name] = Branch(noise.to(latents) if null else latents, conditions)
+        return found
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W] float32 in [-1, 1] of latents [B, C, h, w]; large ones piece by piece."""
+        with brought(self.autoencoder, latents.device) as autoencoder:
+            tiled = needs_tiles(latents)
+            pictures = decode_tiled(autoencoder.decode, latents) if tiled else autoencoder.decode(latents)
+        return pictures.float().clamp(-1, 1)
+
+    @torch.inference_mode()
+    def round_trip(self, pictures: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W] in [-1, 1] through the autoencoder and back: what an answer that changes nothing is.
+
+        Marks on a picture (masks, boxes, joints) are found by their difference from this, so that the autoencoder's
+        own error does not count.
+        """
+        weight = self.transformer.x_embedder.weight
+        with brought(self.autoencoder, weight.device):
+            latents = self.autoencoder.encode(pictures.to(weight.device, weight.dtype))
+        return self.decode(latents)
