@@ -10,6 +10,7 @@ from einops import repeat
 from torch import Tensor
 
 from ..comfyui_pixwizard.tasks import get_task
+from ..comfyui_pixwizard.tasks.codecs.asked import asked_colors
 from ..comfyui_pixwizard.tasks.codecs.marks import MARK_COLORS
 from ..comfyui_pixwizard.tasks.codecs.mask import COLORS as OVERLAY
 from ..comfyui_pixwizard.tasks.codecs.mask import DEFAULT_COLOR
@@ -44,8 +45,12 @@ def shown_source(image: Tensor, source: Tensor) -> Tensor:
 
 
 def source_inputs() -> list[Any]:
-    """Inputs of nodes that find marks by comparison."""
-    return [io.Image.Input("source", optional=True), io.Vae.Input("vae", optional=True)]
+    """Inputs of nodes that find marks by comparison, in the colours that the sentence names."""
+    return [
+        io.Image.Input("source", optional=True),
+        io.Vae.Input("vae", optional=True),
+        io.String.Input("sentence", optional=True, force_input=True),
+    ]
 
 
 class DecodeMask(Node):
@@ -64,11 +69,12 @@ class DecodeMask(Node):
 
     @classmethod
     def execute(
-        cls, image: Tensor, kind: str, color: str, source: Tensor | None = None, vae: Any = None
+        cls, image: Tensor, kind: str, color: str, source: Tensor | None = None, vae: Any = None, sentence: str = ""
     ) -> io.NodeOutput:
         task, answers = get_task(MASKS[kind]), pictures(image)
         overlay = task.name == "referring_segmentation"
         base = references(image, source, vae) if overlay else None
+        color = next(iter(asked_colors("overlay", sentence)), color)
         labels, sure = decoded(task, answers, base, **(dict(color=color) if overlay else {}))
         mask = torch.stack(labels).float()
         preview = repeat(mask, "b h w -> b h w c", c=3)
@@ -92,8 +98,10 @@ class DecodeBoxes(Node):
         )
 
     @classmethod
-    def execute(cls, image: Tensor, color: str, source: Tensor | None = None, vae: Any = None) -> io.NodeOutput:
-        answers = pictures(image)
+    def execute(
+        cls, image: Tensor, color: str, source: Tensor | None = None, vae: Any = None, sentence: str = ""
+    ) -> io.NodeOutput:
+        answers, color = pictures(image), next(iter(asked_colors("box", sentence)), color)
         labels, sure = decoded(get_task("referring_box"), answers, references(image, source, vae), color=color)
         on = answers if source is None else shown_source(image, source)
         height, width = image.shape[1:3]
@@ -126,11 +134,11 @@ class DecodeKeypoints(Node):
 
     @classmethod
     def execute(
-        cls, image: Tensor, kind: str, colors: str, source: Tensor | None = None, vae: Any = None
+        cls, image: Tensor, kind: str, colors: str, source: Tensor | None = None, vae: Any = None, sentence: str = ""
     ) -> io.NodeOutput:
         task, answers = get_task(POINTS[kind]), pictures(image)
         dots = task.name == "keypoint"
-        names = tuple(name.strip() for name in colors.split(",") if name.strip())
+        names = asked_colors("keypoint", sentence) or tuple(name.strip() for name in colors.split(",") if name.strip())
         base = references(image, source, vae) if dots else None
         labels, sure = decoded(task, answers, base, **(dict(colors=names) if dots else {}))
         height, width = image.shape[1:3]

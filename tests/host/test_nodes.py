@@ -173,6 +173,21 @@ def test_masks_by_overlay_and_in_black_and_white(
     assert node("PixWizardDecodeMask", image=torch.zeros(1, 64, 64, 3), kind=kind)[2] is False
 
 
+def test_colours_of_marks_are_read_from_the_sentence(node: Any, encode: Any, scene: SimpleNamespace) -> None:
+    truth = torch.zeros(128, 128, dtype=torch.bool)
+    truth[30:90, 20:70] = True
+    overlay, said = encode("referring_segmentation", truth, scene.clean, color="green"), "Highlight the cone in green."
+    mask = node("PixWizardDecodeMask", image=overlay, source=scene.clean, sentence=said)[0]
+    assert (mask[0].bool() & truth).sum() / (mask[0].bool() | truth).sum() > 0.9
+    boxes = torch.tensor([[20.0, 30.0, 70.0, 90.0], [80.0, 10.0, 120.0, 60.0]])
+    image, said = encode("referring_box", boxes, scene.clean, color="blue"), "Draw blue boxes around all red boxes."
+    assert node("PixWizardDecodeBoxes", image=image, source=scene.clean, sentence=said)[3] == 2
+    dots = torch.tensor([[40.0, 60.0, 1.0], [90.0, 20.0, 1.0]])
+    image = encode("keypoint", dots, scene.clean, colors=("yellow", "blue"))
+    said = "Mark the nose in yellow and the left knee in blue."
+    assert node("PixWizardDecodeKeypoints", image=image, source=scene.clean, sentence=said)[2] == 2
+
+
 def test_boxes(node: Any, encode: Any, scene: SimpleNamespace) -> None:
     box = torch.tensor([[20.0, 30.0, 70.0, 90.0]])
     image = encode("referring_box", box, scene.clean)
