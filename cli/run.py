@@ -53,6 +53,9 @@ class Run:
     guidance_interval: Annotated[tuple[float, float], tyro.conf.arg(metavar="FROM TO")] = EVERYWHERE
     """Guide only at these times, 0 noise to 1 picture; at the others the prediction that sees everything is taken as
     it is, which costs one evaluation."""
+    token_choice: Literal["best", "sampled"] = "best"
+    """Which image tokens each layer sees: those that it ranks highest, or drawn with Gumbel noise at every evaluation,
+    as the released code does."""
     seed: int = 0
     """Of the noise."""
     size: Annotated[str | None, tyro.conf.arg(metavar="N|WxH")] = None
@@ -133,6 +136,7 @@ class Run:
                 image_guidance=row.image_guidance,
                 guided_channels=every if row.guided_channels is None else row.guided_channels,
                 **({} if self.guidance_interval == EVERYWHERE else {"guidance_interval": self.guidance_interval}),
+                **({} if self.token_choice == "best" else {"token_choice": self.token_choice}),
                 seed=self.seed,
                 keep_unchanged=not self.whole_answer,
             ),

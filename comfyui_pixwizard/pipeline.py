@@ -6,7 +6,7 @@ Shapes: B pictures, H W pixels (multiples of 16), C latent channels, h w = H/8 W
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from torch import Tensor
 from .answer import Result, choose_reader, choose_task
 from .evaluator import Eager, Evaluator
 from .files.components import Description, find_folder, kind_of, load_parts, read_description, save_parts
-from .flow import time_grid
 from .guidance import ALWAYS, DualGuidance
 from .noise import draw_noise, noise_generators
 from .pictures.buckets import CELL, Size
@@ -27,15 +26,15 @@ from .pictures.images import Picture, open_picture, resized, to_image, to_tensor
 from .pictures.paste_back import keep_unchanged
 from .pictures.sizes import model_size
 from .pipeline_parts import PipelineParts
-from .solvers import DEFAULT_SOLVER, solve
+from .sampling import BEST, SAMPLED, Progress, Sampling, sample_latents
+from .solvers import DEFAULT_SOLVER
 from .tasks import Task, get_task
 from .tasks.declared import Declared
 from .tasks.defaults import GENERAL
-from .transformer import Latents, PixWizardTransformer
+from .transformer import PixWizardTransformer
 
 # Kinds of labels that are marks on the source.
 COMPARED = {"mask", "boxes", "keypoints"}
-Progress = Callable[[int, int], None]
 
 
 class PixWizardPipeline(PipelineParts):
@@ -127,6 +126,7 @@ class PixWizardPipeline(PipelineParts):
         steps: int = GENERAL.steps,
         solver: str = DEFAULT_SOLVER,
         guidance: DualGuidance | tuple[float, float] = GENERAL.guidance,
+        token_choice: str = BEST,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         seeds: Sequence[int] | None = None,
         progress: Progress | None = None,
@@ -139,6 +139,7 @@ class PixWizardPipeline(PipelineParts):
             steps: points of the time grid, counted as the released scripts do: 5 are 4 steps.
             solver: a key of `solvers.EVALUATIONS`.
             guidance: weights, or (text, image).
+            token_choice: "best" or "sampled", see `sampling.Sampling`.
             generator: source of the noise, or one for each sample; samples draw one after the other.
             seeds: instead, one for each sample. Without either, torch's global state.
             progress: called after every step with (done, in all).
@@ -153,7 +154,9 @@ class PixWizardPipeline(PipelineParts):
         if not isinstance(guidance, DualGuidance):
             guidance = DualGuidance(*guidance)
         drawn = noise_generators(len(source), generator, seeds)
-        return self._generate(source, instructions, steps, solver, guidance, drawn, progress, {})
+        return self._generate(
+            source, instructions, Sampling(steps, solver, guidance, token_choice), drawn, progress, {}
+        )
 
     def __call__(
         self,
@@ -167,6 +170,7 @@ class PixWizardPipeline(PipelineParts):
         image_guidance: float | None = None,
         guided_channels: int | None = None,
         guidance_interval: tuple[float, float] = ALWAYS,
+        token_choice: str = BEST,
         seed: int = 0,
         size: int | Size | None = None,
         keep_size: bool = True,
@@ -182,7 +186,7 @@ class PixWizardPipeline(PipelineParts):
             task: a name in `tasks.TASKS`; it gives the defaults and how to decode. None guesses it.
             steps, solver, text_guidance, image_guidance, guided_channels: see `generate` and `DualGuidance`; None takes
                 what the model declares for the task, 0 guided channels are all.
-            guidance_interval: see `DualGuidance`.
+            guidance_interval, token_choice: see `DualGuidance` and `sampling.Sampling`.
             seed: of the noise; the same seed gives the same answer.
             size: side of the square of the model's area, or an exact (width, height); None: the picture's own area,
                 at most `max_size` squared.
@@ -203,20 +207,14 @@ class PixWizardPipeline(PipelineParts):
             points=steps, solver=solver, text_guidance=text_guidance, image_guidance=image_guidance,
             guided_channels=guided_channels,
         )  # fmt: skip
+        guidance = DualGuidance(row.text_guidance, row.image_guidance, row.guided_channels, guidance_interval)
+        how = Sampling(row.points, row.solver, guidance, token_choice)
         given = None if image is None else open_picture(image)
         wanted = model_size(given.size if given else None, size, self.max_size)
         source = resized(given, wanted) if given else Image.new("RGB", wanted, "white")
         seconds = {"load": self.load_seconds}
-        answer = self._generate(
-            to_tensor(source),
-            [instruction],
-            row.points,
-            row.solver,
-            DualGuidance(row.text_guidance, row.image_guidance, row.guided_channels, guidance_interval),
-            noise_generators(1, None, [seed]),
-            progress,
-            seconds,
-        )
+        drawn = noise_generators(1, None, [seed])
+        answer = self._generate(to_tensor(source), [instruction], how, drawn, progress, seconds)
         change = None
         if chosen is not None and given is not None and keep_unchanged:
             answer, change = self.finish_with_change(chosen.name, to_tensor(source), answer)
@@ -225,8 +223,7 @@ class PixWizardPipeline(PipelineParts):
         settings = dict(
             instruction=instruction, task=chosen and chosen.name, steps=row.points, solver=row.solver,
             text_guidance=row.text_guidance, image_guidance=row.image_guidance, guided_channels=row.guided_channels,
-            seed=seed,
-            size=f"{wanted[0]}x{wanted[1]}", model=self.name,
+            seed=seed, size=f"{wanted[0]}x{wanted[1]}", model=self.name, **how.told("token_choice"),
         )  # fmt: skip
         result = Result(to_image(answer), label, seconds, settings, change)
         if given and keep_size:
@@ -266,9 +263,7 @@ class PixWizardPipeline(PipelineParts):
         self,
         source: Tensor,
         instructions: Sequence[str],
-        steps: int,
-        solver: str,
-        guidance: DualGuidance,
+        how: Sampling,
         generators: Sequence[torch.Generator | None],
         progress: Progress | None,
         seconds: dict[str, float],
@@ -278,19 +273,10 @@ class PixWizardPipeline(PipelineParts):
         start = time.perf_counter()
         shape = (self.autoencoder.channels, source.shape[2] // 8, source.shape[3] // 8)
         noise = draw_noise(shape, generators, source.device)
-        branches = self.encode(source, instructions, guidance.branches(), noise, generators)
+        needed = how.guidance.branches()
+        branches = self.encode(source, instructions, needed, noise, generators, how.token_choice == SAMPLED)
         encoded = time.perf_counter()
-        grid = time_grid(steps)
-        step = self.evaluator.start(self.transformer, branches, grid[:-1].tolist())
-
-        def velocity(x: Any, t: Tensor) -> Latents:
-            """Guided velocity of x [B, C, h, w]."""
-            now = guidance.at(float(t))
-            return now.combine(step(x, float(t), now.branches()))
-
-        # The state stays float32 whatever the weights are: many small steps are summed.
-        x = solve(velocity, noise, grid, solver, progress)
-        assert isinstance(x, Tensor), "a tensor goes in"
+        x = sample_latents(self.evaluator, self.transformer, branches, noise, how, generators, progress)
         denoised = time.perf_counter()
         answer = self.decode(x.to(source.dtype))
         seconds |= dict(encode=encoded - start, denoise=denoised - encoded, decode=time.perf_counter() - denoised)

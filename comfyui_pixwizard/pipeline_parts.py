@@ -86,6 +86,7 @@ class PipelineParts:
         branches: Sequence[str],
         noise: Tensor,
         generators: Sequence[torch.Generator | None],
+        redrawable: bool = False,
     ) -> dict[str, Branch]:
         """Everything of some branches of guidance that no step changes.
 
@@ -94,6 +95,8 @@ class PipelineParts:
             noise: the initial noise [B, C, h, w]: the null image's source is that noise itself (see
                 docs/mathematics.md section 9).
             generators: of the samples, for an autoencoder that samples its posterior.
+            redrawable: keep the keys of all image tokens, so that others can be chosen (`Conditions.redraw`); needs
+                gradients to be off.
         """
         device = source.device
         texts = {name: list(instructions) if name == "full" else [""] * len(instructions) for name in branches}
@@ -105,12 +108,14 @@ class PipelineParts:
             features = {name: self.text_encoder.encode(text) for name, text in texts.items()}
         with brought(self.task_encoder, device):
             vectors = {name: self.task_encoder.encode(text) for name, text in texts.items()}
+        # Equal draws choose as none do.
+        draws = torch.ones(self.transformer.config.n_layers, *tokens.shape[:2]) if redrawable else None
         found = {}
         for name in branches:
             null = name == "none"
             seen = torch.zeros_like(tokens) if null else tokens
             words, mask = features[name]
-            conditions = self.transformer.encode_conditions(words, mask, vectors[name], seen)
+            conditions = self.transformer.encode_conditions(words, mask, vectors[name], seen, gumbel=draws)
             found[name] = Branch(noise.to(latents) if null else latents, conditions)
         return found
 

@@ -23,6 +23,8 @@ from einops import rearrange
 from torch import Tensor
 
 from ..comfyui_pixwizard.config import PixWizardConfig
+from ..comfyui_pixwizard.noise import LARGEST_SEED, noise_generators
+from ..comfyui_pixwizard.sampling import BEST, SAMPLED, sampled_draws
 from ..comfyui_pixwizard.tasks.declared import Declared
 from . import lora_keys
 from .host_network import HostTransformer
@@ -31,6 +33,8 @@ from .notices import warn
 # Keys of a conditioning's dictionary: ours, and the host's own for a source latent.
 IMAGE_TOKENS = "pixwizard_image_tokens"
 SOURCE = "concat_latent_image"
+# Entry of a MODEL's transformer options: how image tokens are chosen.
+TOKEN_CHOICE = "pixwizard_token_choice"
 FLOAT8 = {"fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
 WEIGHT_TYPES = ("default", *FLOAT8)
 # Entries of a saved state dict, as JSON in bytes: the configuration, because shapes do not show all of it, and what the
@@ -221,13 +225,24 @@ class PixWizardModel(comfy.model_base.BaseModel):
                 "latent that Image Conditioning gives, made by the VAE that belongs to the model"
             )
 
+    def _options(self) -> dict[str, Any]:
+        """What the MODEL that is being sampled is asked for."""
+        patcher = getattr(self, "current_patcher", None)
+        return {} if patcher is None else patcher.model_options.get("transformer_options", {})
+
+    def _draws(self, tokens: Tensor, seed: int | None) -> Tensor | None:
+        """Draws [R, B, N] for image tokens [B, N, W], of picture i from seed + i; None where the best are taken."""
+        if self._options().get(TOKEN_CHOICE, BEST) != SAMPLED:
+            return None
+        seeds = [((seed or 0) + place) % (LARGEST_SEED + 1) for place in range(len(tokens))]
+        is_null = ~(tokens != 0).flatten(1).any(dim=1)
+        layers = self.diffusion_model.config.n_layers
+        return sampled_draws(is_null, layers, tokens.shape[1], noise_generators(len(tokens), None, seeds))
+
     def _name_idle_patches(self) -> None:
         """Say which patches of the MODEL have no place in this network, such as FreeU's, which are for U-Nets."""
-        patcher = getattr(self, "current_patcher", None)
-        options = {} if patcher is None else patcher.model_options.get("transformer_options", {})
-        idle = sorted(
-            name for name, functions in options.get("patches", {}).items() if functions and name not in PATCHES
-        )
+        patches = self._options().get("patches", {})
+        idle = sorted(name for name, functions in patches.items() if functions and name not in PATCHES)
         if idle:
             warn(f"PixWizard has no place for the model patch {', '.join(idle)} (FreeU and others for U-Nets): it does "
                  "nothing here, take that node out")  # fmt: skip

@@ -15,9 +15,10 @@ from torch import Tensor
 from ..comfyui_pixwizard.flow import time_grid
 from ..comfyui_pixwizard.guidance import BRANCHES, DualGuidance
 from ..comfyui_pixwizard.noise import LARGEST_SEED, draw_noise, noise_generators
+from ..comfyui_pixwizard.sampling import BEST, TOKEN_CHOICES
 from .carried import MODELS_OWN, carried
 from .conversions import ADVANCED, Node, schema
-from .host_model import PixWizardModel
+from .host_model import TOKEN_CHOICE, PixWizardModel
 
 ALL_CHANNELS, RELEASED = "all", "first 3 (released code)"
 CHANNELS = {ALL_CHANNELS: None, RELEASED: 3}
@@ -177,6 +178,9 @@ class Sampler(Node):
                 io.Combo.Input("solver", options=comfy.samplers.SAMPLER_NAMES, default="euler"),
                 *shift_inputs(),
                 channels_input(),
+                io.Combo.Input(
+                    "token_choice", options=list(TOKEN_CHOICES), default=BEST, optional=True, extra_dict=ADVANCED
+                ),
             ],
             outputs={"latent": io.Latent},
         )
@@ -191,10 +195,12 @@ class Sampler(Node):
         solver: str,
         shift: float,
         denoise: float,
+        token_choice: str = BEST,
         **guided: Any,
     ) -> io.NodeOutput:
         """Takes what `guider_of` does, and how to sample."""
-        guider = guider_of(model, **guided)
+        wanted = {} if token_choice == BEST else {TOKEN_CHOICE: token_choice}
+        guider = guider_of(asked_of(model, wanted), **guided)
         if latent["samples"].is_nested or latent["samples"].ndim != 4:
             raise ValueError(
                 "PixWizard Sampler samples latents of pictures [B, C, h, w], found one of "
@@ -214,6 +220,15 @@ class Sampler(Node):
             seed=seed,
         )
         return io.NodeOutput(latent | {"samples": answer.to(mm.intermediate_device())})
+
+
+def asked_of(model: Any, wanted: dict[str, Any]) -> Any:
+    """A clone of a MODEL with entries in its options; the MODEL itself without any, and one of another kind."""
+    if not wanted or model is None or not isinstance(model.model, PixWizardModel):
+        return model
+    clone = model.clone()
+    clone.model_options["transformer_options"] = clone.model_options.get("transformer_options", {}) | wanted
+    return clone
 
 
 def noise_of(samples: Tensor, seed: int, numbers: list[int] | None = None) -> Tensor:

@@ -1,0 +1,111 @@
+"""One sampling: how it is asked for, and the loop from noise to latents.
+
+Shapes: B samples, C latent channels, h w latent sides, R layers, N image tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .evaluator import Branch, Evaluator
+from .flow import time_grid
+from .guidance import DualGuidance
+from .solvers import DEFAULT_SOLVER, solve
+from .tasks.defaults import GENERAL
+from .token_sampler import exponential_draws
+from .transformer import Latents, PixWizardTransformer
+
+Progress = Callable[[int, int], None]
+USUAL = DualGuidance(*GENERAL.guidance)
+BEST, SAMPLED = TOKEN_CHOICES = ("best", "sampled")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample.
+
+    Attributes:
+        steps: points of the time grid, counted as the released scripts do: 5 are 4 steps.
+        solver: a key of `solvers.EVALUATIONS`.
+        guidance: weights of the branches.
+        token_choice: "best" takes the image tokens that each layer ranks highest; "sampled" draws them with Gumbel
+            noise, anew for every layer, branch and evaluation, as the released code does (docs/mathematics.md
+            section 8).
+
+    Raises:
+        ValueError: another token_choice.
+    """
+
+    steps: int = GENERAL.steps
+    solver: str = DEFAULT_SOLVER
+    guidance: DualGuidance = USUAL
+    token_choice: str = BEST
+
+    def __post_init__(self) -> None:
+        if self.token_choice not in TOKEN_CHOICES:
+            raise ValueError(f"the token choice is best or sampled, found {self.token_choice!r}: take best")
+
+    def told(self, *names: str) -> dict[str, Any]:
+        """Some of the settings by name, those that are not as usual."""
+        return {
+            item.name: getattr(self, item.name)
+            for item in fields(self)
+            if item.name in names and getattr(self, item.name) != item.default
+        }
+
+
+def sampled_draws(is_null: Tensor, layers: int, tokens: int, generators: Sequence[torch.Generator | None]) -> Tensor:
+    """Draws behind Gumbel noise [R, B, N], of each sample from its own generator; None is torch's global one."""
+    rows = [
+        exponential_draws(generator or torch.default_generator, layers, ~is_null[row : row + 1], tokens)
+        for row, generator in enumerate(generators)
+    ]
+    return torch.cat(rows, dim=1)
+
+
+def redrawn(branch: Branch, generators: Sequence[torch.Generator | None]) -> Branch:
+    """A branch with image tokens that are drawn again."""
+    layers, _, tokens = branch.conditions.scores.shape
+    draws = sampled_draws(branch.conditions.is_null, layers, tokens, generators)
+    # Without the keys to draw from: those of a branch without picture are of another length and could not be joined.
+    drawn = replace(branch.conditions.redraw(draws), all_keys=None, all_values=None)
+    return replace(branch, conditions=drawn)
+
+
+def sample_latents(
+    evaluator: Evaluator,
+    transformer: PixWizardTransformer,
+    branches: Mapping[str, Branch],
+    noise: Tensor,
+    how: Sampling,
+    generators: Sequence[torch.Generator | None],
+    progress: Progress | None = None,
+) -> Tensor:
+    """From noise [B, C, h, w] to latents of the same shape, float32.
+
+    Args:
+        branches: of guidance, each of B samples; for "sampled" encoded so that they can be drawn again.
+        generators: of the samples, from which "sampled" draws.
+        progress: called after every step with (done, in all).
+    """
+    grid = time_grid(how.steps)
+    prepared = None if how.token_choice == SAMPLED else evaluator.start(transformer, branches, grid[:-1].tolist())
+
+    def velocity(x: Any, t: Tensor) -> Latents:
+        """Guided velocity of x [B, C, h, w]."""
+        now, time = how.guidance.at(float(t)), float(t)
+        names = now.branches()
+        if prepared is not None:
+            return now.combine(prepared(x, time, names))
+        drawn = {name: redrawn(branches[name], generators) for name in names}
+        return now.combine(evaluator.start(transformer, drawn, [time])(x, time, names))
+
+    # The state stays float32 whatever the weights are: many small steps are summed.
+    x = solve(velocity, noise, grid, how.solver, progress)
+    assert isinstance(x, Tensor), "a tensor goes in"
+    return x
