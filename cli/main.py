@@ -72,6 +72,7 @@ COMMANDS: dict[str, Command | Group] = {
 VERBS = {
     ("eval", "benchmark"): Command(".benchmarks", "EvalBenchmark", "judge answers on a data set of the field"),
     ("eval", "benchmarks"): Command(".benchmarks", "EvalBenchmarks", "list these data sets"),
+    ("eval", "tokens"): Command(".tokens", "EvalTokens", "draw which image tokens each task chooses"),
     ("eval", "stand-ins"): Command(".benchmarks", "StandIns", "write rendered sets in three of their layouts"),
 }
 

@@ -19,10 +19,12 @@ from ...comfyui_pixwizard.files.safe_files import write_json
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
 from ...runtime.evaluators import fast_bfloat16
 from ..data.feed.mixture import Mixture
+from ..data.rendered.builders import BUILDERS
 from ..evaluate.questions import Questions
 from ..evaluate.runner import EvaluationSettings, Row, evaluate
 from ..loop.trainer import Trainer, TrainerConfig
 from ..loop.velocity import Drawing
+from .ablation import Part, hold
 from .mixture_stage import PLAIN, Aids, MixtureStage
 from .nano import RATES, VECTOR_LR, NanoRecipe
 from .towers import NanoModel
@@ -38,12 +40,14 @@ class Arm:
         towers: towers learn alone first, inside the arm's own minutes.
         awake: the network's start, see `NanoModel.build`.
         rates: the summed biases and the towers have rates of their own.
+        held: parts of the conditioning that it lacks, see `ablation.hold`.
     """
 
     towers: bool = True
     awake: bool = True
     rates: bool = True
     aids: Aids = field(default_factory=Aids)
+    held: tuple[Part, ...] = ()
 
 
 NEW = Arm()
@@ -55,15 +59,19 @@ ARMS: dict[str, Arm] = {
     "without teachers": replace(NEW, aids=replace(Aids(), teachers=(0.0, 0.0))),
     "without emphasis": replace(NEW, aids=replace(Aids(), emphasis=(0.0, 0.0))),
     "without balance": replace(NEW, aids=replace(Aids(), balance=False)),
+    "without semantic tokens": replace(NEW, held=("semantic tokens",)),
+    "without structure": replace(NEW, held=("structure",)),
+    "without task-aware choice": replace(NEW, held=("task-aware choice",)),
 }
 Name = Literal[
-    "old", "new", "without towers", "without start", "without teachers", "without emphasis", "without balance"
-]
+    "old", "new", "without towers", "without start", "without teachers", "without emphasis", "without balance",
+    "without semantic tokens", "without structure", "without task-aware choice",
+]  # fmt: skip
 
 
 @dataclass
 class NanoArms:
-    """Compare ways to train the bundled model on boxes, masks, removals and recolourings.
+    """Compare ways to train the bundled model, and the model without parts of its conditioning.
 
     Stop it and run the same command again: it goes on. FOLDER/result.json holds the comparison.
     """
@@ -71,7 +79,9 @@ class NanoArms:
     folder: Path = Path("runs/arms")
     """Where pools, runs and the result are kept."""
     arms: tuple[Name, ...] = ("old", "new")
-    """Which ones; "without" something is the new recipe less one part."""
+    """Which ones; "without" something is the new recipe, or the network, less one part."""
+    tasks: tuple[str, ...] = TASKS
+    """What they learn and are judged on."""
     minutes: float = 25.0
     """Minutes of each arm."""
     turn: float = 5.0
@@ -95,6 +105,10 @@ class NanoArms:
         """Train the arms in turns and compare them; False when a signal ended it early."""
         if min(self.minutes, self.turn) <= 0:
             raise ValueError(f"arms train for some minutes, found {self.minutes:g} in turns of {self.turn:g}: raise it")
+        unknown = [name for name in self.tasks if name not in BUILDERS]
+        if unknown or not self.tasks:
+            found = unknown[0] if unknown else "none"
+            raise ValueError(f"--tasks are some of {', '.join(BUILDERS)}; found {found}: leave it out")
         self.bfloat16 = fast_bfloat16(torch.device("cpu"))
         self.given = PixWizardPipeline.from_pretrained("nano")
         self.recipe = NanoRecipe(
@@ -137,7 +151,8 @@ class NanoArms:
                 model.with_teachers()
         if self.compile:
             model.compile()
-        mixture = Mixture(self.given.autoencoder, self.recipe.small, dict.fromkeys(TASKS, 1.0), self.bfloat16)
+        hold(model, arm.held)
+        mixture = Mixture(self.given.autoencoder, self.recipe.small, dict.fromkeys(self.tasks, 1.0), self.bfloat16)
         drawing = Drawing(times=self.recipe.times)
         stage = MixtureStage(model, [(1.0, self.batch_size, mixture)], drawing, self.bfloat16, arm.aids)
         rates: Mapping[str, float] = RATES if arm.rates else {}
@@ -165,7 +180,7 @@ class NanoArms:
         parts = dict(transformer=model.transformer, text_encoder=model.text, task_encoder=model.task)
         pipeline = PixWizardPipeline(**self.given.parts | parts | {"image_encoder": model.vision})
         asked, rows = Questions(self.asked, 128, 128, self.seed), {}
-        for task in tqdm(TASKS, desc=name, unit="task"):
+        for task in tqdm(self.tasks, desc=name, unit="task"):
             row: Row = evaluate(pipeline, asked.samples(task), EvaluationSettings(self.seed), lambda n: None).row
             rows[task] = {key: row[key] for key in ("metric", "value", "n", "details") if key in row}
         return {"steps": trainer.step, "minutes": trainer.seconds / 60, "rows": rows}
@@ -174,9 +189,9 @@ class NanoArms:
 def table(found: Mapping[str, Mapping[str, Any]]) -> str:
     """The comparison as text."""
     first = next(iter(found.values()))["rows"]
-    lines = [f"{'arm':<18}{'steps':>7}" + "".join(f"{task:>18}" for task in first)]
-    lines.append(f"{'':<25}" + "".join(f"{row['metric'][:16]:>18}" for row in first.values()))
+    lines = [f"{'arm':<27}{'steps':>7}" + "".join(f"{task:>18}" for task in first)]
+    lines.append(f"{'':<34}" + "".join(f"{row['metric'][:16]:>18}" for row in first.values()))
     for name, arm in found.items():
         values = "".join(f"{row['value']:>18.3f}" for row in arm["rows"].values())
-        lines.append(f"{name:<18}{arm['steps']:>7}{values}")
+        lines.append(f"{name:<27}{arm['steps']:>7}{values}")
     return "\n".join(lines)
