@@ -106,6 +106,11 @@ def test_sidd_is_read_block_by_block(tmp_path: Path) -> None:
     assert len(asked) == 1280 and asked[33].name == "02_02"
     clean = np.asarray(truth(asked[33]))
     assert clean.shape == (16, 16, 3) and (clean == clean[0, 0]).all()
+    few = answered(asked[:4], tmp_path / "half", lambda q: Image.blend(copied(q), truth(q), 0.5))
+    found = judged("sidd", tmp_path / "data", few, "--n", "4")["metrics"]
+    each = [expected(Image.blend(copied(q), truth(q), 0.5), truth(q)) for q in asked[:4]]
+    for figure in ("psnr_rgb", "psnr_y"):
+        assert found[figure] == pytest.approx(np.mean([one[figure] for one in each]), abs=1e-6)
     best, copy, worst = ladder("sidd", tmp_path / "data", tmp_path, "--n", "4", n=4)
     assert all(best[figure] > copy[figure] > worst[figure] for figure in PIXELS)
 

@@ -32,7 +32,7 @@ REFERENCE = ".reference"
 class Pipeline(Protocol):
     """What this asks of a pipeline: `PixWizardPipeline.__call__` and, for marks, `round_trip`."""
 
-    def __call__(self, image: Any, instruction: str, **settings: Any) -> Any: ...
+    def __call__(self, image: Any, instruction: str, *others: Any, **settings: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
