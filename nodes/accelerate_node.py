@@ -48,6 +48,7 @@ class Accelerate(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardAccelerate",
+            purpose="loaders",
             aliases=["tensorrt", "onnx", "compile", "speed up", "faster", "engine"],
             inputs=[
                 io.Model.Input("model"),

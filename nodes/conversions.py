@@ -21,6 +21,7 @@ from torch import Tensor
 from ..comfyui_pixwizard.pictures.buckets import Size
 from ..comfyui_pixwizard.pictures.images import resized, to_tensor, unit_to_image
 
+# Folders of the page's menu: `purpose` of a node is one below it.
 CATEGORY = "PixWizard"
 WORDS = Path(__file__).parents[1] / "locales" / "en" / "nodeDefs.json"
 # An input that the page may fold away.
@@ -33,10 +34,13 @@ def english() -> dict[str, Any]:
     return json.loads(WORDS.read_text(encoding="utf-8"))
 
 
-def schema(node_id: str, aliases: list[str], inputs: list[Any], outputs: dict[str, Any], **values: Any) -> io.Schema:
+def schema(
+    node_id: str, purpose: str, aliases: list[str], inputs: list[Any], outputs: dict[str, Any], **values: Any
+) -> io.Schema:
     """A node's schema, its words taken from `english`; other words to find it by reach hosts that know them.
 
     Args:
+        purpose: folder of the page's menu, a key of nodeCategories in locales/*/main.json.
         outputs: type of each, by name.
     """
     words = english()[node_id]
@@ -49,7 +53,8 @@ def schema(node_id: str, aliases: list[str], inputs: list[Any], outputs: dict[st
     known = {field.name for field in fields(io.Schema)}
     values |= {"search_aliases": aliases} if "search_aliases" in known else {}
     about = {name: words[name] for name in ("display_name", "description")}
-    return io.Schema(node_id=node_id, category=CATEGORY, inputs=inputs, outputs=made, **about, **values)
+    category = f"{CATEGORY}/{purpose}"
+    return io.Schema(node_id=node_id, category=category, inputs=inputs, outputs=made, **about, **values)
 
 
 class Node(io.ComfyNode):

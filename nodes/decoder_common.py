@@ -18,7 +18,7 @@ from .conversions import from_pillow, schema
 def decoder_schema(node_id: str, aliases: list[str], outputs: dict[str, Any], *inputs: Any) -> io.Schema:
     """The schema of a node that decodes an image; to its outputs come those that `answered` adds."""
     every = outputs | {"confidence": io.Float, "json": io.String}
-    return schema(node_id, aliases, [io.Image.Input("image"), *inputs], every, is_output_node=True)
+    return schema(node_id, "decoding", aliases, [io.Image.Input("image"), *inputs], every, is_output_node=True)
 
 
 def pictures(image: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ class ExamplePicture(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardExample",
+            purpose="image",
             aliases=["test image", "demo", "sample picture", "load image"],
             inputs=[
                 io.Combo.Input("kind", options=[SCENE, PEOPLE, FACE, SHAPES], default=SCENE),

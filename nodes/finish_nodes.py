@@ -22,6 +22,7 @@ class KeepUnchanged(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardKeepUnchanged",
+            purpose="image",
             aliases=["paste back", "composite", "preserve", "stitch"],
             inputs=[
                 io.Image.Input("image"),
@@ -56,6 +57,7 @@ class SourceSize(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardSourceSize",
+            purpose="image",
             aliases=["original size", "resize back", "paste by mask", "composite", "uncrop", "stitch"],
             inputs=[io.Image.Input("image"), io.Image.Input("original"), io.Mask.Input("mask", optional=True)],
             outputs={"image": io.Image},

@@ -37,6 +37,7 @@ class ImageConditioning(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardImageConditioning",
+            purpose="conditioning",
             aliases=["source image", "instruct pix2pix conditioning", "reference latent", "image to image"],
             inputs=[
                 io.Conditioning.Input("positive"),
@@ -124,6 +125,7 @@ class InpaintCanvas(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardInpaintCanvas",
+            purpose="image",
             aliases=["inpaint", "mask image", "hole", "remove object"],
             inputs=[
                 io.Image.Input("image"),
@@ -169,6 +171,7 @@ class OutpaintCanvas(Node):
         ]
         return schema(
             node_id="PixWizardOutpaintCanvas",
+            purpose="image",
             aliases=["outpaint", "uncrop", "pad image", "extend"],
             inputs=[io.Image.Input("image"), *sides, io.Combo.Input("fill", options=list(FILLS), default="black")],
             outputs={"canvas": io.Image, "mask": io.Mask},
@@ -191,6 +194,7 @@ class BlankCanvas(Node):
         side = dict(default=256, min=64, max=LARGEST, step=CELL)
         return schema(
             node_id="PixWizardBlankCanvas",
+            purpose="image",
             aliases=["empty image", "text to image", "white image"],
             inputs=[
                 io.Int.Input("width", **side),
@@ -204,7 +208,8 @@ class BlankCanvas(Node):
     def execute(cls, width: int, height: int, batch_size: int) -> io.NodeOutput:
         if width * height * batch_size > LARGEST_BATCH:
             raise ValueError(
-                f"Blank Canvas: all pictures together have at most {LARGEST_BATCH} pixels, found {batch_size} of "
-                f"{width} x {height}: take at most {max(1, LARGEST_BATCH // (width * height))} of this size at a time"
+                f"PixWizard Blank Canvas: all pictures together have at most {LARGEST_BATCH} pixels, found "
+                f"{batch_size} of {width} x {height}: take at most {max(1, LARGEST_BATCH // (width * height))} of this "
+                "size at a time"
             )
         return io.NodeOutput(torch.ones(batch_size, height, width, 3))

@@ -22,6 +22,7 @@ class Instruction(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardInstruction",
+            purpose="conditioning",
             aliases=["prompt", "pixwizard prompt", "text encode", "task", "edit instruction"],
             inputs=[
                 io.Clip.Input("clip"),

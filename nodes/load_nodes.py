@@ -17,6 +17,7 @@ class LoadPixWizard(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardLoad",
+            purpose="loaders",
             aliases=["pixwizard checkpoint", "pixwizard loader", "nano", "restore", "edit by instruction"],
             inputs=[
                 io.Combo.Input("model", options=loading.model_names(), default=loading.NANO),
@@ -38,6 +39,7 @@ class LoadTextEncoders(Node):
         files = folder_paths.get_filename_list("text_encoders")
         return schema(
             node_id="PixWizardLoadTextEncoders",
+            purpose="loaders",
             aliases=["gemma", "clip-l", "dual clip pixwizard"],
             inputs=[io.Combo.Input("gemma", options=files), io.Combo.Input("clip_l", options=files)],
             outputs={"CLIP": io.Clip},

@@ -53,6 +53,7 @@ class FlowSchedule(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardFlowSchedule",
+            purpose="sampling",
             aliases=["sigmas", "scheduler", "time grid", "linear schedule"],
             inputs=[io.Int.Input("points", **POINTS), *shift_inputs()],
             outputs={"sigmas": io.Sigmas},
@@ -149,6 +150,7 @@ class Guider(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardGuider",
+            purpose="sampling",
             aliases=["dual cfg", "guider", "image cfg", "text cfg"],
             inputs=[io.Model.Input("model"), *branch_inputs(), *guidance_inputs(), channels_input()],
             outputs={"guider": io.Guider},
@@ -167,6 +169,7 @@ class Sampler(Node):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardSampler",
+            purpose="sampling",
             aliases=["ksampler", "sample", "denoise", "flow sampler"],
             inputs=[
                 io.Model.Input("model"),

@@ -32,10 +32,14 @@ def sections(node_id: str) -> dict[str, str]:
     return {"": parts[0]} | dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def rows(text: str) -> list[list[str]]:
-    """Cells of the first table of a section, without its head."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    return [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines[2:]]
+def entries(text: str) -> list[list[str]]:
+    """Name, type and the words behind the type (the default of an input) of each entry of a section's list.
+
+    A list and no table: the page's panel is narrower than any table of four columns.
+    """
+    found = re.findall(r"^- `(\w+)` \((\w+)(?:, (?:default )?(.*?))?\): .", text, flags=re.MULTILINE)
+    assert len(found) == len(re.findall(r"^- ", text, flags=re.MULTILINE)) and "|" not in text
+    return [[cell.strip("`") for cell in row] for row in found]
 
 
 def strings(entry: dict[str, Any]) -> list[str]:
@@ -49,7 +53,7 @@ def test_a_page_explains_every_input_and_output(node_id: str) -> None:
     node, page = SCHEMA[node_id], sections(node_id)
     assert page[""].startswith(f"# {node['display_name']}\n")
     assert [title for title in page if title] == SECTIONS and all(text.strip() for text in page.values())
-    inputs, outputs = rows(page["Inputs"]), rows(page["Outputs"])
+    inputs, outputs = entries(page["Inputs"]), entries(page["Outputs"])
     assert [(row[0], row[1]) for row in inputs] == [(item["id"], item["type"]) for item in node["inputs"]]
     assert [(row[0], row[1]) for row in outputs] == [(item["name"], item["type"]) for item in node["outputs"]]
     for item, row in zip(node["inputs"], inputs, strict=True):
@@ -65,7 +69,12 @@ def test_no_page_without_a_node() -> None:
 def test_locales_have_the_nodes_and_the_category(language: str) -> None:
     assert list(locale(language)) == list(SCHEMA)
     main = json.loads((ROOT / "locales" / language / "main.json").read_text(encoding="utf-8"))
-    assert set(main["nodeCategories"]) == {node["category"] for node in SCHEMA.values()}
+    assert set(main["nodeCategories"]) == {name for node in SCHEMA.values() for name in node["category"].split("/")}
+
+
+def test_titles_are_found_by_the_name_and_clash_with_no_other_pack() -> None:
+    titles = [node["display_name"] for node in SCHEMA.values()]
+    assert all("PixWizard" in title for title in titles) and len(set(titles)) == len(titles)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

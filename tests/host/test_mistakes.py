@@ -44,18 +44,23 @@ BEYOND = [
         "PixWizardImageConditioning",
         "resolution",
         100_000,
-        "Image Conditioning: resolution lies in 0 to 4096, found 100000",
+        "PixWizard Image Conditioning: resolution lies in 0 to 4096, found 100000",
     ),
     ("PixWizardImageConditioning", "resolution", -16, "resolution lies in 0 to 4096, found -16"),
     ("PixWizardSampler", "points", 10**9, "PixWizard Sampler: points lies in 2 to 1000, found 1000000000"),
     ("PixWizardSampler", "text_guidance", math.nan, "text_guidance lies in 0.0 to 30.0, found nan"),
     ("PixWizardSampler", "image_guidance", math.inf, "image_guidance lies in 0.0 to 30.0, found inf"),
     ("PixWizardGuider", "text_guidance", math.nan, "PixWizard Guider: text_guidance lies in 0.0 to 30.0, found nan"),
-    ("PixWizardFlowSchedule", "points", 1, "Flow Schedule: points lies in 2 to 1000, found 1"),
-    ("PixWizardBlankCanvas", "batch_size", 10**6, "Blank Canvas: batch_size lies in 1 to 4096, found 1000000"),
-    ("PixWizardOutpaintCanvas", "left", 10**6, "Outpaint Canvas: left lies in 0 to 4096, found 1000000"),
-    ("PixWizardExample", "size", 10**5, "Example Picture: size lies in 64 to 512, found 100000"),
-    ("PixWizardDecodeDepth", "far", math.inf, "Decode Depth: far lies in 0.1 to 10000.0, found inf"),
+    ("PixWizardFlowSchedule", "points", 1, "PixWizard Flow Schedule: points lies in 2 to 1000, found 1"),
+    (
+        "PixWizardBlankCanvas",
+        "batch_size",
+        10**6,
+        "PixWizard Blank Canvas: batch_size lies in 1 to 4096, found 1000000",
+    ),
+    ("PixWizardOutpaintCanvas", "left", 10**6, "PixWizard Outpaint Canvas: left lies in 0 to 4096, found 1000000"),
+    ("PixWizardExample", "size", 10**5, "PixWizard Example Picture: size lies in 64 to 512, found 100000"),
+    ("PixWizardDecodeDepth", "far", math.inf, "PixWizard Decode Depth: far lies in 0.1 to 10000.0, found inf"),
 ]
 
 
@@ -76,7 +81,8 @@ def test_the_limits_hold_in_a_graph(host: SimpleNamespace, run_graph: Any) -> No
         "2": {"class_type": "PixWizardBlankCanvas", "inputs": {"width": ["1", 0], "height": 64, "batch_size": 1}},
         "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
     }
-    with pytest.raises(AssertionError, match="Blank Canvas: width lies in 64 to 4096, found 100000: change the widget"):
+    refusal = "PixWizard Blank Canvas: width lies in 64 to 4096, found 100000: change the widget"
+    with pytest.raises(AssertionError, match=refusal):
         run_graph(graph)
 
 
