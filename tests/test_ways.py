@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import sys
 import threading
@@ -62,7 +63,8 @@ def entered() -> Iterator[list[str]]:
         sys.setprofile(None)
         threading.setprofile(None)  # type: ignore[arg-type]
         for name in order:
-            path = Path(name).resolve()
+            # Not "<frozen importlib>" and the like.
+            path = Path(name).resolve() if os.path.isabs(name) else Path()
             if path.is_relative_to(ROOT):
                 relative = path.relative_to(ROOT).as_posix()
                 if not relative.startswith((".venv/", "tests/")):
