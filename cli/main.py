@@ -46,7 +46,11 @@ EXPORTS = {
     "list": Command(".export_engines", "ListEngines"),
     "prune": Command(".export_engines", "PruneEngines"),
 }
-BENCHES = {"speed": Command("..bench.speed", "Speed"), "quality": Command("..bench.quality", "Quality")}
+BENCHES = {
+    "speed": Command("..bench.speed", "Speed"),
+    "quality": Command("..bench.quality", "Quality"),
+    "sizes": Command("..bench.sizes", "Sizes"),
+}
 DATA = {"preview": Command(".data", "Preview"), "build": Command(".data", "Build")}
 COMMANDS: dict[str, Command | Group] = {
     "run": Command(".run", "Run", "do what an instruction says, to one or many pictures"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # So many answers that are kept are named; of more, only the number is told.
 NAMED = 10
-EVERYWHERE = (0.0, 1.0)
+EVERYWHERE, WATERSHED = (0.0, 1.0), 0.3
 
 
 @dataclass
@@ -56,6 +56,15 @@ class Run:
     token_choice: Literal["best", "sampled"] = "best"
     """Which image tokens each layer sees: those that it ranks highest, or drawn with Gumbel noise at every evaluation,
     as the released code does."""
+    shift: float = 1.0
+    """Of the time grid: above 1 it crowds towards noise, as large pictures may want it."""
+    rope_scale: float | None = None
+    """Of positions, for a --size beyond what the model was trained for; then the square root of how many times as many
+    pixels it has by default, and 1, which scales nothing, for others."""
+    rope_watershed: float = WATERSHED
+    """Flow time up to which positions are scaled linearly, from where on by NTK."""
+    proportional_attention: Literal["by-size", "on", "off"] = "by-size"
+    """Scale attention by the number of tokens; by size: where it is beyond what the model was trained for."""
     seed: int = 0
     """Of the noise."""
     size: Annotated[str | None, tyro.conf.arg(metavar="N|WxH")] = None
@@ -136,7 +145,7 @@ class Run:
                 image_guidance=row.image_guidance,
                 guided_channels=every if row.guided_channels is None else row.guided_channels,
                 **({} if self.guidance_interval == EVERYWHERE else {"guidance_interval": self.guidance_interval}),
-                **({} if self.token_choice == "best" else {"token_choice": self.token_choice}),
+                **self._beyond(),
                 seed=self.seed,
                 keep_unchanged=not self.whole_answer,
             ),
@@ -153,6 +162,18 @@ class Run:
             engine_digest=engine_digest(self.engine.expanduser()) if self.engine else None,
             provider=self.provider,
         )
+
+    def _beyond(self) -> dict[str, Any]:
+        """What is asked for beside the model's own, where it is; so that answers from before are known again."""
+        on = {"by-size": None, "on": True, "off": False}[self.proportional_attention]
+        wanted = {
+            "token_choice": (self.token_choice, "best"),
+            "shift": (self.shift, 1.0),
+            "rope_scale": (self.rope_scale, None),
+            "rope_watershed": (self.rope_watershed, WATERSHED),
+            "proportional_attention": (on, None),
+        }
+        return {name: value for name, (value, usual) in wanted.items() if value != usual}
 
     def _do_all(self, jobs: Sequence[Job], of: int, settings: RunSettings) -> int:
         """All pictures under one bar of steps; how many failed, of which the only one of all raises."""
@@ -198,6 +219,8 @@ class Run:
         from ..comfyui_pixwizard.pictures.labels import label_files
         from ..comfyui_pixwizard.pictures.sizes import check_size
         from ..comfyui_pixwizard.pipeline import PixWizardPipeline
+        from ..comfyui_pixwizard.sampling import Sampling
+        from ..comfyui_pixwizard.scaling import Scaling
         from ..comfyui_pixwizard.solvers import EVALUATIONS
 
         if self.solver is not None and self.solver not in EVALUATIONS:
@@ -211,6 +234,9 @@ class Run:
         size = parse_size(self.size)
         check_size(size)
         DualGuidance(guided_channels=self.guided_channels or None, interval=self.guidance_interval)
+        Sampling(
+            shift=self.shift, scaling=Scaling(1.0 if self.rope_scale is None else self.rope_scale, self.rope_watershed)
+        )
         task = PixWizardPipeline.choose_task(self.instruction, self.task, has_image=jobs[0].source is not None)
         if self.decode and task is None:
             raise ValueError(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .conditions import Conditions
+from .scaling import PLAIN, Scaling
 from .transformer import PixWizardTransformer
 
 # Tokens of all branches and samples that go through the network at once on a CPU; more is not faster there.
@@ -56,8 +57,17 @@ class Evaluator(Protocol):
     name: str
     reason: str
 
-    def start(self, transformer: PixWizardTransformer, branches: Mapping[str, Branch], times: Sequence[float]) -> Step:
-        """Prepare a sampling over some times; other times are answered too, a little slower."""
+    def start(
+        self,
+        transformer: PixWizardTransformer,
+        branches: Mapping[str, Branch],
+        times: Sequence[float],
+        scaling: Scaling = PLAIN,
+    ) -> Step:
+        """Prepare a sampling over some times; other times are answered too, a little slower.
+
+        scaling is for more tokens than the model was trained on.
+        """
 
 
 class Eager:
@@ -65,22 +75,34 @@ class Eager:
 
     name, reason = "eager", "the network as PyTorch runs it"
 
-    def start(self, transformer: PixWizardTransformer, branches: Mapping[str, Branch], times: Sequence[float]) -> Step:
-        return EagerStep(transformer, branches, times)
+    def start(
+        self,
+        transformer: PixWizardTransformer,
+        branches: Mapping[str, Branch],
+        times: Sequence[float],
+        scaling: Scaling = PLAIN,
+    ) -> Step:
+        return EagerStep(transformer, branches, times, scaling)
 
 
 class EagerStep:
     """A prepared sampling; see `Evaluator.start`."""
 
     def __init__(
-        self, transformer: PixWizardTransformer, branches: Mapping[str, Branch], times: Sequence[float]
+        self,
+        transformer: PixWizardTransformer,
+        branches: Mapping[str, Branch],
+        times: Sequence[float],
+        scaling: Scaling = PLAIN,
     ) -> None:
         self.transformer, self.branches = transformer, {name: _trimmed(branch) for name, branch in branches.items()}
         self.joined: dict[tuple[str, ...], Branch] = {}
         self.tables: dict[str, list[Tensor]] = {}
         self.places = {time: i for i, time in enumerate(dict.fromkeys(times))}
         first = next(iter(self.branches.values())).source
-        self.rope = transformer.rope(tuple(first.shape[-2:]), first.device)
+        self.side, self.rope_device, self.scaling = tuple(first.shape[-2:]), first.device, scaling
+        tokens = first.shape[-2] * first.shape[-1] // transformer.config.patch_size**2
+        self.attention_scale = scaling.attention_scale(tokens)
         self.largest = self._largest(first)
 
     def _largest(self, source: Tensor) -> int:
@@ -95,15 +117,24 @@ class EagerStep:
             found |= dict(zip(names, self._together(x, t, names).chunk(len(names)), strict=True))
         return found
 
+    def rope(self, t: float) -> tuple[Tensor, Tensor]:
+        """RoPE tables at a time; they are cached."""
+        return self.transformer.rope(self.side, self.rope_device, *self.scaling.factors(t))
+
     def _together(self, x: Tensor, t: float, names: tuple[str, ...]) -> Tensor:
         """Velocities [n * B, C, h, w] of branches in one batch, float32."""
         branch = self._join(names)
         repeated = x.to(branch.source.dtype).repeat(len(names), 1, 1, 1)
-        return self.run(repeated, branch, self.modulations(t, names)).float()
-
-    def run(self, x: Tensor, branch: Branch, modulations: list[Tensor]) -> Tensor:
-        """Velocity [n * B, C, h, w] of joined branches."""
-        return self.transformer.denoise(x, branch.source, None, *self.rope, branch.conditions, modulations=modulations)
+        out = self.transformer.denoise(
+            repeated,
+            branch.source,
+            None,
+            *self.rope(t),
+            branch.conditions,
+            attention_scale=self.attention_scale,
+            modulations=self.modulations(t, names),
+        )
+        return out.float()
 
     def _join(self, names: tuple[str, ...]) -> Branch:
         if names not in self.joined:

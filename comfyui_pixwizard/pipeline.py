@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from .pictures.paste_back import keep_unchanged
 from .pictures.sizes import model_size
 from .pipeline_parts import PipelineParts
 from .sampling import BEST, SAMPLED, Progress, Sampling, sample_latents
+from .scaling import PLAIN, Scaling, scaling_for
 from .solvers import DEFAULT_SOLVER
 from .tasks import Task, get_task
 from .tasks.declared import Declared
@@ -127,6 +128,8 @@ class PixWizardPipeline(PipelineParts):
         solver: str = DEFAULT_SOLVER,
         guidance: DualGuidance | tuple[float, float] = GENERAL.guidance,
         token_choice: str = BEST,
+        shift: float = 1.0,
+        scaling: Scaling | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         seeds: Sequence[int] | None = None,
         progress: Progress | None = None,
@@ -140,6 +143,8 @@ class PixWizardPipeline(PipelineParts):
             solver: a key of `solvers.EVALUATIONS`.
             guidance: weights, or (text, image).
             token_choice: "best" or "sampled", see `sampling.Sampling`.
+            shift: of the time grid, above 1 towards noise.
+            scaling: of positions and attention; None takes the rule of `scaling.scaling_for`.
             generator: source of the noise, or one for each sample; samples draw one after the other.
             seeds: instead, one for each sample. Without either, torch's global state.
             progress: called after every step with (done, in all).
@@ -154,9 +159,10 @@ class PixWizardPipeline(PipelineParts):
         if not isinstance(guidance, DualGuidance):
             guidance = DualGuidance(*guidance)
         drawn = noise_generators(len(source), generator, seeds)
-        return self._generate(
-            source, instructions, Sampling(steps, solver, guidance, token_choice), drawn, progress, {}
-        )
+        if scaling is None:
+            scaling = scaling_for((source.shape[-1], source.shape[-2]), self.max_size)
+        how = Sampling(steps, solver, guidance, token_choice, shift, scaling)
+        return self._generate(source, instructions, how, drawn, progress, {})
 
     def __call__(
         self,
@@ -171,6 +177,10 @@ class PixWizardPipeline(PipelineParts):
         guided_channels: int | None = None,
         guidance_interval: tuple[float, float] = ALWAYS,
         token_choice: str = BEST,
+        shift: float = 1.0,
+        rope_scale: float | None = None,
+        rope_watershed: float | None = None,
+        proportional_attention: bool | None = None,
         seed: int = 0,
         size: int | Size | None = None,
         keep_size: bool = True,
@@ -186,7 +196,9 @@ class PixWizardPipeline(PipelineParts):
             task: a name in `tasks.TASKS`; it gives the defaults and how to decode. None guesses it.
             steps, solver, text_guidance, image_guidance, guided_channels: see `generate` and `DualGuidance`; None takes
                 what the model declares for the task, 0 guided channels are all.
-            guidance_interval, token_choice: see `DualGuidance` and `sampling.Sampling`.
+            guidance_interval, token_choice, shift: see `DualGuidance` and `sampling.Sampling`.
+            rope_scale, rope_watershed, proportional_attention: for sizes beyond `max_size`; None takes the rule of
+                `scaling.scaling_for`.
             seed: of the noise; the same seed gives the same answer.
             size: side of the square of the model's area, or an exact (width, height); None: the picture's own area,
                 at most `max_size` squared.
@@ -208,9 +220,10 @@ class PixWizardPipeline(PipelineParts):
             guided_channels=guided_channels,
         )  # fmt: skip
         guidance = DualGuidance(row.text_guidance, row.image_guidance, row.guided_channels, guidance_interval)
-        how = Sampling(row.points, row.solver, guidance, token_choice)
         given = None if image is None else open_picture(image)
         wanted = model_size(given.size if given else None, size, self.max_size)
+        scaling = scaling_for(wanted, self.max_size, rope_scale, rope_watershed, proportional_attention)
+        how = Sampling(row.points, row.solver, guidance, token_choice, shift, scaling)
         source = resized(given, wanted) if given else Image.new("RGB", wanted, "white")
         seconds = {"load": self.load_seconds}
         drawn = noise_generators(1, None, [seed])
@@ -223,7 +236,8 @@ class PixWizardPipeline(PipelineParts):
         settings = dict(
             instruction=instruction, task=chosen and chosen.name, steps=row.points, solver=row.solver,
             text_guidance=row.text_guidance, image_guidance=row.image_guidance, guided_channels=row.guided_channels,
-            seed=seed, size=f"{wanted[0]}x{wanted[1]}", model=self.name, **how.told("token_choice"),
+            seed=seed, size=f"{wanted[0]}x{wanted[1]}", model=self.name, **how.told("token_choice", "shift"),
+            **({} if scaling == PLAIN else asdict(scaling)),
         )  # fmt: skip
         result = Result(to_image(answer), label, seconds, settings, change)
         if given and keep_size:

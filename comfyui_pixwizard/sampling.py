@@ -5,6 +5,7 @@ Shapes: B samples, C latent channels, h w latent sides, R layers, N image tokens
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 from .evaluator import Branch, Evaluator
 from .flow import time_grid
 from .guidance import DualGuidance
+from .scaling import PLAIN, Scaling
 from .solvers import DEFAULT_SOLVER, solve
 from .tasks.defaults import GENERAL
 from .token_sampler import exponential_draws
@@ -36,19 +38,25 @@ class Sampling:
         token_choice: "best" takes the image tokens that each layer ranks highest; "sampled" draws them with Gumbel
             noise, anew for every layer, branch and evaluation, as the released code does (docs/mathematics.md
             section 8).
+        shift: of the time grid: above 1 it crowds towards noise, as large pictures may want it; 1 is even.
+        scaling: of positions and attention, for more tokens than the model was trained on.
 
     Raises:
-        ValueError: another token_choice.
+        ValueError: another token_choice, a shift that is not positive.
     """
 
     steps: int = GENERAL.steps
     solver: str = DEFAULT_SOLVER
     guidance: DualGuidance = USUAL
     token_choice: str = BEST
+    shift: float = 1.0
+    scaling: Scaling = PLAIN
 
     def __post_init__(self) -> None:
         if self.token_choice not in TOKEN_CHOICES:
             raise ValueError(f"the token choice is best or sampled, found {self.token_choice!r}: take best")
+        if not 0 < self.shift < math.inf:
+            raise ValueError(f"the time shift must be a positive number, found {self.shift:g}: 1 is an even grid")
 
     def told(self, *names: str) -> dict[str, Any]:
         """Some of the settings by name, those that are not as usual."""
@@ -93,8 +101,10 @@ def sample_latents(
         generators: of the samples, from which "sampled" draws.
         progress: called after every step with (done, in all).
     """
-    grid = time_grid(how.steps)
-    prepared = None if how.token_choice == SAMPLED else evaluator.start(transformer, branches, grid[:-1].tolist())
+    grid = time_grid(how.steps, how.shift)
+    times = grid[:-1].tolist()
+    sampled = how.token_choice == SAMPLED
+    prepared = None if sampled else evaluator.start(transformer, branches, times, how.scaling)
 
     def velocity(x: Any, t: Tensor) -> Latents:
         """Guided velocity of x [B, C, h, w]."""
@@ -103,7 +113,7 @@ def sample_latents(
         if prepared is not None:
             return now.combine(prepared(x, time, names))
         drawn = {name: redrawn(branches[name], generators) for name in names}
-        return now.combine(evaluator.start(transformer, drawn, [time])(x, time, names))
+        return now.combine(evaluator.start(transformer, drawn, [time], how.scaling)(x, time, names))
 
     # The state stays float32 whatever the weights are: many small steps are summed.
     x = solve(velocity, noise, grid, how.solver, progress)

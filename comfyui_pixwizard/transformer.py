@@ -6,7 +6,6 @@ D = min(d, 1024) conditioning width, g key/value heads, e head channels.  Parame
 ones.  Source: paper section 3, docs/mathematics.md sections 3 to 9.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -15,6 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from .attention import proportional_scale
 from .block import TransformerBlock
 from .conditions import Conditions
 from .config import PixWizardConfig
@@ -148,7 +148,7 @@ class PixWizardTransformer(nn.Module):
             cos, sin = self.rope(tuple(x.shape[-2:]), x.device, linear, ntk)
         else:
             cos, sin = pad_tables([self.rope(tuple(item.shape[-2:]), item.device, linear, ntk) for item in x])
-        scale = None if base_seqlen is None else math.sqrt(math.log(cos.shape[-2], base_seqlen))
+        scale = None if base_seqlen is None else proportional_scale(cos.shape[-2], base_seqlen)
         c = self.t_embedder(t) + conditions.vector
         return self.denoise(x, source, c, cos, sin, conditions, attention_scale=scale)
 

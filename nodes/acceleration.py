@@ -176,7 +176,7 @@ class Accelerated:
         """
         try:
             self._refuse(control, options)
-            out = self._run(executor.class_obj, x, timesteps, conditions)
+            out = self._run(executor.class_obj, x, timesteps, conditions, options)
             self.runs += 1
             return out
         except (ValueError, RuntimeError) as error:
@@ -210,20 +210,24 @@ class Accelerated:
         if found:
             raise Unsupported(f"{' and '.join(found)} needs the network itself")
 
-    def _run(self, network: Any, x: Tensor, timesteps: Tensor, given: Mapping[str, Any]) -> Tensor:
+    def _run(
+        self, network: Any, x: Tensor, timesteps: Tensor, given: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Tensor:
         mm.throw_exception_if_processing_interrupted()
         accelerator = self.held.with_loras(sampled_patcher(self.model()))
         height, width = x.shape[-2:]
-        out = accelerator.run(graph_inputs(network, x, timesteps, given))
+        out = accelerator.run(graph_inputs(network, x, timesteps, given, options))
         # The one other place where the host's velocity is the model's negated.
         return -out[..., :height, :width].to(x.device, x.dtype)
 
 
-def graph_inputs(network: Any, x: Tensor, timesteps: Tensor, given: Mapping[str, Any]) -> dict[str, Tensor]:
+def graph_inputs(
+    network: Any, x: Tensor, timesteps: Tensor, given: Mapping[str, Any], options: Mapping[str, Any]
+) -> dict[str, Tensor]:
     """The velocity graph's inputs from what the host gives; x is noisy and source latent together [B, 2C, h, w]."""
     patch = network.config.patch_size
     noisy, source = comfy.ldm.common_dit.pad_to_patch_size(x, (patch, patch)).chunk(2, dim=1)
-    cos, sin = network.rope(tuple(noisy.shape[-2:]), x.device)
+    cos, sin, scale = network.scaled(tuple(noisy.shape[-2:]), timesteps, options)
     keys, mask = given["text_keys"], given["text_mask"]
     if mask is None:
         mask = torch.ones(keys.shape[0], keys.shape[3], device=x.device)
@@ -234,7 +238,7 @@ def graph_inputs(network: Any, x: Tensor, timesteps: Tensor, given: Mapping[str,
         "t": 1.0 - timesteps.float(),
         "cos": cos,
         "sin": sin,
-        "attention_scale": torch.ones(1, device=x.device),
+        "attention_scale": torch.tensor([1.0 if scale is None else scale], device=x.device),
         "vector": given["vector"],
         "text_mask": mask > 0.5,
     }

@@ -54,7 +54,9 @@ class DecodeDepth(Node):
         vae: Any = None,
         near_bright: bool = False,
     ) -> io.NodeOutput:
-        chosen = dict(codec=code, near=near, far=far) | (dict(near_bright=near_bright) if code == "gray" else {})
+        chosen: dict[str, Any] = dict(codec=code, near=near, far=far)
+        if code == "gray":
+            chosen["near_bright"] = near_bright
         options = carried(model, vae)["depth"].reading() if code == MODELS_OWN else chosen
         task, answers = get_task("depth"), pictures(image)
         labels, sure = decoded(task, answers, **options)
@@ -111,7 +113,7 @@ class DecodeSegmentation(Node):
         declared, task, answers = carried(model, vae), get_task("segmentation"), pictures(image)
         own = code == MODELS_OWN
         names: Sequence[str] = [name.strip() for name in class_names.replace("\n", ",").split(",") if name.strip()]
-        options = declared["segmentation"].reading() if own else dict(codec=code)
+        options: dict[str, Any] = declared["segmentation"].reading() if own else dict(codec=code)
         if len(names) > 1:
             options["classes"] = range(1, len(names))
         elif own:

@@ -7,7 +7,7 @@ h query heads, e head channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,11 @@ from torch import Tensor, nn
 
 from ..comfyui_pixwizard.conditions import Conditions
 from ..comfyui_pixwizard.config import PixWizardConfig
+from ..comfyui_pixwizard.scaling import PLAIN, Scaling
 from ..comfyui_pixwizard.transformer import Around, PixWizardTransformer
+
+# Entry of a MODEL's transformer options: a `Scaling`.
+SCALING = "pixwizard_scaling"
 
 
 class HostTransformer(PixWizardTransformer):
@@ -90,6 +94,16 @@ class HostTransformer(PixWizardTransformer):
         executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self._forward, self, wrappers)
         return executor.execute(x, timesteps, context, control, options, **conditions)
 
+    def scaled(
+        self, side: tuple[int, ...], timesteps: Tensor, options: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor, float | None]:
+        """RoPE tables of latents of a size (h, w) and attention's factor, as the MODEL's options ask at a sigma."""
+        scaling: Scaling = options.get(SCALING, PLAIN)
+        # The time is only looked at where it matters: it would wait for the device.
+        t = 0.0 if scaling.rope_scale == 1 else 1.0 - float(timesteps[0])
+        cos, sin = self.rope(side, timesteps.device, *scaling.factors(t))
+        return cos, sin, scaling.attention_scale(len(cos))
+
     def _forward(
         self,
         x: Tensor,
@@ -110,7 +124,7 @@ class HostTransformer(PixWizardTransformer):
         patch = self.config.patch_size
         padded = comfy.ldm.common_dit.pad_to_patch_size(x, (patch, patch))
         noisy, source = padded.chunk(2, dim=1)
-        cos, sin = self.rope(tuple(noisy.shape[-2:]), x.device)
+        cos, sin, scale = self.scaled(tuple(noisy.shape[-2:]), timesteps, options)
         dtype = x.dtype
         # The one place where the host's time becomes the model's: t = 1 - sigma here, and the sign at the end.
         t = 1.0 - timesteps
@@ -121,7 +135,9 @@ class HostTransformer(PixWizardTransformer):
         self.options.clear()
         self.options.update(options)
         try:
-            out = self.denoise(noisy, source, c, cos, sin, conditions, around=_patched(options, x, (cos, sin)))
+            out = self.denoise(
+                noisy, source, c, cos, sin, conditions, attention_scale=scale, around=_patched(options, x, (cos, sin))
+            )
         finally:
             self.options.clear()
         return -out[..., :height, :width]

@@ -16,11 +16,15 @@ from ..comfyui_pixwizard.flow import time_grid
 from ..comfyui_pixwizard.guidance import BRANCHES, DualGuidance
 from ..comfyui_pixwizard.noise import LARGEST_SEED, draw_noise, noise_generators
 from ..comfyui_pixwizard.sampling import BEST, TOKEN_CHOICES
+from ..comfyui_pixwizard.scaling import PLAIN, WATERSHED, scaling_for
 from .carried import MODELS_OWN, carried
 from .conversions import ADVANCED, Node, schema
 from .host_model import TOKEN_CHOICE, PixWizardModel
+from .host_network import SCALING
 
 ALL_CHANNELS, RELEASED = "all", "first 3 (released code)"
+BY_SIZE = "by size"
+PROPORTIONAL = {BY_SIZE: None, "on": True, "off": False}
 CHANNELS = {ALL_CHANNELS: None, RELEASED: 3}
 POINTS = dict(default=9, min=2, max=1000)
 WEIGHT = dict(default=1.0, min=0.0, max=30.0, step=0.1, round=0.01)
@@ -38,6 +42,17 @@ def shift_inputs() -> list[Any]:
     return [
         io.Float.Input("shift", default=1.0, min=0.1, max=20.0, step=0.1, extra_dict=ADVANCED),
         io.Float.Input("denoise", default=1.0, min=0.01, max=1.0, step=0.01, extra_dict=ADVANCED),
+    ]
+
+
+def scaling_inputs() -> list[Any]:
+    """Inputs for pictures larger than the model was trained for."""
+    more = dict(optional=True, extra_dict=ADVANCED)
+    options = list(PROPORTIONAL)
+    return [
+        io.Float.Input("rope_scale", default=0.0, min=0.0, max=16.0, step=0.1, **more),
+        io.Float.Input("rope_watershed", default=WATERSHED, min=0.0, max=1.0, step=0.05, **more),
+        io.Combo.Input("proportional_attention", options=options, default=BY_SIZE, **more),
     ]
 
 
@@ -184,6 +199,7 @@ class Sampler(Node):
                 io.Combo.Input(
                     "token_choice", options=list(TOKEN_CHOICES), default=BEST, optional=True, extra_dict=ADVANCED
                 ),
+                *scaling_inputs(),
             ],
             outputs={"latent": io.Latent},
         )
@@ -199,17 +215,24 @@ class Sampler(Node):
         shift: float,
         denoise: float,
         token_choice: str = BEST,
+        rope_scale: float = 0.0,
+        rope_watershed: float = WATERSHED,
+        proportional_attention: str = BY_SIZE,
         **guided: Any,
     ) -> io.NodeOutput:
         """Takes what `guider_of` does, and how to sample."""
-        wanted = {} if token_choice == BEST else {TOKEN_CHOICE: token_choice}
-        guider = guider_of(asked_of(model, wanted), **guided)
         if latent["samples"].is_nested or latent["samples"].ndim != 4:
             raise ValueError(
                 "PixWizard Sampler samples latents of pictures [B, C, h, w], found one of "
                 f"{'several parts' if latent['samples'].is_nested else list(latent['samples'].shape)}: use the latent "
                 "that Image Conditioning gives"
             )
+        wanted: dict[str, Any] = {} if token_choice == BEST else {TOKEN_CHOICE: token_choice}
+        height, width = (8 * side for side in latent["samples"].shape[-2:])
+        on = PROPORTIONAL[proportional_attention]
+        scaling = scaling_for((width, height), carried(model).max_size, rope_scale or None, rope_watershed, on)
+        wanted |= {} if scaling == PLAIN else {SCALING: scaling}
+        guider = guider_of(asked_of(model, wanted), **guided)
         samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
         sigmas = sigmas_of(points, shift, denoise)
         callback = latent_preview.prepare_callback(model, len(sigmas) - 1)

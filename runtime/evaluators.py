@@ -27,6 +27,7 @@ import torch
 from ..comfyui_pixwizard.conditions import Conditions
 from ..comfyui_pixwizard.evaluator import Branch, Eager, EagerStep, Evaluator, Step
 from ..comfyui_pixwizard.files.safe_files import sha256_of
+from ..comfyui_pixwizard.scaling import PLAIN, Scaling
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from .engine_cache import SIDECAR
 from .exported import MANIFEST_FILE, Manifest
@@ -76,7 +77,13 @@ class Converted:
         self.name, self.reason, self.convert, self.dtype = name, reason, convert, dtype
         self.copies: weakref.WeakKeyDictionary[PixWizardTransformer, PixWizardTransformer] = weakref.WeakKeyDictionary()
 
-    def start(self, transformer: PixWizardTransformer, branches: Mapping[str, Branch], times: Sequence[float]) -> Step:
+    def start(
+        self,
+        transformer: PixWizardTransformer,
+        branches: Mapping[str, Branch],
+        times: Sequence[float],
+        scaling: Scaling = PLAIN,
+    ) -> Step:
         if transformer not in self.copies:
             made = copy.deepcopy(transformer).requires_grad_(False).to(self.dtype)
             self.convert(made)
@@ -84,7 +91,7 @@ class Converted:
         cast = {
             name: Branch(branch.source.to(self.dtype), _cast(branch, self.dtype)) for name, branch in branches.items()
         }
-        return EagerStep(self.copies[transformer], cast, times)
+        return EagerStep(self.copies[transformer], cast, times, scaling)
 
 
 def _cast(branch: Branch, dtype: torch.dtype) -> Conditions:

@@ -46,9 +46,13 @@ def velocity_example(
 
 
 def constant_inputs(
-    config: PixWizardConfig, branch: Branch, rope: tuple[Tensor, Tensor], dtype: torch.dtype, device: torch.device
+    config: PixWizardConfig,
+    branch: Branch,
+    dtype: torch.dtype,
+    device: torch.device,
+    attention_scale: float | None = None,
 ) -> dict[str, Tensor]:
-    """All inputs but x and t, contiguous on a device; those that follow the weights' type in `dtype`.
+    """All inputs but x, t and the RoPE tables, contiguous on a device; those that follow the weights' type in `dtype`.
 
     The graph always takes k image tokens and a mask: branches without a picture get zeros (which contribute exactly
     nothing), texts without padding a mask that hides nothing.
@@ -63,9 +67,7 @@ def constant_inputs(
         mask = torch.ones(text.shape[1], text.shape[3], dtype=torch.bool, device=text.device)
     inputs = dict(
         source=branch.source,
-        cos=rope[0].float(),
-        sin=rope[1].float(),
-        attention_scale=torch.ones(1),
+        attention_scale=torch.tensor([1.0 if attention_scale is None else attention_scale]),
         vector=conditions.vector,
         text_keys=conditions.text_keys,
         text_values=conditions.text_values,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..comfyui_pixwizard.evaluator import Branch, EagerStep, Step
 from ..comfyui_pixwizard.optional import pip_install, required
+from ..comfyui_pixwizard.scaling import PLAIN, Scaling
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from .exported import VELOCITY_FILE, Manifest
 from .graph_inputs import constant_inputs
@@ -66,7 +67,13 @@ class OnnxRuntime:
         )
         self.known: weakref.WeakKeyDictionary[PixWizardTransformer, tuple[Any, ...]] = weakref.WeakKeyDictionary()
 
-    def start(self, transformer: PixWizardTransformer, branches: Mapping[str, Branch], times: Sequence[float]) -> Step:
+    def start(
+        self,
+        transformer: PixWizardTransformer,
+        branches: Mapping[str, Branch],
+        times: Sequence[float],
+        scaling: Scaling = PLAIN,
+    ) -> Step:
         """As `Evaluator.start`.
 
         Raises:
@@ -76,7 +83,7 @@ class OnnxRuntime:
         if self.known.get(transformer) != state:
             self.manifest.check_model(transformer, self.folder)
             self.known[transformer] = state
-        return OnnxStep(self.session, self.device, transformer, branches, times)
+        return OnnxStep(self.session, self.device, transformer, branches, times, scaling)
 
 
 def _state(transformer: PixWizardTransformer) -> tuple[Any, ...]:
@@ -94,8 +101,9 @@ class OnnxStep(EagerStep):
         transformer: PixWizardTransformer,
         branches: Mapping[str, Branch],
         times: Sequence[float],
+        scaling: Scaling = PLAIN,
     ) -> None:
-        super().__init__(transformer, branches, times)
+        super().__init__(transformer, branches, times, scaling)
         self.session, self.device = session, device
         kinds = {item.name: item.type for item in session.get_inputs()}
         self.dtype = TYPES[kinds["x"]]
@@ -105,6 +113,8 @@ class OnnxStep(EagerStep):
         binding, held = self._binding(names)
         held["x"].copy_(x.repeat(len(names), 1, 1, 1))
         held["t"].fill_(t)
+        for name, table in zip(("cos", "sin"), self.rope(t), strict=True):
+            held[name].copy_(table)
         if self.device.type == "cuda":
             # The session has a stream of its own.
             torch.cuda.current_stream(self.device).synchronize()
@@ -117,7 +127,12 @@ class OnnxStep(EagerStep):
         """A binding and the tensors behind it, which must live as long."""
         if names not in self.bound:
             branch = self._join(names)
-            held = constant_inputs(self.transformer.config, branch, self.rope, self.dtype, self.device)
+            held = constant_inputs(self.transformer.config, branch, self.dtype, self.device, self.attention_scale)
+            # Copies, because they are written to at every step.
+            held |= {
+                name: table.to(self.device, copy=True)
+                for name, table in zip(("cos", "sin"), self.rope(0.0), strict=True)
+            }
             held["x"] = torch.empty_like(held["source"])
             held["t"] = torch.empty(len(branch.source), device=self.device)
             binding = self.session.io_binding()

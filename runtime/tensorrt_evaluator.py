@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..comfyui_pixwizard.evaluator import Branch, EagerStep, Step
+from ..comfyui_pixwizard.scaling import PLAIN, Scaling
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from ..comfyui_pixwizard.version import VERSION
 from .eager_graph import eager_velocity
@@ -95,7 +96,13 @@ class TensorRT:
         self.wanted, self.load = wanted, load
         self.runs: weakref.WeakKeyDictionary[PixWizardTransformer, EngineRun] = weakref.WeakKeyDictionary()
 
-    def start(self, transformer: PixWizardTransformer, branches: Mapping[str, Branch], times: Sequence[float]) -> Step:
+    def start(
+        self,
+        transformer: PixWizardTransformer,
+        branches: Mapping[str, Branch],
+        times: Sequence[float],
+        scaling: Scaling = PLAIN,
+    ) -> Step:
         """As `Evaluator.start`.
 
         Raises:
@@ -103,7 +110,7 @@ class TensorRT:
         """
         if transformer not in self.runs:
             self.runs[transformer] = self._open(transformer)
-        return EngineStep(self.runs[transformer], transformer, branches, times)
+        return EngineStep(self.runs[transformer], transformer, branches, times, scaling)
 
     def _open(self, transformer: PixWizardTransformer) -> EngineRun:
         entry = matching(self.cache, self.wanted(weights_hash(transformer)))
@@ -133,9 +140,14 @@ class EngineStep(EagerStep):
     """A prepared sampling; what stays the same is on the engine's device once for each set of branches."""
 
     def __init__(
-        self, run: EngineRun, transformer: PixWizardTransformer, branches: Mapping[str, Branch], times: Sequence[float]
+        self,
+        run: EngineRun,
+        transformer: PixWizardTransformer,
+        branches: Mapping[str, Branch],
+        times: Sequence[float],
+        scaling: Scaling = PLAIN,
     ) -> None:
-        super().__init__(transformer, branches, times)
+        super().__init__(transformer, branches, times, scaling)
         self.engine_run = run
         self.held: dict[tuple[str, ...], dict[str, Tensor]] = {}
 
@@ -146,8 +158,11 @@ class EngineStep(EagerStep):
         engine = self.engine_run.engine
         if names not in self.held:
             config, branch = self.transformer.config, self._join(names)
-            self.held[names] = constant_inputs(config, branch, self.rope, engine.dtype, engine.device)
+            self.held[names] = constant_inputs(config, branch, engine.dtype, engine.device, self.attention_scale)
+        cos, sin = (table.to(engine.device) for table in self.rope(t))
         inputs = self.held[names] | {
+            "cos": cos,
+            "sin": sin,
             "x": x.repeat(len(names), 1, 1, 1).to(engine.device, engine.dtype),
             "t": torch.full((len(names) * len(x),), t, device=engine.device),
         }

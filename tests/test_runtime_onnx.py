@@ -25,6 +25,7 @@ from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.comfyui_pixwizard.evaluator import Eager
 from pixwizard.comfyui_pixwizard.guidance import BRANCHES
 from pixwizard.comfyui_pixwizard.pictures.images import to_tensor
+from pixwizard.comfyui_pixwizard.scaling import Scaling
 from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
 from pixwizard.export.onnx_cpu import for_onnxruntime
 from pixwizard.export.onnx_folder import export_onnx
@@ -63,6 +64,18 @@ def both(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # fmt: skip
     branches = {name: inputs[name].branch(model) for name in names}
     return Eager().start(model, branches, TIMES)(x, t, names), evaluator.start(model, branches, TIMES)(x, t, names)
+
+
+def test_positions_and_attention_are_scaled_as_in_eager(model: PixWizardTransformer, evaluator: OnnxRuntime) -> None:
+    inputs, x = random_inputs(CONFIG, 8, 2, torch.device("cpu"))
+    branches = {"full": inputs["full"].branch(model)}
+    with torch.inference_mode():
+        kinds = Eager(), evaluator
+        eager, engine = (kind.start(model, branches, TIMES, Scaling(2.0, 0.3, 4)) for kind in kinds)
+        # Either side of the watershed, and back.
+        for t in (0.1, 0.7, 0.1):
+            found, wanted = (step(x, t, ("full",))["full"] for step in (engine, eager))
+            torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("names", [("full",), ("none",), ("full", "image"), BRANCHES, ("none", "full")])
@@ -254,7 +267,7 @@ class Int8:
         quantise(export_velocity(transformer, folder, adapt=for_onnxruntime), folder / "int8.onnx")
         self.session = open_session(folder / "int8.onnx")
 
-    def start(self, transformer: PixWizardTransformer, branches: Any, times: Any) -> OnnxStep:
+    def start(self, transformer: PixWizardTransformer, branches: Any, times: Any, scaling: Any = None) -> OnnxStep:
         return OnnxStep(self.session, torch.device("cpu"), transformer, branches, times)
 
 
