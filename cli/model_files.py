@@ -111,7 +111,8 @@ class Info:
 
 @dataclass
 class Convert:
-    """Released files to one safetensors file, with configuration and provenance inside; OpenCLIP's to a folder."""
+    """Released files to one safetensors file, with configuration, provenance and what the model declares of its tasks
+    inside; OpenCLIP's to a folder."""
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
     """The released folder (consolidated[_ema].00-of-01.pth, model_args.pth); an OpenCLIP checkpoint, file or folder;
