@@ -89,7 +89,7 @@ def prepare(job: Job, settings: RunSettings) -> PreparedPicture:
     with contextlib.suppress(OSError):  # what cannot be read fails below, in words
         digest = sha256_of(job.source)
     given, notes = open_noted(job.source)
-    size = model_size(given.size, settings.size, settings.max_size)
+    size = model_size(given.size, settings.size, settings.max_size, settings.call.get("windows", False))
     picture = resized(given, size)
     picture.info.clear()  # the file's orientation and transparency are applied: the pipeline must not see them again
     return PreparedPicture(picture, size, given.size, digest, notes)

@@ -50,6 +50,7 @@ BENCHES = {
     "speed": Command("..bench.speed", "Speed"),
     "quality": Command("..bench.quality", "Quality"),
     "sizes": Command("..bench.sizes", "Sizes"),
+    "large": Command("..bench.large", "Large"),
 }
 DATA = {"preview": Command(".data", "Preview"), "build": Command(".data", "Build")}
 COMMANDS: dict[str, Command | Group] = {

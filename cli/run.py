@@ -76,6 +76,9 @@ class Run:
     """Take all of the answer, also where a task that changes only a part (an edit) changed nothing; without it the
     picture itself is pasted back there, and to a picture larger than the model's size the change is carried with that
     picture as guide."""
+    windows: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Work at the picture's own size, or at any --size, in overlapping windows of the model's size: for restoring
+    pictures larger than the model was trained for, in memory that hardly grows with them."""
     decode: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also write what the answer stands for, at the model's size: depth (16-bit PNG in millimetres, .npy in metres),
     normals (.npy), segmentation (indexed PNG, JSON legend), mask and edges (PNG), boxes, keypoints and pose (JSON)."""
@@ -148,6 +151,7 @@ class Run:
                 **self._beyond(),
                 seed=self.seed,
                 keep_unchanged=not self.whole_answer,
+                **({"windows": True} if self.windows else {}),
             ),
             size=size,
             keep_size=not self.keep_model_size,

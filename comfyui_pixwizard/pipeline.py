@@ -22,7 +22,7 @@ from .guidance import ALWAYS, DualGuidance
 from .noise import draw_noise, noise_generators
 from .pictures.buckets import CELL, Size
 from .pictures.full_size import Change, find_change
-from .pictures.images import Picture, open_picture, resized, to_image, to_tensor
+from .pictures.images import Picture, open_picture, padded_to_cells, resized, to_image, to_tensor
 from .pictures.paste_back import keep_unchanged
 from .pictures.sizes import model_size
 from .pipeline_parts import PipelineParts
@@ -33,6 +33,7 @@ from .tasks import Task, get_task
 from .tasks.declared import Declared
 from .tasks.defaults import GENERAL
 from .transformer import PixWizardTransformer
+from .windows import InWindows
 
 # Kinds of labels that are marks on the source.
 COMPARED = {"mask", "boxes", "keypoints"}
@@ -132,6 +133,7 @@ class PixWizardPipeline(PipelineParts):
         scaling: Scaling | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         seeds: Sequence[int] | None = None,
+        windows: bool = False,
         progress: Progress | None = None,
     ) -> Tensor:
         """Answers to a batch of pictures of one size.
@@ -147,6 +149,7 @@ class PixWizardPipeline(PipelineParts):
             scaling: of positions and attention; None takes the rule of `scaling.scaling_for`.
             generator: source of the noise, or one for each sample; samples draw one after the other.
             seeds: instead, one for each sample. Without either, torch's global state.
+            windows: sample in overlapping windows of the model's size, see `windows`.
             progress: called after every step with (done, in all).
 
         Returns:
@@ -160,8 +163,8 @@ class PixWizardPipeline(PipelineParts):
             guidance = DualGuidance(*guidance)
         drawn = noise_generators(len(source), generator, seeds)
         if scaling is None:
-            scaling = scaling_for((source.shape[-1], source.shape[-2]), self.max_size)
-        how = Sampling(steps, solver, guidance, token_choice, shift, scaling)
+            scaling = PLAIN if windows else scaling_for((source.shape[-1], source.shape[-2]), self.max_size)
+        how = Sampling(steps, solver, guidance, token_choice, shift, scaling, windows)
         return self._generate(source, instructions, how, drawn, progress, {})
 
     def __call__(
@@ -185,6 +188,7 @@ class PixWizardPipeline(PipelineParts):
         size: int | Size | None = None,
         keep_size: bool = True,
         keep_unchanged: bool = True,
+        windows: bool = False,
         decode: bool | str | None = None,
         progress: Progress | None = None,
     ) -> Result:
@@ -205,6 +209,7 @@ class PixWizardPipeline(PipelineParts):
             keep_size: bring the answer back to the picture's size.
             keep_unchanged: paste the source back where a task that changes only a part changed nothing. To a picture
                 that is larger than the model's size its change is carried, see `pictures.full_size`.
+            windows: work at the picture's own size, or any `size`, in overlapping windows of the model's size.
             decode: True, or a task's name, also returns the label.
             progress: see `generate`.
 
@@ -221,9 +226,11 @@ class PixWizardPipeline(PipelineParts):
         )  # fmt: skip
         guidance = DualGuidance(row.text_guidance, row.image_guidance, row.guided_channels, guidance_interval)
         given = None if image is None else open_picture(image)
-        wanted = model_size(given.size if given else None, size, self.max_size)
-        scaling = scaling_for(wanted, self.max_size, rope_scale, rope_watershed, proportional_attention)
-        how = Sampling(row.points, row.solver, guidance, token_choice, shift, scaling)
+        wanted = model_size(given.size if given else None, size, self.max_size, windows)
+        # Every window has a size that the model was trained for.
+        covered = (self.max_size, self.max_size) if windows else wanted
+        scaling = scaling_for(covered, self.max_size, rope_scale, rope_watershed, proportional_attention)
+        how = Sampling(row.points, row.solver, guidance, token_choice, shift, scaling, windows)
         source = resized(given, wanted) if given else Image.new("RGB", wanted, "white")
         seconds = {"load": self.load_seconds}
         drawn = noise_generators(1, None, [seed])
@@ -236,7 +243,7 @@ class PixWizardPipeline(PipelineParts):
         settings = dict(
             instruction=instruction, task=chosen and chosen.name, steps=row.points, solver=row.solver,
             text_guidance=row.text_guidance, image_guidance=row.image_guidance, guided_channels=row.guided_channels,
-            seed=seed, size=f"{wanted[0]}x{wanted[1]}", model=self.name, **how.told("token_choice", "shift"),
+            seed=seed, size=f"{wanted[0]}x{wanted[1]}", model=self.name, **how.told("token_choice", "shift", "windows"),
             **({} if scaling == PLAIN else asdict(scaling)),
         )  # fmt: skip
         result = Result(to_image(answer), label, seconds, settings, change)
@@ -283,16 +290,18 @@ class PixWizardPipeline(PipelineParts):
         seconds: dict[str, float],
     ) -> Tensor:
         weight = self.transformer.x_embedder.weight
-        source = source.to(weight.device, weight.dtype)
+        height, width = source.shape[-2:]
+        source = padded_to_cells(source).to(weight.device, weight.dtype)
         start = time.perf_counter()
         shape = (self.autoencoder.channels, source.shape[2] // 8, source.shape[3] // 8)
         noise = draw_noise(shape, generators, source.device)
         needed = how.guidance.branches()
         branches = self.encode(source, instructions, needed, noise, generators, how.token_choice == SAMPLED)
         encoded = time.perf_counter()
-        x = sample_latents(self.evaluator, self.transformer, branches, noise, how, generators, progress)
+        evaluator = InWindows(self.evaluator, self.max_size) if how.windows else self.evaluator
+        x = sample_latents(evaluator, self.transformer, branches, noise, how, generators, progress)
         denoised = time.perf_counter()
-        answer = self.decode(x.to(source.dtype))
+        answer = self.decode(x.to(source.dtype))[..., :height, :width]
         seconds |= dict(encode=encoded - start, denoise=denoised - encoded, decode=time.perf_counter() - denoised)
         return answer
 

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from .cpu.kernels import use_cpu_kernels
 from .encoders.offload import brought
-from .encoders.tiled_decoding import decode_tiled, needs_tiles
+from .encoders.tiled_decoding import decode_tiled, encode_pictures, needs_tiles
 from .evaluator import Branch
+from .pictures.images import padded_to_cells
 from .transformer import PixWizardTransformer
 
 
@@ -72,13 +73,6 @@ class PipelineParts:
             part.to(device if name == "transformer" else "cpu")
         return self
 
-    def _encode_source(self, source: Tensor, generators: Sequence[torch.Generator | None]) -> Tensor:
-        """Latents of the pictures; a posterior that is sampled draws from each sample's generator, after its noise."""
-        if getattr(self.autoencoder, "posterior", "mode") == "mode":
-            return self.autoencoder.encode(source)
-        parts = zip(source.split(1), generators, strict=True)
-        return torch.cat([self.autoencoder.encode(picture, generator) for picture, generator in parts])
-
     def encode(
         self,
         source: Tensor,
@@ -101,7 +95,7 @@ class PipelineParts:
         device = source.device
         texts = {name: list(instructions) if name == "full" else [""] * len(instructions) for name in branches}
         with brought(self.autoencoder, device):
-            latents = self._encode_source(source, generators)
+            latents = encode_pictures(self.autoencoder, source, generators)
         with brought(self.image_encoder, device):
             tokens = self.image_encoder.encode(source)
         with brought(self.text_encoder, device):
@@ -134,6 +128,8 @@ class PipelineParts:
         own error does not count.
         """
         weight = self.transformer.x_embedder.weight
+        height, width = pictures.shape[-2:]
+        shown = padded_to_cells(pictures).to(weight.device, weight.dtype)
         with brought(self.autoencoder, weight.device):
-            latents = self.autoencoder.encode(pictures.to(weight.device, weight.dtype))
-        return self.decode(latents)
+            latents = encode_pictures(self.autoencoder, shown, [None] * len(shown))
+        return self.decode(latents)[..., :height, :width]

@@ -40,6 +40,7 @@ class Sampling:
             section 8).
         shift: of the time grid: above 1 it crowds towards noise, as large pictures may want it; 1 is even.
         scaling: of positions and attention, for more tokens than the model was trained on.
+        windows: in overlapping windows of the model's size, see `windows`.
 
     Raises:
         ValueError: another token_choice, a shift that is not positive.
@@ -51,6 +52,7 @@ class Sampling:
     token_choice: str = BEST
     shift: float = 1.0
     scaling: Scaling = PLAIN
+    windows: bool = False
 
     def __post_init__(self) -> None:
         if self.token_choice not in TOKEN_CHOICES:

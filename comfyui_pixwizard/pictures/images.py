@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+from .buckets import CELL
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 DEEP = "16 bits a channel are read as 8"
@@ -93,7 +96,7 @@ def _as_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
         image, note = _in_srgb(image, profile)
         notes += [note] if note else []
     if image.mode == "RGBA":
-        if image.getextrema()[3][0] < 255:  # type: ignore[index]
+        if int(np.asarray(image.getchannel("A")).min()) < 255:
             notes.append("transparent parts are laid on white")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB"), tuple(notes)
@@ -146,6 +149,13 @@ def unit_to_image(tensor: Tensor) -> Image.Image:
 def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """The picture at (width, height), by Lanczos as the released sampler does; itself when it has that size."""
     return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def padded_to_cells(pictures: Tensor) -> Tensor:
+    """Pictures [B, 3, H, W] with their last rows and columns repeated until 16 divides both sides."""
+    height, width = pictures.shape[-2:]
+    margin = -width % CELL, -height % CELL
+    return F.pad(pictures, (0, margin[0], 0, margin[1]), mode="replicate") if any(margin) else pictures
 
 
 def picture_files(folder: Path) -> list[Path]:

@@ -20,17 +20,20 @@ def check_size(size: int | Size | None) -> None:
         raise ValueError(f"sizes are multiples of {CELL} pixels from {least} up, found {given}: take {nearest}")
 
 
-def model_size(picture: Size | None, size: int | Size | None, max_size: int) -> Size:
+def model_size(picture: Size | None, size: int | Size | None, max_size: int, windows: bool = False) -> Size:
     """The size for a picture, or for a blank canvas when there is none.
 
     Args:
         picture: its size.
         size: side of the square whose area the model works at, an exact size, or None for the picture's own area.
         max_size: side of the largest square where the picture decides.
+        windows: the model works in windows, so that nothing limits the picture's own size, and any exact one is right.
 
     Raises:
         ValueError: as `check_size`.
     """
+    if windows and picture is not None and (size is None or isinstance(size, tuple)):
+        return size or picture
     check_size(size)
     if isinstance(size, tuple):
         return size
