@@ -20,6 +20,7 @@ from pixwizard.comfyui_pixwizard import PixWizardPipeline
 from pixwizard.comfyui_pixwizard.encoders import tiled_decoding
 from pixwizard.comfyui_pixwizard.evaluator import Branch
 from pixwizard.comfyui_pixwizard.pictures.images import metadata_of, to_image, to_tensor
+from pixwizard.comfyui_pixwizard.scaling import PLAIN, Scaling
 from pixwizard.comfyui_pixwizard.windows import OVERLAP, Windows
 
 
@@ -54,7 +55,9 @@ class Pointwise:
     def __init__(self) -> None:
         self.shapes: set[tuple[int, ...]] = set()
 
-    def start(self, transformer: Any, branches: Mapping[str, Branch], times: Sequence[float]) -> Any:
+    def start(
+        self, transformer: Any, branches: Mapping[str, Branch], times: Sequence[float], scaling: Scaling = PLAIN
+    ) -> Any:
         def step(x: Tensor, t: float, names: Sequence[str]) -> dict[str, Tensor]:
             self.shapes.add(tuple(x.shape[-2:]))
             assert all(len(branches[name].conditions) == len(x) for name in names)
