@@ -1,7 +1,7 @@
 """Many pictures through one model, which works while threads read the next pictures and write the finished ones.
 
-One picture is `prepare`, then `answer`, then `write`, here as in the workers of `batch_ray`. A picture that fails does
-so alone: its error is its outcome.
+One picture is `prepare`, then `answer` (to every instruction of a chain), then `write`, here as in the workers of
+`batch_ray`. A picture that fails does so alone: its error is its outcome.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -28,7 +28,7 @@ from ..comfyui_pixwizard.pictures.sizes import model_size
 from ..comfyui_pixwizard.pipeline import PixWizardPipeline, Progress
 from ..comfyui_pixwizard.version import VERSION
 from ..runtime.evaluators import choose, find_device
-from .jobs import Job, JobOutcome, RunSettings
+from .jobs import Job, JobOutcome, RunSettings, chain_files
 
 # Pillow gives Python's lock back while it decodes and encodes, so threads are enough; a 12 megapixel PNG takes seconds.
 THREADS = min(4, os.cpu_count() or 1)
@@ -97,43 +97,71 @@ def prepare(job: Job, settings: RunSettings) -> PreparedPicture:
 
 def answer(
     pipeline: PixWizardPipeline, prepared: PreparedPicture, settings: RunSettings, progress: Progress | None = None
-) -> Result:
-    """What the model makes of a picture, at the model's size.
+) -> list[Result]:
+    """What the model makes of a picture in every step, at the model's size; each works on the answer of the one before.
 
     Raises:
         ValueError: settings that the pipeline refuses.
     """
-    return pipeline(
-        prepared.picture,
-        **settings.call,
-        size=prepared.size,
-        keep_size=False,
-        decode=settings.label is not None,
-        progress=progress,
-    )
+    results: list[Result] = []
+    for step, call in enumerate(settings.calls):
+        results.append(
+            pipeline(
+                results[-1].image if results else prepared.picture,
+                **call,
+                size=prepared.size,
+                keep_size=False,
+                decode=settings.label is not None and step == len(settings.earlier),
+                progress=progress,
+            )
+        )
+    return results
 
 
 def write(
-    job: Job, settings: RunSettings, prepared: PreparedPicture, result: Result, class_names: Sequence[str]
+    job: Job, settings: RunSettings, prepared: PreparedPicture, results: Sequence[Result], class_names: Sequence[str]
 ) -> JobOutcome:
-    """Write an answer at the wanted size, its label before it.
+    """Write an answer at the wanted size; its label, the steps before it and their page before it.
 
     The PNG comes last because it vouches for the others: where it is, with its entries, everything is.
+
+    Args:
+        results: of every step.
 
     Raises:
         ValueError: the place cannot be written.
     """
     labels: list[Path] = []
     if settings.label is not None:
-        labels = save_label(job.output, settings.label, result.label, class_names, prepared.size)
-    image = result.image
-    if settings.keep_size and prepared.own is not None and prepared.own != image.size:
-        image = (
-            resized(image, prepared.own) if result.change is None else result.at_size_of(_source_again(job, prepared))
-        )
-    save_png(image, result.settings | settings.entries(prepared.digest), job.output)
-    seconds = sum(value for name, value in result.seconds.items() if name != "load")
-    return JobOutcome(job, image.size, seconds, tuple(labels), prepared.notes)
+        labels = save_label(job.output, settings.label, results[-1].label, class_names, prepared.size)
+    chain = chain_files(job.output, len(results))
+    paths = [*chain[:-1], job.output]
+    for step, image in enumerate(_pictures(job, settings, prepared, results), 1):
+        if step > 1 and step == len(results):
+            from .chain_page import write_chain_page
+
+            write_chain_page(chain[-1], prepared.picture, results, paths)
+        entries = results[step - 1].settings | settings.until(step).entries(prepared.digest)
+        save_png(image, entries, paths[step - 1])
+        size = image.size
+    seconds = sum(value for result in results for name, value in result.seconds.items() if name != "load")
+    return JobOutcome(job, size, seconds, tuple(labels), prepared.notes, chain)
+
+
+def _pictures(
+    job: Job, settings: RunSettings, prepared: PreparedPicture, results: Sequence[Result]
+) -> Iterator[Image.Image]:
+    """The answers at the wanted size: there, every change is carried to the answer of the step before."""
+    before: Image.Image | None = None
+    for result in results:
+        image = result.image
+        if settings.keep_size and prepared.own is not None and prepared.own != image.size:
+            if result.change is None:
+                image = resized(image, prepared.own)
+            else:
+                image = result.at_size_of(before or _source_again(job, prepared))
+        before = image
+        yield image
 
 
 def _source_again(job: Job, prepared: PreparedPicture) -> Image.Image:
@@ -186,11 +214,11 @@ def run_here(
                 yield JobOutcome(job, error=error)
                 continue
             try:
-                result = answer(pipeline, prepared, settings, begin(job))
+                results = answer(pipeline, prepared, settings, begin(job))
             except FAILURES as error:
                 yield JobOutcome(job, error=error)
                 continue
-            writing.append((job, writers.submit(write, job, settings, prepared, result, pipeline.class_names)))
+            writing.append((job, writers.submit(write, job, settings, prepared, results, pipeline.class_names)))
             while writing and (len(writing) > BEHIND or writing[0][1].done()):
                 yield _written(*writing.popleft())
         while writing:

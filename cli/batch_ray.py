@@ -53,12 +53,13 @@ class Worker:
         except Exception as error:  # a broken file chooses which one
             return {"error": reason(error)}
         try:
-            result = answer(self.pipeline, prepared, self.settings)
-            done = write(job, self.settings, prepared, result, self.pipeline.class_names)
+            results = answer(self.pipeline, prepared, self.settings)
+            done = write(job, self.settings, prepared, results, self.pipeline.class_names)
         except FAILURES as error:
             return {"error": reason(error)}
-        labels = [path.name for path in done.labels]
-        return {"size": done.size, "seconds": done.seconds, "labels": labels, "notes": list(done.notes)}
+        labels, chain = ([path.name for path in paths] for paths in (done.labels, done.chain))
+        about = {"size": done.size, "seconds": done.seconds, "notes": list(done.notes)}
+        return about | {"labels": labels, "chain": chain}
 
 
 def run_on_ray(jobs: Sequence[Job], settings: RunSettings, address: str) -> Generator[JobOutcome, None, None]:
@@ -105,8 +106,8 @@ def _outcome(jobs: Sequence[Job], found: dict[str, Any]) -> JobOutcome:
     if "error" in found:
         return JobOutcome(job, error=ValueError(found["error"]))
     width, height = found["size"]
-    labels = tuple(job.output.with_name(name) for name in found["labels"])
-    return JobOutcome(job, (width, height), found["seconds"], labels, tuple(found["notes"]))
+    labels, chain = (tuple(map(job.output.with_name, found[kind])) for kind in ("labels", "chain"))
+    return JobOutcome(job, (width, height), found["seconds"], labels, tuple(found["notes"]), chain)
 
 
 def _workers(ray: Any, folder: Path, jobs: int) -> tuple[int, dict[str, float]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ class RunSettings:
     """What is done to every picture; plain values, so that it can be sent to other machines.
 
     Attributes:
-        call: the pipeline's arguments but for the picture, its size, decode and progress; defaults filled in.
+        call: the pipeline's arguments but for the picture, its size, decode and progress; defaults filled in. Of a
+            chain those of its last step.
         size: side of a square, (width, height), or None for the picture's own.
         keep_size: bring the answer back to the picture's size.
         label: kind of the label to write beside, None for none.
@@ -41,6 +43,7 @@ class RunSettings:
         engine: the exported folder that the backend runs, from any working directory.
         engine_digest: what tells it from others.
         provider: what the engine computes on.
+        earlier: as `call`, those of the steps before it.
     """
 
     call: Mapping[str, Any]
@@ -56,6 +59,18 @@ class RunSettings:
     engine: str | None = None
     engine_digest: str | None = None
     provider: str = "cpu"
+    earlier: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def calls(self) -> tuple[Mapping[str, Any], ...]:
+        """Of all steps."""
+        return (*self.earlier, self.call)
+
+    def until(self, step: int) -> RunSettings:
+        """Those of the picture after so many steps, 1 at least."""
+        if step > len(self.earlier):
+            return self
+        return replace(self, call=self.calls[step - 1], earlier=self.earlier[: step - 1], label=None)
 
     def entries(self, digest: str | None) -> dict[str, str | None]:
         """What an answer's PNG says of how it was made, from which `resume` knows it again; None is no entry.
@@ -73,13 +88,23 @@ class RunSettings:
             source_sha256=digest,
             backend=None if self.backend == "eager" else self.backend,
             engine=self.engine_digest,
+            chain=json.dumps([dict(call) for call in self.earlier]) if self.earlier else None,
         )
         return {name: None if value is None else str(value) for name, value in values.items()}
 
 
+def chain_files(output: Path, steps: int) -> tuple[Path, ...]:
+    """Pictures of all steps of a chain but the last, whose is the output, and its page; none of a single step."""
+    if steps == 1:
+        return ()
+    digits = len(str(steps))
+    pictures = [output.with_name(f"{output.stem}_step{step:0{digits}}.png") for step in range(1, steps)]
+    return (*pictures, output.with_suffix(".html"))
+
+
 @dataclass(frozen=True)
 class JobOutcome:
-    """What became of a job: the answer's size, seconds of work and the files of its label, or the error.
+    """What became of a job: the answer's size, seconds of work, the files of its label and of its chain, or the error.
 
     Notes say what its source lost when it was read, such as transparency.
     """
@@ -89,4 +114,5 @@ class JobOutcome:
     seconds: float = 0.0
     labels: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    chain: tuple[Path, ...] = ()
     error: Exception | None = None

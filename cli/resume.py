@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from ..comfyui_pixwizard.files.safe_files import drafts_of, sha256_of
 from ..comfyui_pixwizard.pictures.labels import label_files
+from .jobs import chain_files
 
 if TYPE_CHECKING:
     from .jobs import Job, RunSettings
@@ -38,24 +40,35 @@ def made_before(jobs: Sequence[Job], settings: RunSettings) -> list[Job]:
 
 def is_made(job: Job, settings: RunSettings) -> bool:
     """Whether this answer need not be made again."""
+    *earlier, page = chain_files(job.output, len(settings.calls)) or (None,)
+    if page is not None and not page.is_file():
+        return False
+    if settings.label is not None and not all(path.is_file() for path in label_files(job.output, settings.label)):
+        return False
+    pictures = {job.output: settings} | {path: settings.until(step) for step, path in enumerate(earlier, 1) if path}
+    try:
+        if not all(_tells(path, step) for path, step in pictures.items()):
+            return False
+        digest = job.source and sha256_of(job.source)  # last, because it reads the whole source
+        for path in pictures:
+            with Image.open(path) as image:
+                if image.info.get("source_sha256") != digest:
+                    return False
+                image.load()  # a copy that broke off is no answer
+    except Exception:  # a broken file chooses which one
+        return False
+    return True
+
+
+def _tells(path: Path, settings: RunSettings) -> bool:
+    """Whether a picture says of itself that it was made with these settings."""
     wanted = settings.entries(None)
     wanted.pop("source_sha256")
     wanted.pop("model")  # the same one may go by another path
     if settings.label is None:
         wanted.pop("decode")  # a label too many does no harm
-    elif not all(path.is_file() for path in label_files(job.output, settings.label)):
-        return False
-    try:
-        with Image.open(job.output) as image:
-            if any(image.info.get(name) != value for name, value in wanted.items()):
-                return False
-            # Last, because it reads the whole source.
-            if image.info.get("source_sha256") != (job.source and sha256_of(job.source)):
-                return False
-            image.load()  # a copy that broke off is no answer
-    except Exception:  # a broken file chooses which one
-        return False
-    return True
+    with Image.open(path) as image:
+        return all(image.info.get(name) == value for name, value in wanted.items())
 
 
 @contextlib.contextmanager
@@ -64,8 +77,10 @@ def leftovers_removed(jobs: Sequence[Job], settings: RunSettings) -> Iterator[No
 
     Only what lies there at the beginning and still does at the end: what another run is writing now is gone by then.
     """
-    kind = settings.label or "image"
-    found = drafts_of(path for job in jobs for path in (job.output, *label_files(job.output, kind)))
+    kind, steps = settings.label or "image", len(settings.calls)
+    found = drafts_of(
+        path for job in jobs for path in (job.output, *label_files(job.output, kind), *chain_files(job.output, steps))
+    )
     try:
         yield
     finally:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
+    from ..comfyui_pixwizard.answer import Keeping
     from ..comfyui_pixwizard.pictures.buckets import Size
     from ..comfyui_pixwizard.tasks import Task
+    from ..comfyui_pixwizard.tasks.declared import Declared
     from .jobs import Job, JobOutcome, RunSettings
 
 # So many answers that are kept are named; of more, only the number is told.
@@ -29,16 +31,20 @@ class Run:
     Writes PNG files that carry the settings in their text entries. Answers that were made from the same pictures with
     the same settings are kept, so that a run that ended early goes on where it was. Without INPUT the model paints on
     a blank canvas: pixwizard run -i "Draw a red ball on a wooden floor" -o ball.png
+
+    Several instructions are a chain: each works on the picture that the one before made, and a page beside OUT shows
+    every step: pixwizard run photo.jpg -i "Remove the rain" -i "Make it dusk" -o dusk.png
     """
 
-    instruction: Annotated[str, tyro.conf.arg(aliases=["-i"], metavar="TEXT")]
-    """What to do, in English."""
+    instruction: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(aliases=["-i"], metavar="TEXT")]]
+    """What to do, in English; again for every further step of a chain."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
     """A .png file; for several pictures or a folder, a folder."""
     inputs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[INPUT [INPUT ...]]")] = ()
     """Pictures, or folders of pictures."""
-    task: str | None = None
-    """A name that `pixwizard tasks` lists; guessed from the instruction by default. It gives the other defaults."""
+    task: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")]] = ()
+    """A name that `pixwizard tasks` lists; guessed from the instruction by default. It gives the other defaults. Once,
+    or once for every instruction of a chain."""
     steps: int | None = None
     """Points of the time grid; one less than this is the number of steps."""
     solver: str | None = None
@@ -76,6 +82,13 @@ class Run:
     """Take all of the answer, also where a task that changes only a part (an edit) changed nothing; without it the
     picture itself is pasted back there, and to a picture larger than the model's size the change is carried with that
     picture as guide."""
+    threshold: float | None = None
+    """Paste the picture back where the mean change, as a share of full scale, is no larger; from twice this on all of
+    the answer is taken. By default what suits the task (0.1 for edits of a part), in a chain 0.03. Reading and control
+    tasks paste nothing back."""
+    reference: Literal["round-trip", "source"] | None = None
+    """A change from what: from the picture after the autoencoder, which softens every pixel, the default for a single
+    instruction; or from the picture itself, the default in a chain."""
     windows: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Work at the picture's own size, or at any --size, in overlapping windows of the model's size: for restoring
     pictures larger than the model was trained for, in memory that hardly grows with them."""
@@ -106,14 +119,14 @@ class Run:
             FileNotFoundError: no such picture.
         """
         jobs = plan(self.inputs, self.output)
-        task, size = self._check(jobs)
+        tasks, size = self._check(jobs)
         from .resume import leftovers_removed, made_before
 
         if self.ray is not None:
             from ..runtime.ray_cluster import require_ray
 
             require_ray()
-        settings = self._settings(task, size)
+        settings = self._settings(tasks, size)
         with leftovers_removed(jobs, settings):
             kept = set() if self.again else set(made_before(jobs, settings))
             for line in _kept_lines([job for job in jobs if job in kept], len(jobs)):
@@ -122,40 +135,23 @@ class Run:
             failed = self._do_all(left, len(jobs), settings) if left else 0
         return 1 if failed else 0
 
-    def _settings(self, task: Task | None, size: Size | int | None) -> RunSettings:
-        """What is asked for, with the defaults that the pipeline would take."""
+    def _settings(self, tasks: Sequence[Task | None], size: Size | int | None) -> RunSettings:
+        """What is asked for in every step, with the defaults that the pipeline would take."""
         from ..comfyui_pixwizard.files.components import BUNDLED, find_folder, read_declared, read_description
         from ..comfyui_pixwizard.files.digests import model_fingerprint
         from ..runtime.evaluators import engine_digest
         from .jobs import RunSettings
 
-        name = task.name if task else None
         folder = find_folder(self.model)
-        declared = read_declared(self.model)[name]
-        row = declared.asked(
-            points=self.steps, solver=self.solver, text_guidance=self.text_guidance,
-            image_guidance=self.image_guidance, guided_channels=self.guided_channels,
-        )  # fmt: skip
-        # For the pipeline None is what the model declares.
-        every = None if declared.guided_channels is None else 0
+        declared = read_declared(self.model)
+        calls = [self._call(words, task, declared) for words, task in zip(self.instruction, tasks, strict=True)]
+        label = tasks[-1].kind if tasks[-1] and self.decode else None
         return RunSettings(
-            call=dict(
-                instruction=self.instruction,
-                task=name,
-                steps=row.points,
-                solver=row.solver,
-                text_guidance=row.text_guidance,
-                image_guidance=row.image_guidance,
-                guided_channels=every if row.guided_channels is None else row.guided_channels,
-                **({} if self.guidance_interval == EVERYWHERE else {"guidance_interval": self.guidance_interval}),
-                **self._beyond(),
-                seed=self.seed,
-                keep_unchanged=not self.whole_answer,
-                **({"windows": True} if self.windows else {}),
-            ),
+            call=calls[-1],
+            earlier=tuple(calls[:-1]),
             size=size,
             keep_size=not self.keep_model_size,
-            label=task.kind if task and self.decode else None,
+            label=label,
             model=self.model,
             folder=self.model if self.model in BUNDLED else str(folder.absolute()),
             fingerprint=model_fingerprint(folder),
@@ -166,6 +162,40 @@ class Run:
             engine_digest=engine_digest(self.engine.expanduser()) if self.engine else None,
             provider=self.provider,
         )
+
+    def _call(self, instruction: str, task: Task | None, model: Declared) -> dict[str, Any]:
+        """The pipeline's arguments of one step."""
+        name = task.name if task else None
+        declared = model[name]
+        row = declared.asked(
+            points=self.steps, solver=self.solver, text_guidance=self.text_guidance,
+            image_guidance=self.image_guidance, guided_channels=self.guided_channels,
+        )  # fmt: skip
+        # For the pipeline None is what the model declares.
+        every = None if declared.guided_channels is None else 0
+        return dict(
+            instruction=instruction,
+            task=name,
+            steps=row.points,
+            solver=row.solver,
+            text_guidance=row.text_guidance,
+            image_guidance=row.image_guidance,
+            guided_channels=every if row.guided_channels is None else row.guided_channels,
+            **({} if self.guidance_interval == EVERYWHERE else {"guidance_interval": self.guidance_interval}),
+            **self._beyond(),
+            seed=self.seed,
+            keep_unchanged=not self.whole_answer,
+            **self._keeping().told(),
+            **({"windows": True} if self.windows else {}),
+        )
+
+    def _keeping(self) -> Keeping:
+        """Where the picture is pasted back: in a chain as Emu Edit does it, unless something else is asked for."""
+        from ..comfyui_pixwizard.answer import Keeping
+        from ..comfyui_pixwizard.pictures.paste_back import CHAIN_THRESHOLD, ROUND_TRIP, SOURCE
+
+        threshold, reference = (CHAIN_THRESHOLD, SOURCE) if len(self.instruction) > 1 else (None, ROUND_TRIP)
+        return Keeping(threshold if self.threshold is None else self.threshold, self.reference or reference)
 
     def _beyond(self) -> dict[str, Any]:
         """What is asked for beside the model's own, where it is; so that answers from before are known again."""
@@ -192,7 +222,7 @@ class Run:
         if pipeline is not None and self.backend != "eager":
             print(f"{pipeline.evaluator.name}: {pipeline.evaluator.reason}")
         failed = 0
-        with StepBar(jobs, settings.call["steps"] - 1) as bar:
+        with StepBar(jobs, sum(call["steps"] - 1 for call in settings.calls)) as bar:
             if pipeline is not None:
                 outcomes = run_here(jobs, settings, pipeline, bar.begin)
             else:
@@ -217,15 +247,15 @@ class Run:
             report(f"{failed} of {of} pictures failed; the others are in {self.output}")
         return failed
 
-    def _check(self, jobs: Sequence[Job]) -> tuple[Task | None, Size | int | None]:
+    def _check(self, jobs: Sequence[Job]) -> tuple[list[Task | None], Size | int | None]:
         """Everything that can be wrong with the settings, before the model is loaded."""
         from ..comfyui_pixwizard.guidance import DualGuidance
         from ..comfyui_pixwizard.pictures.labels import label_files
         from ..comfyui_pixwizard.pictures.sizes import check_size
-        from ..comfyui_pixwizard.pipeline import PixWizardPipeline
         from ..comfyui_pixwizard.sampling import Sampling
         from ..comfyui_pixwizard.scaling import Scaling
         from ..comfyui_pixwizard.solvers import EVALUATIONS
+        from .jobs import chain_files
 
         if self.solver is not None and self.solver not in EVALUATIONS:
             raise ValueError(f"--solver must be one of {', '.join(EVALUATIONS)}, found {self.solver!r}: take euler")
@@ -241,25 +271,47 @@ class Run:
         Sampling(
             shift=self.shift, scaling=Scaling(1.0 if self.rope_scale is None else self.rope_scale, self.rope_watershed)
         )
-        task = PixWizardPipeline.choose_task(self.instruction, self.task, has_image=jobs[0].source is not None)
+        self._keeping()
+        tasks = self._tasks(has_image=jobs[0].source is not None)
+        task, steps = tasks[-1], len(tasks)
         if self.decode and task is None:
             raise ValueError(
                 "--decode needs to know the task, found none that fits the instruction: name it with --task"
             )
         sources = {job.source.resolve() for job in jobs if job.source is not None}
+        taken: set[Path] = set()
         for job in jobs:
-            written = [job.output, *(label_files(job.output, task.kind) if task and self.decode else ())]
-            for path in written:
+            labels = label_files(job.output, task.kind) if task and self.decode else ()
+            for path in (job.output, *labels, *chain_files(job.output, steps)):
                 if path.resolve() in sources:
                     raise ValueError(
                         f"an input is never overwritten, found output {path} among them: choose another OUT"
                     )
-        return task, size
+                if path.resolve() in taken:
+                    raise ValueError(f"every output needs a name of its own, found {path} twice: rename an input")
+                taken.add(path.resolve())
+        return tasks, size
+
+    def _tasks(self, has_image: bool) -> list[Task | None]:
+        """The task of every instruction; all but the first have a picture, made by the one before."""
+        from ..comfyui_pixwizard.answer import choose_task
+
+        steps = len(self.instruction)
+        if not steps:
+            raise ValueError("an instruction must say what to do, found none: add -i 'Remove the noise'")
+        if len(self.task) not in {0, 1, steps}:
+            raise ValueError(
+                f"--task is named once or once for each of {steps} instructions, found {len(self.task)}: leave it "
+                "out, or name it so"
+            )
+        names = self.task if len(self.task) == steps else (self.task or (None,)) * steps
+        words = zip(self.instruction, names, strict=True)
+        return [choose_task(text, name, has_image=has_image or step > 0) for step, (text, name) in enumerate(words)]
 
 
 def _written_lines(outcome: JobOutcome, settings: RunSettings) -> Iterator[str]:
     yield f"wrote {outcome.job.output} ({outcome.size[0]}x{outcome.size[1]}, {outcome.seconds:.1f} s)"
-    yield from (f"wrote {path}" for path in outcome.labels)
+    yield from (f"wrote {path}" for path in (*outcome.labels, *outcome.chain))
     yield from (f"{outcome.job.source}: {note}" for note in outcome.notes)
     if settings.label is not None and not outcome.labels:
         yield f"task {settings.call['task']} has no label beside its picture"

@@ -9,7 +9,45 @@ from PIL import Image
 
 from .pictures.full_size import Change
 from .pictures.images import resized, to_image, to_tensor
+from .pictures.paste_back import REFERENCES, ROUND_TRIP
 from .tasks import TASKS, Task, get_task, guess_task
+
+# Domains of the paper whose answers are their source, changed; those of others are pictures of another kind.
+SAME_PICTURE = {"restoration", "painting", "editing"}
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Where the source is kept in an answer.
+
+    Attributes:
+        threshold: mean change, as a share of full scale, up to which nothing changed (`paste_back.changed_share`); None
+            takes the task's own, where it has one.
+        reference: a change from what: the "round-trip" of the source through the autoencoder, or the "source".
+
+    Raises:
+        ValueError: another reference, or a threshold that is not in 0 to 1.
+    """
+
+    threshold: float | None = None
+    reference: str = ROUND_TRIP
+
+    def __post_init__(self) -> None:
+        if self.reference not in REFERENCES:
+            raise ValueError(f"the reference is round-trip or source, found {self.reference!r}: take round-trip")
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            raise ValueError(f"the threshold lies above 0 and up to 1, found {self.threshold}: take 0.03")
+
+    def threshold_for(self, task: Task | None) -> float | None:
+        """The threshold for a task's answer, or for that to an instruction which fits no task; None changes all."""
+        if task is None:
+            return self.threshold
+        given = self.threshold if task.domain in SAME_PICTURE else None
+        return task.keep if given is None else given
+
+    def told(self) -> dict[str, Any]:
+        """What is not as usual, by name."""
+        return {name: value for name, value in vars(self).items() if value != getattr(Keeping, name)}
 
 
 @dataclass

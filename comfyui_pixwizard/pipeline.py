@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .answer import Result, choose_reader, choose_task
+from .answer import Keeping, Result, choose_reader, choose_task
 from .evaluator import Eager, Evaluator
 from .files.components import Description, find_folder, kind_of, load_parts, read_description, save_parts
 from .guidance import ALWAYS, DualGuidance
@@ -23,7 +23,7 @@ from .noise import draw_noise, noise_generators
 from .pictures.buckets import CELL, Size
 from .pictures.full_size import Change, find_change
 from .pictures.images import Picture, open_picture, padded_to_cells, resized, to_image, to_tensor
-from .pictures.paste_back import keep_unchanged
+from .pictures.paste_back import ROUND_TRIP, SOURCE, keep_unchanged
 from .pictures.sizes import model_size
 from .pipeline_parts import PipelineParts
 from .sampling import BEST, SAMPLED, Progress, Sampling, sample_latents
@@ -188,6 +188,8 @@ class PixWizardPipeline(PipelineParts):
         size: int | Size | None = None,
         keep_size: bool = True,
         keep_unchanged: bool = True,
+        threshold: float | None = None,
+        reference: str = ROUND_TRIP,
         windows: bool = False,
         decode: bool | str | None = None,
         progress: Progress | None = None,
@@ -209,6 +211,8 @@ class PixWizardPipeline(PipelineParts):
             keep_size: bring the answer back to the picture's size.
             keep_unchanged: paste the source back where a task that changes only a part changed nothing. To a picture
                 that is larger than the model's size its change is carried, see `pictures.full_size`.
+            threshold, reference: where to paste it back, see `answer.Keeping`. In a chain of edits, each on the answer
+                of the one before, Emu Edit takes 0.03 and "source".
             windows: work at the picture's own size, or any `size`, in overlapping windows of the model's size.
             decode: True, or a task's name, also returns the label.
             progress: see `generate`.
@@ -219,7 +223,7 @@ class PixWizardPipeline(PipelineParts):
             FileNotFoundError: no such picture.
         """
         chosen = self.choose_task(instruction, task, has_image=image is not None)
-        reader = choose_reader(chosen, decode)
+        reader, keeping = choose_reader(chosen, decode), Keeping(threshold, reference)
         row = self.declared[chosen.name if chosen else None].asked(
             points=steps, solver=solver, text_guidance=text_guidance, image_guidance=image_guidance,
             guided_channels=guided_channels,
@@ -236,15 +240,15 @@ class PixWizardPipeline(PipelineParts):
         drawn = noise_generators(1, None, [seed])
         answer = self._generate(to_tensor(source), [instruction], how, drawn, progress, seconds)
         change = None
-        if chosen is not None and given is not None and keep_unchanged:
-            answer, change = self.finish_with_change(chosen.name, to_tensor(source), answer)
+        if given is not None and keep_unchanged:
+            answer, change = self.finish_with_change(chosen, to_tensor(source), answer, keeping)
         answer = answer[0]
         label = None if reader is None else self.read_label(reader, answer, to_tensor(source)[0], instruction)
         settings = dict(
             instruction=instruction, task=chosen and chosen.name, steps=row.points, solver=row.solver,
             text_guidance=row.text_guidance, image_guidance=row.image_guidance, guided_channels=row.guided_channels,
             seed=seed, size=f"{wanted[0]}x{wanted[1]}", model=self.name, **how.told("token_choice", "shift", "windows"),
-            **({} if scaling == PLAIN else asdict(scaling)),
+            **({} if scaling == PLAIN else asdict(scaling)), **keeping.told(),
         )  # fmt: skip
         result = Result(to_image(answer), label, seconds, settings, change)
         if given and keep_size:
@@ -268,14 +272,18 @@ class PixWizardPipeline(PipelineParts):
         Raises:
             ValueError: no task of this name.
         """
-        return self.finish_with_change(task, source, answer)[0]
+        return self.finish_with_change(get_task(task), source, answer)[0]
 
-    def finish_with_change(self, task: str, source: Tensor, answer: Tensor) -> tuple[Tensor, Change | None]:
+    def finish_with_change(
+        self, task: Task | None, source: Tensor, answer: Tensor, keeping: Keeping | None = None
+    ) -> tuple[Tensor, Change | None]:
         """As `finish`, and the change, for a larger picture; None for a task that makes a new picture."""
-        threshold = get_task(task).keep
-        if threshold is None and get_task(task).domain != "editing":
+        keeping = keeping or Keeping()
+        threshold = keeping.threshold_for(task)
+        if threshold is None and (task is None or task.domain != "editing"):
             return answer, None
-        source, reference = source.to(answer), self.round_trip(source).to(answer)
+        source = source.to(answer)
+        reference = source if keeping.reference == SOURCE else self.round_trip(source).to(answer)
         kept = answer if threshold is None else keep_unchanged(source, answer, reference, threshold)
         return kept, find_change(answer, reference, threshold)
 

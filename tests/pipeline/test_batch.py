@@ -290,8 +290,8 @@ def test_a_worker_of_ray_does_what_a_run_does(tiny_folder: Path, tmp_path: Path)
     source, out = noises(tmp_path / "in", 2), tmp_path / "out"
     (source / "broken.png").write_bytes(b"no picture")
     assert main(arguments(source, out, tiny_folder)) == 1
-    asked = Run("Remove the noise", out, (source,), task="denoise", steps=2, size="64", model=str(tiny_folder))
-    settings = asked._settings(get_task("denoise"), 64)
+    asked = Run(("Remove the noise",), out, (source,), ("denoise",), steps=2, size="64", model=str(tiny_folder))
+    settings = asked._settings([get_task("denoise")], 64)
     worker = Worker(pickle.loads(pickle.dumps(settings)))
 
     def told(worker: Worker, name: str) -> dict[str, Any]:
@@ -300,7 +300,8 @@ def test_a_worker_of_ray_does_what_a_run_does(tiny_folder: Path, tmp_path: Path)
 
     for name in ("00.png", "01.png"):
         found = told(worker, name)
-        assert found["number"] == 7 and found["size"] == [64, 64] and found["labels"] == found["notes"] == []
+        assert found["number"] == 7 and found["size"] == [64, 64]
+        assert found["labels"] == found["notes"] == found["chain"] == []
         assert same(out / name, tmp_path / "there" / name)
     assert "broken.png cannot be read as a picture" in told(worker, "broken.png")["error"]
     other = Worker(replace(settings, fingerprint="another"))

@@ -230,7 +230,16 @@ MISTAKES = [
     (["in.png", "-i", "Remove the noise", "-o", "o.jpg"], "answers are PNG files, found o.jpg"),
     (["in.png", "-i", "Remove the noise", "-o", "in.png"], "an input is never overwritten, found output in.png"),
     (["in.png", "-i", " ", "-o", "o.png"], "an instruction must say what to do"),
+    (["in.png", "-o", "o.png"], "an instruction must say what to do, found none"),
     (["in.png", "-i", "x", "-o", "o.png", "--task", "magic"], "the tasks are"),
+    (["in.png", "-i", "x", "-i", " ", "-o", "o.png"], "an instruction must say what to do"),
+    (
+        ["in.png", *["-i", "x"] * 3, *["--task", "denoise"] * 2, "-o", "o.png"],
+        "--task is named once or once for each of 3 instructions, found 2",
+    ),
+    (["in.png", "-i", "x", "-o", "o.png", "--threshold", "0"], "the threshold lies above 0 and up to 1, found 0"),
+    (["in.png", "in_step1.png", "-i", "x", "-i", "y", "-o", "o"], "every output needs a name of its own"),
+    (["in_step1.png", "in.png", "-i", "x", "-i", "y", "-o", "."], "an input is never overwritten"),
     (["in.png", "-i", "x", "-o", "o.png", "--solver", "magic"], "--solver must be one of euler"),
     (["in.png", "-i", "x", "-o", "o.png", "--steps", "1"], "--steps counts points"),
     (["in.png", "-i", "x", "-o", "o.png", "--backend", "magic"], "the backends are eager"),
@@ -262,6 +271,7 @@ def test_mistakes(
     monkeypatch.chdir(tmp_path)
     photo(tmp_path / "in.png")
     photo(tmp_path / "in2.png")
+    photo(tmp_path / "in_step1.png")
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("not a folder")
     before = (tmp_path / "in.png").read_bytes()
