@@ -247,7 +247,7 @@ MISTAKES = [
     (["in.png", "-i", "x", "-o", "o.png", "--guidance-interval", "0.9", "0.1"], "interval must be 0 <= low < high"),
     (["in.png", "-i", "x", "-o", "o.png", "--size", "big"], "--size must be a number or WIDTHxHEIGHT"),
     (["in.png", "-i", "x", "-o", "o.png", "--size", "50"], "found 50: take 64"),
-    (["in.png", "-i", "x", "-o", "o.png", "--guided-channels", "0"], "guided_channels must be"),
+    (["in.png", "-i", "x", "-o", "o.png", "--guided-channels", "-1"], "guided_channels must be"),
     (["in.png", "-i", "x", "-o", "o.png", "--seed", "-1"], "seeds lie in"),
     (["in.png", "-i", "x", "-o", "o.png", "--model", "nowhere"], "a model is 'nano' or a folder"),
     (["in.png", "-i", "qwertz uiop", "-o", "o.png", "--decode"], "--decode needs to know the task"),
