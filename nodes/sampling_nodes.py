@@ -13,12 +13,13 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..comfyui_pixwizard.flow import time_grid
-from ..comfyui_pixwizard.guidance import BRANCHES, DualGuidance
+from ..comfyui_pixwizard.guidance import ALWAYS, BRANCHES, DualGuidance
 from ..comfyui_pixwizard.noise import LARGEST_SEED, draw_noise, noise_generators
 from ..comfyui_pixwizard.sampling import BEST, TOKEN_CHOICES
 from ..comfyui_pixwizard.scaling import PLAIN, WATERSHED, scaling_for
 from .carried import MODELS_OWN, carried
 from .conversions import ADVANCED, Node, schema
+from .core_solvers import core_sampler
 from .host_model import TOKEN_CHOICE, PixWizardModel
 from .host_network import SCALING
 
@@ -30,11 +31,10 @@ POINTS = dict(default=9, min=2, max=1000)
 WEIGHT = dict(default=1.0, min=0.0, max=30.0, step=0.1, round=0.01)
 
 
-def sigmas_of(points: int, shift: float, denoise: float) -> Tensor:
-    """The host's sigmas, 1 - t, of the last part of a time grid."""
-    grid = 1.0 - time_grid(points, shift)
+def grid_of(points: int, shift: float, denoise: float) -> Tensor:
+    """The last part of a time grid; the host's sigmas are 1 - t."""
     steps = max(1, round((points - 1) * denoise))
-    return grid[-(steps + 1) :]
+    return time_grid(points, shift)[-(steps + 1) :]
 
 
 def shift_inputs() -> list[Any]:
@@ -76,7 +76,7 @@ class FlowSchedule(Node):
 
     @classmethod
     def execute(cls, points: int, shift: float, denoise: float) -> io.NodeOutput:
-        return io.NodeOutput(sigmas_of(points, shift, denoise))
+        return io.NodeOutput(1.0 - grid_of(points, shift, denoise))
 
 
 class DualGuider(comfy.samplers.CFGGuider):
@@ -93,13 +93,15 @@ class DualGuider(comfy.samplers.CFGGuider):
     def predict_noise(
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
     ) -> Tensor:
-        options = model_options or {}
+        options, guidance = model_options or {}, self.guidance
+        if guidance.interval != ALWAYS:
+            guidance = guidance.at(1 - float(timestep.max()))
         # Some solvers (cfg_pp) go back along the prediction without words and say so with this flag.
-        needed = BRANCHES if options.get("disable_cfg1_optimization") else self.guidance.branches()
+        needed = BRANCHES if options.get("disable_cfg1_optimization") else guidance.branches()
         conds = [self.conds.get(name) if name in needed else None for name in BRANCHES]
         outputs = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, options)
         predictions = dict(zip(BRANCHES, outputs, strict=True))
-        out = self.guidance.combine({name: predictions[name] for name in needed})
+        out = guidance.combine({name: predictions[name] for name in needed})
         assert isinstance(out, Tensor), "tensors go in"
         for function in options.get("sampler_post_cfg_function", []):
             out = function(
@@ -107,7 +109,7 @@ class DualGuider(comfy.samplers.CFGGuider):
                     "denoised": out,
                     "cond": conds[0],
                     "uncond": conds[1],
-                    "cond_scale": self.guidance.text,
+                    "cond_scale": guidance.text,
                     "model": self.inner_model,
                     "uncond_denoised": predictions["image"],
                     "cond_denoised": predictions["full"],
@@ -127,11 +129,13 @@ def guider_of(
     text_guidance: float,
     image_guidance: float,
     guided_channels: str,
+    guidance_from: float = ALWAYS[0],
+    guidance_to: float = ALWAYS[1],
 ) -> DualGuider:
     """The guider behind both nodes, of their inputs.
 
     Raises:
-        ValueError: no model, or one of another kind.
+        ValueError: no model, or one of another kind; an interval that ends before it begins.
     """
     kind = None if model is None else type(model.model).__name__
     if model is None or not isinstance(model.model, PixWizardModel):
@@ -142,7 +146,7 @@ def guider_of(
     own = guided_channels == MODELS_OWN
     channels = carried(model)[None].guided_channels if own else CHANNELS[guided_channels]
     guider = DualGuider(model)
-    guidance = DualGuidance(text_guidance, image_guidance, channels)
+    guidance = DualGuidance(text_guidance, image_guidance, channels, (guidance_from, guidance_to))
     guider.set_branches(positive, image_only, negative, guidance)
     return guider
 
@@ -158,6 +162,14 @@ def channels_input() -> Any:
     return io.Combo.Input("guided_channels", options=options, default=MODELS_OWN, extra_dict=ADVANCED)
 
 
+def interval_inputs() -> list[Any]:
+    """Inputs of the flow times in which guidance acts."""
+    return [
+        io.Float.Input(name, default=end, min=0.0, max=1.0, step=0.01, optional=True, extra_dict=ADVANCED)
+        for name, end in zip(("guidance_from", "guidance_to"), ALWAYS, strict=True)
+    ]
+
+
 class Guider(Node):
     """Dual guidance for SamplerCustomAdvanced."""
 
@@ -167,7 +179,13 @@ class Guider(Node):
             node_id="PixWizardGuider",
             purpose="sampling",
             aliases=["dual cfg", "guider", "image cfg", "text cfg"],
-            inputs=[io.Model.Input("model"), *branch_inputs(), *guidance_inputs(), channels_input()],
+            inputs=[
+                io.Model.Input("model"),
+                *branch_inputs(),
+                *guidance_inputs(),
+                channels_input(),
+                *interval_inputs(),
+            ],
             outputs={"guider": io.Guider},
         )
 
@@ -193,13 +211,14 @@ class Sampler(Node):
                 io.Int.Input("seed", default=0, min=0, max=LARGEST_SEED, control_after_generate=True),
                 io.Int.Input("points", **POINTS),
                 *guidance_inputs(),
-                io.Combo.Input("solver", options=comfy.samplers.SAMPLER_NAMES, default="euler"),
+                io.Combo.Input("solver", options=[MODELS_OWN, *comfy.samplers.SAMPLER_NAMES], default=MODELS_OWN),
                 *shift_inputs(),
                 channels_input(),
                 io.Combo.Input(
                     "token_choice", options=list(TOKEN_CHOICES), default=BEST, optional=True, extra_dict=ADVANCED
                 ),
                 *scaling_inputs(),
+                *interval_inputs(),
             ],
             outputs={"latent": io.Latent},
         )
@@ -234,13 +253,13 @@ class Sampler(Node):
         wanted |= {} if scaling == PLAIN else {SCALING: scaling}
         guider = guider_of(asked_of(model, wanted), **guided)
         samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
-        sigmas = sigmas_of(points, shift, denoise)
-        callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
+        grid, own = grid_of(points, shift, denoise), carried(model)[None].solver
+        callback = latent_preview.prepare_callback(model, len(grid) - 1)
         answer = guider.sample(
             noise_of(samples, seed, latent.get("batch_index")),
             samples,
-            comfy.samplers.sampler_object(solver),
-            sigmas,
+            core_sampler(own, grid) if solver == MODELS_OWN else comfy.samplers.sampler_object(solver),
+            1.0 - grid,
             denoise_mask=latent.get("noise_mask"),
             callback=callback,
             seed=seed,

@@ -44,7 +44,7 @@ def test_the_extension_loads_and_lists_all_nodes(server: FreshHost) -> None:
 
 
 def test_the_restoration_workflow_runs(server: FreshHost) -> None:
-    graph = json.loads((FOLDER / "api" / "pixwizard_restore.json").read_text())
+    graph = json.loads((FOLDER / "api" / "Restore a picture.json").read_text())
     done = server.run(graph)
     assert done["status"]["status_str"] == "success", done["status"]
     shown = {
@@ -58,7 +58,7 @@ def test_the_restoration_workflow_runs(server: FreshHost) -> None:
 
 
 def test_an_accelerator_that_is_not_installed_is_told_with_the_hosts_own_python(server: FreshHost) -> None:
-    graph = json.loads((FOLDER / "api" / "pixwizard_restore.json").read_text())
+    graph = json.loads((FOLDER / "api" / "Restore a picture.json").read_text())
     (load,) = (number for number, entry in graph.items() if entry["class_type"] == "PixWizardLoad")
     (sampler,) = (number for number, entry in graph.items() if entry["class_type"] == "PixWizardSampler")
     inputs = {"model": [load, 0], "backend": "onnxruntime", "precision": "auto", "on_missing": "build"}
@@ -73,7 +73,7 @@ def test_an_accelerator_that_is_not_installed_is_told_with_the_hosts_own_python(
 
 
 def test_a_graph_may_end_in_a_decode_node(server: FreshHost) -> None:
-    graph = json.loads((FOLDER / "api" / "pixwizard_predict.json").read_text())
+    graph = json.loads((FOLDER / "api" / "Read depth, normals and classes.json").read_text())
     ends = {number: entry for number, entry in graph.items() if entry["class_type"] != "PreviewImage"}
     done = server.run(ends)
     assert done["status"]["status_str"] == "success", done["status"]

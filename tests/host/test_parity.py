@@ -12,7 +12,7 @@ from torch import Tensor
 SENTENCE = "Remove the rain from this picture."  # as the fixture `conditioned` says it by default
 
 
-def core_latents(pipeline: Any, image: Tensor, steps: int, guidance: Any, seed: int) -> Tensor:
+def core_latents(pipeline: Any, image: Tensor, steps: int, guidance: Any, seed: int, **more: Any) -> Tensor:
     """The pipeline's own latents, taken where its autoencoder would decode them."""
     caught: list[Tensor] = []
     decode = pipeline.autoencoder.decode
@@ -25,7 +25,8 @@ def core_latents(pipeline: Any, image: Tensor, steps: int, guidance: Any, seed: 
     try:
         seeds = [seed + i for i in range(len(image))]
         source = image.permute(0, 3, 1, 2) * 2 - 1
-        pipeline.generate(source, [SENTENCE] * len(image), steps=steps, solver="euler", guidance=guidance, seeds=seeds)
+        given = dict(steps=steps, guidance=guidance, seeds=seeds) | more
+        pipeline.generate(source, [SENTENCE] * len(image), **given)
     finally:
         del pipeline.autoencoder.decode
     return caught[0]
@@ -73,10 +74,30 @@ def test_stock_nodes_equal_the_pipeline(
     stock = node(
         "SamplerCustomAdvanced", noise=noise, guider=guider, sampler=sampler, sigmas=sigmas, latent_image=latent
     )[0]["samples"]
-    expected = core_latents(pipeline, image, steps, guidance, seed)
+    expected = core_latents(pipeline, image, steps, guidance, seed, solver="euler")
     torch.testing.assert_close(stock, expected, atol=1e-3, rtol=0)
     own = node(
         "PixWizardSampler", model=parts.model, positive=positive, image_only=image_only, negative=negative,
         latent=latent, seed=seed, points=steps, text_guidance=guidance[0], image_guidance=guidance[1],
+        solver="euler",
     )[0]["samples"]  # fmt: skip
     torch.testing.assert_close(own, expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("interval", [(0.0, 1.0), (0.3, 0.9)])
+def test_the_samplers_defaults_are_the_pipelines(
+    host: SimpleNamespace, example: Any, conditioned: Any, node: Any, parts: SimpleNamespace, pipeline: Any,
+    interval: tuple[float, float],
+) -> None:  # fmt: skip
+    image, steps, seed = example(2), 6, 4
+    positive, image_only, negative, latent, _ = conditioned(image)
+    own = node(
+        "PixWizardSampler", model=parts.model, positive=positive, image_only=image_only, negative=negative,
+        latent=latent, seed=seed, points=steps, text_guidance=3.0, image_guidance=1.5, guidance_from=interval[0],
+        guidance_to=interval[1],
+    )[0]["samples"]  # fmt: skip
+    guidance = host.ours("comfyui_pixwizard.guidance").DualGuidance(3.0, 1.5, interval=interval)
+    expected = core_latents(pipeline, image, steps, guidance, seed)
+    torch.testing.assert_close(own, expected, atol=1e-3, rtol=0)
+    other = core_latents(pipeline, image, steps, (3.0, 1.5), seed, solver="euler")
+    assert (own - other).abs().max() > 0.01, "neither euler nor guidance everywhere"

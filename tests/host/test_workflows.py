@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,13 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 from torch import Tensor
-from workflows import WORKFLOWS, Graph
+from workflow_graph import Graph
+from workflows import WORKFLOWS
 
 ROOT = Path(__file__).resolve().parents[2]
 API = Path(__file__).parent / "api"
 PAGE = ROOT / "example_workflows"
 LEAST_PSNR = 50.0
 THUMBNAIL = 192
+# What the pipeline takes unless told otherwise.
+DEFAULT_SOLVER = "unipc"
 
 
 def stored(text: Any) -> str:
@@ -64,19 +68,22 @@ class Reference:
         question = (source, sentence)
         return question, question, question, question, source
 
-    def _sample(self, question: Any, points: int, text: float, image: float, seed: int) -> tuple[Any, ...]:
+    def _sample(
+        self, question: Any, points: int, text: float, image: float, seed: int, solver: str = DEFAULT_SOLVER
+    ) -> tuple[Any, ...]:
         source, sentence = question
         answers = self.pipeline.generate(
             source.permute(0, 3, 1, 2) * 2 - 1,
             [sentence] * len(source),
             steps=points,
-            solver="euler",
+            solver=solver,
             guidance=(text, image),
             seeds=[seed + i for i in range(len(source))],
         )
         return ((answers / 2 + 0.5).permute(0, 2, 3, 1),)
 
     def PixWizardSampler(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
+        assert inputs["solver"] == "the model's"
         names = ("positive", "points", "text_guidance", "image_guidance", "seed")
         return self._sample(*(self.value(inputs[name]) for name in names))
 
@@ -85,7 +92,7 @@ class Reference:
         points = self.graph[inputs["sigmas"][0]]["inputs"]["points"]
         seed = self.graph[inputs["noise"][0]]["inputs"]["noise_seed"]
         scales = guider["cfg_conds"], guider["cfg_cond2_negative"]
-        return self._sample(self.value(guider["cond1"]), points, *scales, seed)
+        return self._sample(self.value(guider["cond1"]), points, *scales, seed, solver="euler")
 
     def VAEDecode(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
         return (self.value(inputs["samples"]),)
@@ -113,8 +120,8 @@ def test_workflow_runs_and_equals_the_pipeline(
     executor = run_graph(graph.api())
     numbers = {entry["_meta"]["title"]: number for number, entry in graph.api().items()}
     reference = Reference(graph.api(), node, pipeline)
-    for title in graph.shown:
-        expected = reference.value(graph.api()[numbers[title]]["inputs"]["images"])
+    for title, what in graph.shown.items():
+        expected = reference.value([numbers[what.node], what.slot])
         for shown, truth in zip(pictures(executor, numbers[title]), expected, strict=True):
             assert psnr(shown, truth) >= LEAST_PSNR, title
     if os.environ.get("UPDATE_WORKFLOWS"):
@@ -141,8 +148,36 @@ def test_nothing_else_ships() -> None:
     assert all(path.stat().st_size < 60_000 for path in PAGE.glob("*.jpg"))
 
 
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_nothing_overlaps_in_the_page(name: str) -> None:
+    page = json.loads((PAGE / f"{name}.json").read_text())
+    # A title stands above its node.
+    boxes = [(*node["pos"], *node["size"]) for node in page["nodes"]]
+    boxes = [(x, y - 30, x + width, y + height) for x, y, width, height in boxes]
+    for one, other in combinations(boxes, 2):
+        assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1], (one, other)
+    groups = [group["bounding"] for group in page["groups"]]
+    inside = [
+        sum(x <= a and y <= b and c <= x + width and d <= y + height for x, y, width, height in groups)
+        for a, b, c, d in boxes
+    ]
+    assert inside == [0] + [1] * (len(boxes) - 1), "the note alone stands in no group"
+    # Beside the page's side bar, under its top bars, and large enough to read.
+    scale, (left, top) = page["extra"]["ds"]["scale"], page["extra"]["ds"]["offset"]
+    assert scale >= 0.5
+    corner = [scale * (min(box[i] for box in boxes) + shift) for i, shift in ((0, left), (1, top))]
+    assert corner[0] >= 80 and corner[1] >= 80
+
+
+def test_previews_have_titles() -> None:
+    for name in WORKFLOWS:
+        nodes = json.loads((PAGE / f"{name}.json").read_text())["nodes"]
+        titles = [node.get("title") for node in nodes if node["type"] == "PreviewImage"]
+        assert None not in titles and len(set(titles)) == len(titles), name
+
+
 def test_a_wrong_graph_is_refused_in_words(host: SimpleNamespace) -> None:
-    graph = WORKFLOWS["pixwizard_restore"]().api()
+    graph = WORKFLOWS["Restore a picture"]().api()
     graph["1"]["inputs"]["model"] = "gone.safetensors"
     valid = host.loop.run_until_complete(host.execution.validate_prompt("test", graph, None))
     assert "gone.safetensors" in str(valid[3])

@@ -121,7 +121,7 @@ test("the template browser lists every workflow with its picture", { skip: reaso
   const templates = await (await fetch(`${url}/api/workflow_templates`)).json();
   assert.deepEqual(templates["ComfyUI-PixWizard"].sort(), [...names].sort());
   for (const name of names) {
-    const picture = await fetch(`${url}/api/workflow_templates/ComfyUI-PixWizard/${name}.jpg`);
+    const picture = await fetch(`${url}/api/workflow_templates/ComfyUI-PixWizard/${encodeURIComponent(name)}.jpg`);
     assert.ok(picture.ok, name);
   }
   await browseTemplates();
@@ -143,7 +143,7 @@ for (const name of names) {
     const problems = [];
     const complain = (error) => problems.push(String(error));
     page.on("pageerror", complain);
-    const graph = await (await fetch(`${url}/api/workflow_templates/ComfyUI-PixWizard/${name}.json`)).json();
+    const graph = await (await fetch(`${url}/api/workflow_templates/ComfyUI-PixWizard/${encodeURIComponent(name)}.json`)).json();
     await browseTemplates();
     await card(name).scrollIntoViewIfNeeded({ timeout: 20_000 });
     await card(name).click();
@@ -166,7 +166,8 @@ for (const name of names) {
       RUN_MS,
     );
     assert.equal(entry.status.status_str, "success", JSON.stringify(entry.status.messages));
-    const previews = graph.nodes.filter((node) => node.type === "PreviewImage").map((node) => String(node.id));
+    const shows = (node) => node.type === "PreviewImage" || /^PixWizardDecode/.test(node.type);
+    const previews = graph.nodes.filter(shows).map((node) => String(node.id));
     for (const id of previews) assert.ok(entry.outputs[id]?.images?.length, `node ${id} shows nothing`);
     // Pictures reach their nodes after the result.
     await until(
