@@ -26,15 +26,21 @@ def figure_class() -> Any:
 
 
 def line_charts(
-    charts: Mapping[str, Mapping[str, Points]], across: str, up: str, ticks: Sequence[float], level: float | None = None
+    charts: Mapping[str, Mapping[str, Points]],
+    across: str,
+    up: str,
+    ticks: Sequence[float],
+    level: float | None = None,
+    scale: str = "log",
 ) -> Any:
     """A figure of charts with axes, a grid and a legend, 900 x 600 pixels each, one below the other.
 
     Args:
         charts: by title, curves by name: points (x, y), x above 0.
-        across, up: what the axes mean; the first is logarithmic.
+        across, up: what the axes mean.
         ticks: of the first axis.
         level: a y that is drawn as a dashed line.
+        scale: of the first axis, "log" or "linear".
 
     Raises:
         ValueError: no points, an x that is not above 0, or no matplotlib.
@@ -50,7 +56,7 @@ def line_charts(
             )
         if level is not None:
             axes.axhline(level, color="gray", linestyle="--", linewidth=1)
-        axes.set(title=title, xlabel=across, ylabel=up, xscale="log")
+        axes.set(title=title, xlabel=across, ylabel=up, xscale=scale)
         axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
         axes.set_xticks([], minor=True)
         axes.grid(alpha=0.3)

@@ -51,6 +51,7 @@ BENCHES = {
     "quality": Command("..bench.quality", "Quality"),
     "sizes": Command("..bench.sizes", "Sizes"),
     "large": Command("..bench.large", "Large"),
+    "drift": Command("..bench.drift", "Drift"),
 }
 DATA = {"preview": Command(".data", "Preview"), "build": Command(".data", "Build")}
 COMMANDS: dict[str, Command | Group] = {
