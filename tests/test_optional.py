@@ -58,3 +58,9 @@ def test_the_packages_are_those_of_the_extras() -> None:
     }
     assert set(PACKAGES.values()) <= named
     assert set(PROVIDERS["cpu"].install.rpartition(" install ")[2].split()) <= named
+
+
+def test_the_changelog_tells_of_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    newest = re.search(r"^## (\S+?),? ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert newest is not None and newest[1] == version
