@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import (
     accelerate_node,
+    chain_node,
     decode_nodes,
     example_node,
     finish_nodes,
@@ -31,6 +32,7 @@ NODES: list[type[io.ComfyNode]] = [
     sampling_nodes.FlowSchedule,
     sampling_nodes.Guider,
     sampling_nodes.Sampler,
+    chain_node.EditChain,
     decode_nodes.DecodeDepth,
     decode_nodes.DecodeNormals,
     decode_nodes.DecodeSegmentation,

@@ -10,8 +10,8 @@ from einops import rearrange
 from torch import Tensor
 
 from ..comfyui_pixwizard.pictures.full_size import find_change
-from ..comfyui_pixwizard.pictures.paste_back import keep_unchanged
-from .conversions import Node, at_size, matching_source, one_for_each, resized_mask, schema, to_core, to_host
+from ..comfyui_pixwizard.pictures.paste_back import REFERENCES, ROUND_TRIP, SOURCE, keep_unchanged
+from .conversions import ADVANCED, Node, at_size, matching_source, one_for_each, resized_mask, schema, to_core, to_host
 from .round_trip import round_trip
 
 
@@ -30,24 +30,36 @@ class KeepUnchanged(Node):
                 io.Vae.Input("vae"),
                 io.Float.Input("threshold", default=0.1, min=0.005, max=1.0, step=0.005),
                 io.Image.Input("original", optional=True),
+                io.Combo.Input(
+                    "reference", options=list(REFERENCES), default=ROUND_TRIP, optional=True, extra_dict=ADVANCED
+                ),
             ],
             outputs={"image": io.Image},
         )
 
     @classmethod
     def execute(
-        cls, image: Tensor, source: Tensor, vae: Any, threshold: float, original: Tensor | None = None
+        cls,
+        image: Tensor,
+        source: Tensor,
+        vae: Any,
+        threshold: float,
+        original: Tensor | None = None,
+        reference: str = ROUND_TRIP,
     ) -> io.NodeOutput:
-        sources = matching_source(image, source)
-        reference = to_core(one_for_each(round_trip(vae, source), len(image), "a source", "answers"))
+        sources, answers = matching_source(image, source), to_core(image)
+        compared = source[..., :3] if reference == SOURCE else round_trip(vae, source)
+        unchanged = to_core(one_for_each(compared, len(image), "a source", "answers"))
         if original is None or original.shape[1:3] == image.shape[1:3]:
-            return io.NodeOutput(to_host(keep_unchanged(to_core(sources), to_core(image), reference, threshold)))
-        originals = one_for_each(original[..., :3], len(image), "an original", "answers")
-        change, pictures = find_change(to_core(image), reference, threshold), to_core(originals)
-        carried = change.onto(pictures)
-        # Back and forth between the two ranges rounds: what did not change is taken from the original itself.
-        same = rearrange(carried == pictures, "b c h w -> b h w c")
-        return io.NodeOutput(torch.where(same, originals.float(), to_host(carried)))
+            pictures = to_core(sources)
+            kept = keep_unchanged(pictures, answers, unchanged, threshold)
+        else:
+            sources = one_for_each(original[..., :3], len(image), "an original", "answers")
+            pictures = to_core(sources)
+            kept = find_change(answers, unchanged, threshold).onto(pictures)
+        # Back and forth between the two ranges rounds: what did not change is taken from the picture itself.
+        same = rearrange(kept == pictures, "b c h w -> b h w c")
+        return io.NodeOutput(torch.where(same, sources.float(), to_host(kept)))
 
 
 class SourceSize(Node):

@@ -125,6 +125,39 @@ def test_keep_unchanged_pastes_the_source_back(node: Any, parts: SimpleNamespace
     torch.testing.assert_close(kept[:, 50:70, 50:70], answer[:, 50:70, 50:70], atol=1e-5, rtol=0)
 
 
+def test_keep_unchanged_compares_with_the_source_itself(
+    node: Any, parts: SimpleNamespace, scene: SimpleNamespace
+) -> None:
+    answer = scene.clean + 0.02
+    answer[:, 40:80, 40:80] = torch.tensor([1.0, 0.0, 1.0])
+    given = dict(image=answer, source=scene.clean, vae=parts.vae, threshold=0.03, reference="source")
+    kept = node("PixWizardKeepUnchanged", **given)[0]
+    assert torch.equal(kept[:, 100:], scene.clean[:, 100:])
+    torch.testing.assert_close(kept[:, 50:70, 50:70], answer[:, 50:70, 50:70], atol=1e-5, rtol=0)
+
+
+def test_a_chain_is_its_steps_one_after_the_other(node: Any, parts: SimpleNamespace, scene: SimpleNamespace) -> None:
+    given = dict(model=parts.model, clip=parts.clip, clip_vision=parts.vision, vae=parts.vae)
+    first, second = "Remove the rain from this picture.", "Estimate the depth of this picture."
+
+    def chain(image: Any, *lines: str, **more: Any) -> tuple[Any, ...]:
+        return node("PixWizardEditChain", image=image, instructions="\n".join(lines), **given, **more)
+
+    image, steps, tasks = chain(scene.clean, first, " ", second)
+    assert tasks.splitlines() == ["derain", "depth"] and torch.equal(steps[1:], image)
+    alone, whole = chain(scene.clean, first)[0], chain(scene.clean, first, threshold=0.0)[0]
+    assert torch.equal(steps[:1], alone)
+    kept = (alone == scene.clean).all(-1)
+    assert bool(kept.any()) and not bool((whole == scene.clean).all(-1)[kept].all())
+    assert torch.equal(chain(alone, second)[0], image)
+    assert torch.equal(chain(alone, second, threshold=0.0)[0], image), "reading pastes nothing back"
+    large = scene.clean.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    found = chain(large, first, resolution=128)[0]
+    assert found.shape == large.shape and bool((found == large).all(-1).any())
+    with pytest.raises(ValueError, match="Edit Chain needs an instruction, found none"):
+        chain(scene.clean, " ", "")
+
+
 # -- decoders ---------------------------------------------------------------------------------------------------------
 
 
