@@ -62,9 +62,14 @@ class DecodeDepth(Node):
         labels, sure = decoded(task, answers, **options)
         depth = torch.stack(labels)
         inverse = 1 / depth.clamp_min(1e-3)
-        low, high = (limit(inverse.flatten(1), dim=1)[:, None, None] for limit in (torch.amin, torch.amax))
-        metres_of = {"nearest_m": torch.amin, "farthest_m": torch.amax, "median_m": torch.median}
-        entries = [{name: round(float(of(one)), 3) for name, of in metres_of.items()} for one in depth]
+        low, high = inverse.amin((1, 2), keepdim=True), inverse.amax((1, 2), keepdim=True)
+        entries = [
+            {
+                name: round(float(value), 3)
+                for name, value in (("nearest_m", one.min()), ("farthest_m", one.max()), ("median_m", one.median()))
+            }
+            for one in depth
+        ]
         preview = preview_of("depth", list(depth))
         metres = repeat(depth, "b h w -> b h w c", c=3)
         nearness = (inverse - low) / (high - low).clamp_min(1e-6)

@@ -104,13 +104,12 @@ class Declared:
         """
         if not isinstance(rows, Mapping) or FREE not in rows:
             raise ValueError(f"{where} should declare rows of tasks and of {FREE!r}, found {str(rows)[:60]}: {FIX}")
-        names = list(class_names) if isinstance(class_names, list | tuple) else [None]
-        if not all(isinstance(name, str) for name in names):
+        if not isinstance(class_names, list | tuple) or not all(isinstance(name, str) for name in class_names):
             raise ValueError(f"{where} should name classes in a list, found {str(class_names)[:60]}: {FIX}")
         if not isinstance(max_size, int) or max_size < 16:
             raise ValueError(f"{where} should have a max_size of at least 16 pixels, found {max_size!r}: {FIX}")
         known = {name: _row(name, values, where) for name, values in rows.items() if name in TASKS or name == FREE}
-        return cls(known, tuple(names), max_size)
+        return cls(known, tuple(class_names), max_size)
 
     def __getitem__(self, task: str | None) -> TaskSettings:
         """The row of a task, or of None for instructions that resemble no task."""
