@@ -40,12 +40,12 @@ def made_before(jobs: Sequence[Job], settings: RunSettings) -> list[Job]:
 
 def is_made(job: Job, settings: RunSettings) -> bool:
     """Whether this answer need not be made again."""
-    *earlier, page = chain_files(job.output, len(settings.calls)) or (None,)
-    if page is not None and not page.is_file():
+    chain = chain_files(job.output, len(settings.calls))
+    if not all(path.is_file() for path in chain):
         return False
     if settings.label is not None and not all(path.is_file() for path in label_files(job.output, settings.label)):
         return False
-    pictures = {job.output: settings} | {path: settings.until(step) for step, path in enumerate(earlier, 1) if path}
+    pictures = {job.output: settings} | {path: settings.until(step) for step, path in enumerate(chain[:-1], 1)}
     try:
         if not all(_tells(path, step) for path, step in pictures.items()):
             return False

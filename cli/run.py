@@ -145,7 +145,8 @@ class Run:
         folder = find_folder(self.model)
         declared = read_declared(self.model)
         calls = [self._call(words, task, declared) for words, task in zip(self.instruction, tasks, strict=True)]
-        label = tasks[-1].kind if tasks[-1] and self.decode else None
+        last = tasks[-1]
+        label = last.kind if last and self.decode else None
         return RunSettings(
             call=calls[-1],
             earlier=tuple(calls[:-1]),
@@ -304,7 +305,7 @@ class Run:
                 f"--task is named once or once for each of {steps} instructions, found {len(self.task)}: leave it "
                 "out, or name it so"
             )
-        names = self.task if len(self.task) == steps else (self.task or (None,)) * steps
+        names: tuple[str | None, ...] = self.task if len(self.task) == steps else (self.task or (None,)) * steps
         words = zip(self.instruction, names, strict=True)
         return [choose_task(text, name, has_image=has_image or step > 0) for step, (text, name) in enumerate(words)]
 

@@ -70,8 +70,8 @@ class EditChain(Node):
         if not sentences:
             raise ValueError("Edit Chain needs an instruction, found none: write what to do, one a line")
         picture, steps, tasks = image[..., :3], [], []
-        asked = dict(task=BY_WORDS, caption="", color="red", class_name="", wording=0)
-        sampling = dict(seed=seed, solver=solver, shift=1.0, denoise=1.0, guided_channels=MODELS_OWN)
+        asked: dict[str, Any] = dict(task=BY_WORDS, caption="", color="red", class_name="", wording=0)
+        sampling: dict[str, Any] = dict(seed=seed, solver=solver, shift=1.0, denoise=1.0, guided_channels=MODELS_OWN)
         for words in sentences:
             encoded, empty, _, task, points, text_guidance, image_guidance = Instruction.execute(
                 clip=clip, text=words, model=model, **asked
