@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "web" / "docs"
 SCHEMA: dict[str, Any] = json.loads((ROOT / "tests" / "host" / "schema.json").read_text(encoding="utf-8"))
 SECTIONS = ["When to use it", "Inputs", "Outputs", "Connect it", "If something goes wrong"]
+CHINESE_SECTIONS = ["何时使用", "输入", "输出", "连接", "出错时"]
 LANGUAGES = ("en", "zh")
 CJK = re.compile(r"[\u4e00-\u9fff]")
 # The host's translator takes these for placeholders, links and plurals.
@@ -26,9 +27,9 @@ def locale(language: str) -> dict[str, Any]:
     return json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
 
 
-def sections(node_id: str) -> dict[str, str]:
+def sections(page: str) -> dict[str, str]:
     """Text of a help page by heading; "" holds what stands before the first one."""
-    parts = re.split(r"^## (.+)$", (PAGES / f"{node_id}.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    parts = re.split(r"^## (.+)$", (PAGES / f"{page}.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {"": parts[0]} | dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
@@ -37,7 +38,8 @@ def entries(text: str) -> list[list[str]]:
 
     A list and no table: the page's panel is narrower than any table of four columns.
     """
-    found = re.findall(r"^- `(\w+)` \((\w+)(?:, (?:default )?(.*?))?\): .", text, flags=re.MULTILINE)
+    pattern = r"^- `(\w+)` ?[(（](\w+)(?:(?:, |，)(?:default |默认 )?(.*?))?(?:\): |）：)."
+    found = re.findall(pattern, text, flags=re.MULTILINE)
     assert len(found) == len(re.findall(r"^- ", text, flags=re.MULTILINE)) and "|" not in text
     return [[cell.strip("`") for cell in row] for row in found]
 
@@ -61,8 +63,25 @@ def test_a_page_explains_every_input_and_output(node_id: str) -> None:
             assert row[2] == (str(item["default"]) or "empty"), item["id"]
 
 
+@every_node
+def test_the_chinese_page_says_the_same(node_id: str) -> None:
+    english, chinese = sections(node_id), sections(f"{node_id}/zh")
+    assert chinese[""].startswith(f"# {locale('zh')[node_id]['display_name']}\n")
+    assert [title for title in chinese if title] == CHINESE_SECTIONS
+    assert all(CJK.search(text) for title, text in chinese.items() if title != "连接")
+    words = {"required": "必填", "optional": "可选", "empty": "默认为空", "first file": "第一个文件"}
+    for number in (1, 2):
+        wanted = [[*row[:2], words.get(row[2], row[2])] for row in entries(english[SECTIONS[number]])]
+        assert entries(chinese[CHINESE_SECTIONS[number]]) == wanted
+    graphs = [re.findall(r"```\n.*?```", page, flags=re.DOTALL) for page in (english[SECTIONS[3]], chinese["连接"])]
+    assert graphs[0] == graphs[1]
+    advice = [re.findall(r"^- ", page, flags=re.MULTILINE) for page in (english[SECTIONS[4]], chinese["出错时"])]
+    assert len(advice[0]) == len(advice[1])
+
+
 def test_no_page_without_a_node() -> None:
-    assert sorted(path.name for path in PAGES.rglob("*.md")) == sorted(f"{node_id}.md" for node_id in SCHEMA)
+    pages = sorted(str(path.relative_to(PAGES)) for path in PAGES.rglob("*.md"))
+    assert pages == sorted(name for node_id in SCHEMA for name in (f"{node_id}.md", f"{node_id}/zh.md"))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -22,7 +22,7 @@ READ = [
         "runtime/*.py",
         "export/*.py",
         "nodes/*.py",
-        "web/docs/*.md",
+        "web/docs/**/*.md",
         "docs/export.md",
     )
     for path in ROOT.glob(pattern)

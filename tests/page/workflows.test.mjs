@@ -134,6 +134,8 @@ test("the template browser lists every workflow with its picture", { skip: reaso
 test("help pages and translations are served", { skip: reason || Boolean(process.env.ONLY) }, async () => {
   const help = await fetch(`${url}/extensions/ComfyUI-PixWizard/docs/PixWizardSampler.md`);
   assert.match(await help.text(), /^# PixWizard Sampler/);
+  const chinese = await fetch(`${url}/extensions/ComfyUI-PixWizard/docs/PixWizardSampler/zh.md`);
+  assert.match(await chinese.text(), /^# PixWizard \p{Script=Han}/u);
   const words = await (await fetch(`${url}/i18n`)).json();
   assert.match(words.zh.nodeDefs.PixWizardSampler.description, /\p{Script=Han}/u);
 });
