@@ -1,6 +1,7 @@
 """The nano recipe from nothing to a model that runs, in small, continued by a second call."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -66,6 +67,18 @@ def test_a_run_can_begin_with_a_model(run_folder, tmp_path):
     assert steps(tmp_path) >= 1
     with pytest.raises(ValueError, match="begins a new run, found one"):
         train(folder=run_folder, minutes=0, **options)
+
+
+def test_a_run_can_begin_with_an_autoencoder_and_towers(run_folder, tmp_path):
+    begun = shutil.copytree(run_folder / "export", tmp_path / "begun", ignore=shutil.ignore_patterns("transformer"))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "pools").symlink_to(run_folder / "pools")
+    assert train(folder=folder, minutes=0.05, start=str(begun)) == 0
+    assert steps(folder) >= 1
+    ours, given = ((f / "autoencoder" / "model.safetensors").read_bytes() for f in (folder / "export", begun))
+    assert ours == given
+    assert PixWizardPipeline.from_pretrained(folder / "export")(None, "Draw a cone", steps=2, size=64).image
 
 
 def test_minutes_cannot_be_negative(tmp_path):

@@ -8,9 +8,10 @@ it was.
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
@@ -18,7 +19,8 @@ from tokenizers import Tokenizer
 
 from ...comfyui_pixwizard.config import PixWizardConfig
 from ...comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
-from ...comfyui_pixwizard.files.components import PIPELINE_FILE
+from ...comfyui_pixwizard.files.checkpoint import load_transformer
+from ...comfyui_pixwizard.files.components import KINDS, PIPELINE_FILE, find_folder, load_part, read_description
 from ...comfyui_pixwizard.files.safe_files import replaced
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
 from ...comfyui_pixwizard.tasks import TASKS
@@ -43,6 +45,8 @@ from .mixture_stage import BLIND, Aids, MixtureStage
 from .tower_stage import TowerStage
 from .towers import NanoModel, train_bpe
 
+# Autoencoder and towers that the long training of the next bundled model goes on from (docs/training.md).
+BEGUN = Path(__file__).parent / "begun"
 # What is hardest: to read, to point and to change one thing that words name.
 HARD = (
     "depth", "normal", "segmentation", "pose", "keypoint", "referring_segmentation", "referring_mask", "referring_box",
@@ -108,7 +112,8 @@ class NanoRecipe:
     photos: Path | None = None
     """A folder of photographs that join the rendered pictures (the bundled model has seen none)."""
     start: str | None = None
-    """A model, nano or a folder, whose weights a new run begins with, instead of nothing."""
+    """A model, nano or a folder, whose weights a new run begins with, instead of nothing; begun is the autoencoder and
+    the towers of the coming version, with a new network."""
     autoencoder_minutes: float = 14.0
     """Minutes of training of the autoencoder, once."""
     towers_minutes: float = 6.0
@@ -167,9 +172,7 @@ class NanoRecipe:
         given = self._given()
         self.prepare()
         if given is not None:
-            self.autoencoder = given.autoencoder.requires_grad_(False).to(self.place)
-            parts = given.transformer, given.text_encoder, given.task_encoder, given.image_encoder
-            return self._transformer(NanoModel(*parts).to(self.place))
+            return self._transformer(given.to(self.place))
         if not self._autoencoder():
             return False
         model = NanoModel.build(self.word_pieces(), PixWizardConfig.preset("nano"), self.seed).to(self.place)
@@ -193,8 +196,10 @@ class NanoRecipe:
             return self.workers
         return 0 if self.place.type == "cpu" else max((os.cpu_count() or 1) - 1, 1)
 
-    def _given(self) -> PixWizardPipeline | None:
-        """The model that this run began with; a copy in the folder makes later calls independent of `start`."""
+    def _given(self) -> NanoModel | None:
+        """The model that this run began with, and its autoencoder; a copy in the folder makes later calls independent
+        of `start`.
+        """
         copy = self.folder / "start"
         if not (copy / PIPELINE_FILE).exists():
             if self.start is None:
@@ -203,8 +208,19 @@ class NanoRecipe:
                 raise ValueError(
                     f"--start begins a new run, found one in {self.folder}: leave --start out, or give another --folder"
                 )
-            PixWizardPipeline.from_pretrained(self.start).save_pretrained(copy, torch.float32)
-        return PixWizardPipeline.from_pretrained(copy)
+            folder = BEGUN if self.start == "begun" else find_folder(self.start)
+            # The file that says that a folder is whole comes last.
+            shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(PIPELINE_FILE), dirs_exist_ok=True)
+            shutil.copy(folder / PIPELINE_FILE, copy)
+        kinds = read_description(copy).components
+        parts: dict[str, Any] = {part: load_part(copy, part, kinds[part], torch.float32) for part in KINDS}
+        self.autoencoder = parts["autoencoder"].requires_grad_(False).to(self.place)
+        if (copy / "transformer").is_dir():
+            transformer = load_transformer(copy / "transformer", torch.float32)
+        else:
+            pieces = Tokenizer.from_file(str(copy / "text_encoder" / "tokenizer.json"))
+            transformer = NanoModel.build(pieces, PixWizardConfig.preset("nano"), self.seed).transformer
+        return NanoModel(transformer, parts["text_encoder"], parts["task_encoder"], parts["image_encoder"])
 
     def prepare(self) -> None:
         """Load the pools, rendering what is not there yet."""
