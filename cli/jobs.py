@@ -10,6 +10,11 @@ from typing import Any
 
 from ..comfyui_pixwizard.pictures.buckets import Size
 
+# Arguments of the pipeline that every call has; others are there only where they are asked for.
+ALWAYS_SAID = frozenset(
+    "instruction task steps solver text_guidance image_guidance guided_channels seed keep_unchanged".split()
+)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -79,7 +84,10 @@ class RunSettings:
             digest: of the source's bytes; None for a blank canvas.
         """
         size = "x".join(map(str, self.size)) if isinstance(self.size, tuple) else self.size or "own"
+        # Together, because an answer without one of them must not be taken for one with it, nor the other way round.
+        options = {name: value for name, value in self.call.items() if name not in ALWAYS_SAID}
         values = dict(self.call) | dict(
+            options=json.dumps(options) if options else None,
             size_asked=size,
             keep_size=self.keep_size,
             decode=self.label is not None,

@@ -160,6 +160,10 @@ def test_only_what_changed_is_made_again(
     again(names, "--seed", 1, "--size", "80x64")
     again(names, "--keep-model-size")
     again(names)
+    for option in (("--shift", 3), ("--threshold", 0.05), ("--windows",)):
+        again(names, *option)
+        again(set(), *option)
+        again(names)
     noise(source / "01.png", seed=99, size=80)
     again({"01.png"})
     again(names, "--again")
