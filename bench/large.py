@@ -40,7 +40,7 @@ class Large:
     """Longer side in pixels of the picture."""
     picture: Path | None = None
     """A photograph, at least as large; without one dead leaves are drawn."""
-    whole: tuple[int, ...] = (1000,)
+    whole: tuple[int, ...] = (1008,)
     """Sides of squares at which the picture is denoised whole, beside the model's own size."""
     noise: float = 50.0
     """Standard deviation of the noise, of 255."""

@@ -29,7 +29,7 @@ def drawn_picture(size: int, batch: int) -> Tensor:
 
 
 def real_inputs(pipeline: PixWizardPipeline, size: int, batch: int) -> tuple[dict[str, Inputs], Tensor]:
-    """What `bench_speed.random_inputs` gives, from a picture and an instruction through the model's own encoders."""
+    """What `speed.random_inputs` gives, from a picture and an instruction through the model's own encoders."""
     weight = pipeline.transformer.x_embedder.weight
     pictures = drawn_picture(size, batch).to(weight.device, weight.dtype)
     latents, tokens = pipeline.autoencoder.encode(pictures), pipeline.image_encoder.encode(pictures)

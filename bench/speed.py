@@ -152,7 +152,7 @@ class Speed:
         return figures | {"memory": self._counted(config, guidance)}
 
     def _evaluators(self, transformer: PixWizardTransformer) -> dict[str, Evaluator]:
-        """By name; graphs are exported to a folder that goes when the process ends, and are loaded here."""
+        """By name; graphs are exported to a folder that goes as soon as they are loaded."""
         found: dict[str, Evaluator] = {}
         for name in self.evaluators:
             if name in EXPORTED:

@@ -1,4 +1,4 @@
-"""Ways to run the network, by name, behind `comfyui_pixwizard.evaluation.Evaluator`.
+"""Ways to run the network, by name, behind `comfyui_pixwizard.evaluator.Evaluator`.
 
 eager      as PyTorch runs it, in the weights' own type
 bfloat16   weights and products in bfloat16, sums in float32
