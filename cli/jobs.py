@@ -11,9 +11,10 @@ from typing import Any
 from ..comfyui_pixwizard.pictures.buckets import Size
 
 # Arguments of the pipeline that every call has; others are there only where they are asked for.
-ALWAYS_SAID = frozenset(
-    "instruction task steps solver text_guidance image_guidance guided_channels seed keep_unchanged".split()
-)
+ALWAYS_SAID = {
+    "instruction", "task", "steps", "solver", "text_guidance", "image_guidance", "guided_channels", "seed",
+    "keep_unchanged",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
