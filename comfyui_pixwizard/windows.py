@@ -107,40 +107,45 @@ class InWindows:
         times: Sequence[float],
         scaling: Scaling = PLAIN,
     ) -> Step:
-        return WindowedStep(self.evaluator, transformer, branches, times, scaling, self.side)
+        return WindowedStep(self.evaluator, transformer, branches, scaling, self.side)
 
 
 class WindowedStep:
-    """Velocities of a large picture, see `evaluator.Step`."""
+    """Velocities of a large picture, see `evaluator.Step`.
+
+    Each group of windows is prepared anew for every time: what an evaluator keeps of a sampling, such as modulations of
+    all times, would otherwise grow with the picture.
+    """
 
     def __init__(
         self,
         evaluator: Evaluator,
         transformer: PixWizardTransformer,
         branches: Mapping[str, Branch],
-        times: Sequence[float],
         scaling: Scaling,
         side: int,
     ) -> None:
+        self.evaluator, self.transformer, self.branches, self.scaling = evaluator, transformer, branches, scaling
         source = next(iter(branches.values())).source
         self.windows = Windows(source.shape[-2], source.shape[-1], side)
-        groups = list(self.windows.together())
+        self.groups = list(self.windows.together())
         # The last group may be smaller.
-        conditions = {
+        self.conditions = {
             count: {name: branch.conditions[list(range(len(source))) * count] for name, branch in branches.items()}
-            for count in {len(group) for group in groups}
+            for count in {len(group) for group in self.groups}
         }
-        self.groups: list[tuple[list[Window], Step]] = []
-        for group in groups:
-            shown = {
-                name: Branch(torch.cat([window.of(branch.source) for window in group]), conditions[len(group)][name])
-                for name, branch in branches.items()
-            }
-            self.groups.append((group, evaluator.start(transformer, shown, times, scaling)))
 
     def __call__(self, x: Tensor, t: float, branches: Sequence[str]) -> dict[str, Tensor]:
         found: dict[str, list[Tensor]] = {name: [] for name in branches}
-        for group, step in self.groups:
+        for group in self.groups:
+            shown = {
+                name: Branch(
+                    torch.cat([window.of(self.branches[name].source) for window in group]),
+                    self.conditions[len(group)][name],
+                )
+                for name in branches
+            }
+            step = self.evaluator.start(self.transformer, shown, [t], self.scaling)
             velocities = step(torch.cat([window.of(x) for window in group]), t, branches)
             for name in branches:
                 found[name] += velocities[name].split(len(x))
