@@ -107,7 +107,8 @@ def choose(profiles: Sequence[Mapping[str, Sequence[Sequence[int]]]], shapes: Ma
     batch, _, height, width = shapes["x"]
     raise Unsupported(
         f"the engine takes {'; or '.join(described(profile) for profile in profiles)}; found {width * PIXELS} x "
-        f"{height * PIXELS} px, {batch} at once and {shapes['text_mask'][1]} text tokens"
+        f"{height * PIXELS} px, {batch} at once and {shapes['text_mask'][1]} text tokens: build an engine for "
+        "these, or ask for what it takes"
     )
 
 
