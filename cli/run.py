@@ -99,9 +99,9 @@ class Run:
     """The bundled model, nano, or a folder."""
     backend: str = "eager"
     """What runs the network: eager, bfloat16, compiled, or auto for the fastest that needs no compiler here;
-    onnxruntime runs what pixwizard export onnx wrote."""
+    onnxruntime and tensorrt run what pixwizard export onnx and tensorrt wrote."""
     engine: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """With --backend onnxruntime: the exported folder."""
+    """With --backend onnxruntime or tensorrt: the exported folder."""
     provider: Literal["cpu", "cuda", "tensorrt", "tensorrt-rtx"] = "cpu"
     """What ONNX Runtime computes on; there is no falling back to another."""
     device: str = "auto"
@@ -273,6 +273,10 @@ class Run:
             shift=self.shift, scaling=Scaling(1.0 if self.rope_scale is None else self.rope_scale, self.rope_watershed)
         )
         self._keeping()
+        if self.whole_answer and (self.threshold is not None or self.reference is not None):
+            raise ValueError(
+                "--whole-answer pastes nothing back, found --threshold or --reference beside it: leave it or them out"
+            )
         tasks = self._tasks(has_image=jobs[0].source is not None)
         task, steps = tasks[-1], len(tasks)
         if self.decode and task is None:
