@@ -79,6 +79,8 @@ class Held(nn.Module):
         self.accelerator: Accelerator | None = None
         # Which changes of weights it holds; None is the base.
         self.state: Any = None
+        # Changes that it cannot hold, and why.
+        self.refused: tuple[Any, str] | None = None
         self.known_bytes = 0
 
     def open(self, patcher: Any) -> Accelerator:
@@ -89,14 +91,21 @@ class Held(nn.Module):
         """
         if self.accelerator is None:
             self.accelerator = self.make(base_network(patcher), self._base)
-            self.known_bytes, self.state = self.accelerator.bytes, None
+            self.known_bytes, self.state, self.refused = self.accelerator.bytes, None, None
         return self.accelerator
 
     def with_loras(self, patcher: Any) -> Accelerator:
         """The accelerator with a MODEL's own LoRAs; raises as `open` and `Accelerator.weights`."""
         accelerator, state = self.open(patcher), patcher.patches_uuid if patcher.patches else None
+        if self.refused is not None and self.refused[0] == state:
+            raise Unsupported(self.refused[1])
         if state != self.state:
-            accelerator.weights(lora_changes(patcher), state)
+            try:
+                accelerator.weights(lora_changes(patcher), state)
+            except Unsupported as error:
+                # Working the changes out again at every step would cost more than the step.
+                self.refused = state, str(error)
+                raise
             self.state = state
         return accelerator
 
