@@ -82,7 +82,7 @@ class EvalBenchmark:
         if self.report is not None:
             figure_class()  # tells what is missing before anything is made
         options = self.options
-        if options.solver not in EVALUATIONS:
+        if options.solver is not None and options.solver not in EVALUATIONS:
             raise ValueError(f"--solver must be one of {', '.join(EVALUATIONS)}, found {options.solver}: take euler")
         check_least(options, n=1, steps=2)
         check_size(options.size)

@@ -148,7 +148,7 @@ def _settings(protocol: Benchmark, options: Options, source: Source) -> dict[str
             "size": f"square of side {options.size}" if options.size else "the picture's own area",
             "resize_kernel": f"Lanczos (Pillow) to the model's size; answers {back}",
             "steps": options.steps or "the task's own",
-            "solver": options.solver,
+            "solver": options.solver or "the task's own",
             "guidance": [
                 "the task's own" if weight is None else weight
                 for weight in (options.text_guidance, options.image_guidance)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ...comfyui_pixwizard.solvers import DEFAULT_SOLVER
-
 
 @dataclass(frozen=True)
 class Options:
@@ -24,8 +22,8 @@ class Options:
     """Side of the square of the model's area; the picture's own by default."""
     steps: int | None = None
     """Points of the time grid; the task's own by default."""
-    solver: str = DEFAULT_SOLVER
-    """Solver of the flow."""
+    solver: str | None = None
+    """Solver of the flow; what the model declares by default, as the other settings."""
     text_guidance: float | None = None
     """Weight of the instruction."""
     image_guidance: float | None = None
