@@ -27,7 +27,7 @@ def noise_generators(
     if generator is None or isinstance(generator, torch.Generator):
         return [generator] * n
     if len(generator) != n:
-        raise ValueError(f"one generator or seed for each of {n} samples is needed, found {len(generator)}")
+        raise ValueError(f"one generator or seed for each of {n} samples is needed, found {len(generator)}: give {n}")
     return list(generator)
 
 

@@ -58,7 +58,9 @@ def rtx_key(
     """
     unknown = sorted(set(targets) - set(TARGETS))
     if unknown:
-        raise ValueError(f"targets are {', '.join(TARGETS)}, or none for all RTX cards, found {unknown[0]!r}")
+        raise ValueError(
+            f"targets are {', '.join(TARGETS)}, or none for all RTX cards, found {unknown[0]!r}: leave it out"
+        )
     return EngineKey(
         kind=KIND,
         weights=weights_hash(transformer),

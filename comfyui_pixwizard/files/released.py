@@ -117,7 +117,8 @@ def find_weights(folder: str | Path, ema: bool) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(
-            f"a released model is a folder with {weights_name(ema)} and {ARGS_FILE}, found none at {folder}"
+            f"a released model is a folder with {weights_name(ema)} and {ARGS_FILE}, found none at {folder}: "
+            "check the path"
         )
     path = folder / weights_name(ema)
     if path.is_file():
