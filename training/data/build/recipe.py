@@ -79,7 +79,7 @@ class AnnotatorSettings:
 
 @dataclass(frozen=True)
 class Filter:
-    """A score that samples must have: see `scores.SCORES`. Without bounds it is only written into the manifest."""
+    """A score that samples must have, see `quality_scores.SCORES`; without bounds it is only put into the manifest."""
 
     __pydantic_config__: ClassVar = STRICT
     score: str

@@ -9,7 +9,7 @@ A batch is a dictionary:
     t2i          [B] bool, True where the picture is a blank canvas
     item         [B] int64, number in the plan      turn  [B] int64, in which pass over its source it is drawn
     seed         [B] int64, of everything else that is random about a sample: noise, time, dropout
-    key          list of B pairs of strings, what `cache.LatentCache` knows image and target by; "" where they change
+    key          list of B pairs of strings, what `cache.FeatureCache` knows image and target by; "" where they change
                  from draw to draw
 
 What is random about a sample (degradation, words, crop) is a function of the plan's seed, the item and the turn: not of
