@@ -107,14 +107,14 @@ class InWindows:
         times: Sequence[float],
         scaling: Scaling = PLAIN,
     ) -> Step:
-        return WindowedStep(self.evaluator, transformer, branches, scaling, self.side)
+        return WindowedStep(self.evaluator, transformer, branches, times, scaling, self.side)
 
 
 class WindowedStep:
     """Velocities of a large picture, see `evaluator.Step`.
 
-    Each group of windows is prepared anew for every time: what an evaluator keeps of a sampling, such as modulations of
-    all times, would otherwise grow with the picture.
+    Each group of windows is prepared anew for every time, which costs little beside its velocities: what an evaluator
+    keeps of a sampling, such as modulations of all times, would otherwise grow with the picture.
     """
 
     def __init__(
@@ -122,10 +122,12 @@ class WindowedStep:
         evaluator: Evaluator,
         transformer: PixWizardTransformer,
         branches: Mapping[str, Branch],
+        times: Sequence[float],
         scaling: Scaling,
         side: int,
     ) -> None:
-        self.evaluator, self.transformer, self.branches, self.scaling = evaluator, transformer, branches, scaling
+        self.evaluator, self.transformer, self.branches = evaluator, transformer, branches
+        self.times, self.scaling = times, scaling
         source = next(iter(branches.values())).source
         self.windows = Windows(source.shape[-2], source.shape[-1], side)
         self.groups = list(self.windows.together())
@@ -145,7 +147,7 @@ class WindowedStep:
                 )
                 for name in branches
             }
-            step = self.evaluator.start(self.transformer, shown, [t], self.scaling)
+            step = self.evaluator.start(self.transformer, shown, self.times, self.scaling)
             velocities = step(torch.cat([window.of(x) for window in group]), t, branches)
             for name in branches:
                 found[name] += velocities[name].split(len(x))
