@@ -94,7 +94,8 @@ class Run:
     pictures larger than the model was trained for, in memory that hardly grows with them."""
     decode: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also write what the answer stands for, at the model's size: depth (16-bit PNG in millimetres, .npy in metres),
-    normals (.npy), segmentation (indexed PNG, JSON legend), mask and edges (PNG), boxes, keypoints and pose (JSON)."""
+    relative depth where the instruction asks for it (16-bit PNG, .npy from 0 farthest to 1 nearest), normals (.npy),
+    segmentation (indexed PNG, JSON legend), mask and edges (PNG), boxes, keypoints and pose (JSON)."""
     model: str = "nano"
     """The bundled model, nano, or a folder."""
     backend: str = "eager"
@@ -146,7 +147,7 @@ class Run:
         declared = read_declared(self.model)
         calls = [self._call(words, task, declared) for words, task in zip(self.instruction, tasks, strict=True)]
         last = tasks[-1]
-        label = last.kind if last and self.decode else None
+        label = declared.label_kind(last, self.instruction[-1]) if last and self.decode else None
         return RunSettings(
             call=calls[-1],
             earlier=tuple(calls[:-1]),
@@ -250,6 +251,7 @@ class Run:
 
     def _check(self, jobs: Sequence[Job]) -> tuple[list[Task | None], Size | int | None]:
         """Everything that can be wrong with the settings, before the model is loaded."""
+        from ..comfyui_pixwizard.files.components import read_declared
         from ..comfyui_pixwizard.guidance import DualGuidance
         from ..comfyui_pixwizard.pictures.labels import label_files
         from ..comfyui_pixwizard.pictures.sizes import check_size
@@ -284,10 +286,10 @@ class Run:
                 "--decode needs to know the task, found none that fits the instruction: name it with --task"
             )
         sources = {job.source.resolve() for job in jobs if job.source is not None}
+        kind = read_declared(self.model).label_kind(task, self.instruction[-1]) if task and self.decode else "image"
         taken: set[Path] = set()
         for job in jobs:
-            labels = label_files(job.output, task.kind) if task and self.decode else ()
-            for path in (job.output, *labels, *chain_files(job.output, steps)):
+            for path in (job.output, *label_files(job.output, kind), *chain_files(job.output, steps)):
                 if path.resolve() in sources:
                     raise ValueError(
                         f"an input is never overwritten, found output {path} among them: choose another OUT"

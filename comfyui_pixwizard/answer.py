@@ -56,11 +56,12 @@ class Result:
 
     Attributes:
         image: the answer, at the input's size or, with keep_size=False, at the model's.
-        label: what the answer stands for at the model's size (tensors: depth [H, W] metres, normals [3, H, W], class
-            ids [H, W], mask [H, W]); None unless asked for.
+        label: what the answer stands for at the model's size (tensors: depth [H, W] metres, relative depth [H, W] from
+            0 farthest to 1 nearest, normals [3, H, W], class ids [H, W], mask [H, W]); None unless asked for.
         seconds: "load", "encode", "denoise" and "decode".
         settings: everything that is needed to make it again.
         change: what an edit changed, where the rest of the picture is to be kept; None where the answer is a new one.
+        label_kind: what the label is, see `pictures.labels`: "depth" is in metres, "relative" is not; None without one.
     """
 
     image: Image.Image
@@ -68,6 +69,7 @@ class Result:
     seconds: dict[str, float]
     settings: dict[str, Any] = field(default_factory=dict)
     change: Change | None = None
+    label_kind: str | None = None
 
     def at_size_of(self, source: Image.Image) -> Image.Image:
         """The answer at the size of the source as it was before the model's size: a change is carried to it."""

@@ -250,7 +250,8 @@ class PixWizardPipeline(PipelineParts):
             seed=seed, size=f"{wanted[0]}x{wanted[1]}", model=self.name, **how.told("token_choice", "shift", "windows"),
             **({} if scaling == PLAIN else asdict(scaling)), **keeping.told(),
         )  # fmt: skip
-        result = Result(to_image(answer), label, seconds, settings, change)
+        kind = None if reader is None else self.declared.label_kind(reader, instruction)
+        result = Result(to_image(answer), label, seconds, settings, change, kind)
         if given and keep_size:
             result.image = result.at_size_of(given)
         return result
@@ -260,7 +261,8 @@ class PixWizardPipeline(PipelineParts):
     def read_label(self, task: Task, answer: Tensor, source: Tensor, instruction: str = "") -> Any:
         """The label that an answer [3, H, W] stands for, given its source [3, H, W]; both in [-1, 1].
 
-        By the code that the model declares; the instruction says in which colours marks were asked for.
+        By the code that the model declares; the instruction says in which colours marks were asked for, and whether
+        depth was asked for as relative.
         """
         reference = self.round_trip(source[None])[0] if task.kind in COMPARED else source
         options = self.declared[task.name].reading(instruction)

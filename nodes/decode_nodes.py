@@ -11,9 +11,15 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from ..comfyui_pixwizard.tasks import get_task
+from ..comfyui_pixwizard.tasks.codecs.asked import asked_codec
+from ..comfyui_pixwizard.tasks.codecs.depth import nearness_of
 from .carried import MODELS_OWN, carried, nano
 from .conversions import ADVANCED, Node
 from .decoder_common import answered, decoded, decoder_schema, pictures, preview_of
+
+NO_METRES = (
+    "metres are there for metric depth, found an answer in relative depth: use nearness, or ask for metric depth"
+)
 
 
 def model_inputs() -> list[Any]:
@@ -27,20 +33,21 @@ def code_input(task: str) -> Any:
 
 
 class DecodeDepth(Node):
-    """Depth in metres."""
+    """Depth in metres, or relative."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         near, far = nano().depth_range or (0.0, 10.0)
         return decoder_schema(
             "PixWizardDecodeDepth",
-            ["depth map", "metric depth", "z depth"],
+            ["depth map", "metric depth", "relative depth", "z depth"],
             {"preview": io.Image, "metres": io.Image, "nearness": io.Mask},
             code_input("depth"),
             io.Float.Input("near", default=near, min=0.0, max=1000.0, step=0.1),
             io.Float.Input("far", default=far, min=0.1, max=10000.0, step=0.1),
             *model_inputs(),
             io.Boolean.Input("near_bright", default=False, optional=True, extra_dict=ADVANCED),
+            io.String.Input("sentence", optional=True, force_input=True),
         )
 
     @classmethod
@@ -53,27 +60,45 @@ class DecodeDepth(Node):
         model: Any = None,
         vae: Any = None,
         near_bright: bool = False,
+        sentence: str = "",
     ) -> io.NodeOutput:
-        chosen: dict[str, Any] = dict(codec=code, near=near, far=far)
-        if code == "gray":
-            chosen["near_bright"] = near_bright
-        options = carried(model, vae)["depth"].reading() if code == MODELS_OWN else chosen
+        if code == MODELS_OWN:
+            options = carried(model, vae)["depth"].reading(sentence)
+        else:
+            options = {"codec": asked_codec(code, sentence)}
+            if options["codec"] != "relative":
+                options |= dict(near=near, far=far) | ({"near_bright": near_bright} if code == "gray" else {})
         task, answers = get_task("depth"), pictures(image)
         labels, sure = decoded(task, answers, **options)
-        depth = torch.stack(labels)
-        inverse = 1 / depth.clamp_min(1e-3)
-        low, high = inverse.amin((1, 2), keepdim=True), inverse.amax((1, 2), keepdim=True)
-        entries = [
-            {
-                name: round(float(value), 3)
-                for name, value in (("nearest_m", one.min()), ("farthest_m", one.max()), ("median_m", one.median()))
-            }
-            for one in depth
-        ]
-        preview = preview_of("depth", list(depth))
-        metres = repeat(depth, "b h w -> b h w c", c=3)
-        nearness = (inverse - low) / (high - low).clamp_min(1e-6)
+        kind = task.label_kind(options["codec"])
+        preview = preview_of(kind, labels)
+        metres, nearness, entries = (_relative if kind == "relative" else _metric)(labels)
         return answered(ui.PreviewImage(preview, cls=cls), (preview, metres, nearness), entries, sure)
+
+
+def _metric(labels: Sequence[Tensor]) -> tuple[Any, Tensor, list[dict[str, Any]]]:
+    """Metres as IMAGE, nearness as MASK, and what was found in each picture."""
+    depth = torch.stack(list(labels))
+    entries = [
+        {
+            name: round(float(value), 3)
+            for name, value in (("nearest_m", one.min()), ("farthest_m", one.max()), ("median_m", one.median()))
+        }
+        for one in depth
+    ]
+    return repeat(depth, "b h w -> b h w c", c=3), nearness_of(depth), entries
+
+
+def _relative(labels: Sequence[Tensor]) -> tuple[Any, Tensor, list[dict[str, Any]]]:
+    """The same of relative depth, whose metres nobody knows: nodes that want them are stopped and say why."""
+    from comfy_execution.graph_utils import ExecutionBlocker
+
+    entries = [
+        {"relative": True, "nearest": round(float(one.max()), 3), "farthest": round(float(one.min()), 3),
+         "median": round(float(one.median()), 3)}
+        for one in labels
+    ]  # fmt: skip
+    return ExecutionBlocker(NO_METRES), torch.stack(list(labels)), entries
 
 
 class DecodeNormals(Node):

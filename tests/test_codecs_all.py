@@ -68,6 +68,18 @@ def test_depth_walk_is_continuous_and_one_channel_at_a_time() -> None:
     assert DEPTH.decode(DEPTH.encode(torch.full((2, 2), math.inf))).min() > 900, "the sky is far"
 
 
+def test_relative_depth_is_inverse_depth_between_its_own_ends() -> None:
+    depth = torch.tensor([[[1.0, 2.0], [4.0, math.inf]], [[5.0, 5.0], [5.0, 5.0]]])
+    picture = DEPTH.encode(depth, codec="relative")
+    nearness = DEPTH.decode(picture, codec="relative")
+    assert picture.shape == (2, 3, 2, 2) and DEPTH.confidence(picture, codec="relative") == 1
+    torch.testing.assert_close(nearness, torch.tensor([[[1.0, 0.5], [0.25, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]))
+    torch.testing.assert_close(DEPTH.encode(depth * 7, codec="relative"), picture), "metres are gone"
+    walk = DEPTH.encode(0.3 + 9.7 * torch.rand(32, 32, generator=seeded(0)))
+    assert DEPTH.confidence(walk, codec="relative") == 0, "metric colours are no grey"
+    assert [DEPTH.label_kind(codec) for codec in (None, "gray", "relative")] == ["depth", "depth", "relative"]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_depth_walk_beats_gray_under_noise(seed: int) -> None:
     """training.md 3.3: at sigma 0.02 the walk has RMSE 0.065 m, gray 0.115 (independent) or 0.199 (correlated)."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pixwizard.comfyui_pixwizard.tasks import TASKS
-from pixwizard.comfyui_pixwizard.tasks.codecs.asked import asked_colors, asked_options
+from pixwizard.comfyui_pixwizard.tasks.codecs.asked import RELATIVE_SCALE, asked_codec, asked_colors, asked_options
 from pixwizard.comfyui_pixwizard.tasks.language.paraphrase import paraphrase
 from pixwizard.comfyui_pixwizard.tasks.task import fill
 
@@ -83,3 +83,30 @@ def test_what_is_not_named_is_the_codecs_own() -> None:
     assert asked_options("box", "Detect the dog") == {"color": "red"}
     assert asked_options("keypoint", "Where is the nose?") == {"colors": ("red",)}
     assert asked_options("binary", "Make a blue mask of the dog") == {}
+
+
+def test_every_template_of_depth_says_its_scale() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for form, templates in TASKS["depth"].forms.items():
+        words = dict.fromkeys(form, RELATIVE_SCALE)
+        for template in (*templates.drawn, *templates.held_out):
+            for said in (template, *(paraphrase(template, generator) for _ in range(20))):
+                for codec in ("walk", "gray"):
+                    assert asked_codec(codec, fill(said, words)) == ("relative" if form else codec), said
+
+
+@pytest.mark.parametrize(
+    ("text", "relative"),
+    [
+        ("RELATIVE DEPTH", True),
+        ("How near is each thing, relatively?", True),
+        ("How deep is it relative to the wall", True),
+        ("How far is each pixel relative to the camera?", False),
+        ("Metric depth, not relative depth", False),
+        ("Depth in metres of each relative in the photo", False),
+        ("Depth map", False),
+    ],
+)
+def test_relative_depth_in_free_sentences(text: str, relative: bool) -> None:
+    assert asked_codec("gray", text) == ("relative" if relative else "gray")
+    assert asked_codec("normal", text) == "normal"

@@ -26,7 +26,8 @@ def write(folder: Path, kind: str, label: torch.Tensor) -> dict:
 
 
 def test_every_kind_of_task_can_be_written() -> None:
-    assert {task.kind for task in TASKS.values()} <= set(ENDINGS)
+    kinds = {task.label_kind(codec) for task in TASKS.values() for codec in task.codecs}
+    assert kinds == set(ENDINGS)
 
 
 def test_boxes_and_keypoints_are_lists_of_numbers(tmp_path: Path) -> None:
@@ -41,6 +42,17 @@ def test_a_pose_has_openposes_keys(tmp_path: Path) -> None:
     rows = [torch.tensor(person["pose_keypoints_2d"]).reshape(18, 3) for person in found["people"]]
     assert torch.allclose(torch.stack(rows), POSES, atol=0.006)
     assert write(tmp_path, "pose", POSES[:0])["people"] == []
+
+
+def test_relative_depth_has_no_metres(tmp_path: Path) -> None:
+    nearness = torch.rand(48, 64, generator=torch.Generator().manual_seed(1))
+    png, npy = save_label(tmp_path / "a.png", "relative", nearness)
+    assert (png.name, npy.name) == ("a_relative_depth.png", "a_relative_depth.npy")
+    with Image.open(png) as image:
+        assert np.abs(np.asarray(image) / 65535 - nearness.numpy()).max() < 1e-5
+    assert np.array_equal(np.load(npy), nearness.numpy())
+    light = np.asarray(draw_label("relative", torch.tensor([[1.0, 0.0]]))).sum(-1)
+    assert light[0, 0] > light[0, 1], "near is light, as metric depth is drawn"
 
 
 def test_edges_keep_sixteen_bits(tmp_path: Path) -> None:

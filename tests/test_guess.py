@@ -42,6 +42,7 @@ def further_forms(held_out: bool) -> list[tuple[str, str]]:
         "color": "blue",
         "class": "red cube",
         "joints": "the nose in red, the knee in blue",
+        "scale": "relative",
     }
     generator, asked = torch.Generator().manual_seed(8), []
     for name, task in TASKS.items():
@@ -164,6 +165,8 @@ def test_stems() -> None:
         ("a picture of a cat from this depth map", "depth_to_image"),
         ("turn this sketch into a cat on a sofa", "sketch_to_image"),
         ("red box around the dog", "referring_box"),
+        ("relative depth map", "depth"),
+        ("show how near or far things are relative to each other", "depth"),
         ("draw a blue box around the dog", "referring_box"),
         ("mark every chair", "referring_box"),
         ("detect all red balls", "referring_box"),

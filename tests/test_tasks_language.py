@@ -61,7 +61,7 @@ KINDS = {
     "keypoint": "keypoints",
 }
 CODECS = {
-    "depth": ["walk", "gray"],
+    "depth": ["walk", "gray", "relative"],
     "normal": ["normal"],
     "segmentation": ["palette", "ade20k"],
     **{name: ["edges"] for name in ("canny", "hed", "sketch", "line_art")},
@@ -149,8 +149,10 @@ FORMS = {
     "referring_box": {("caption", "color"), ("class",), ("class", "color")},
     "keypoint": {("joints",)},
     "inpaint": {("caption",)},
+    "depth": {("scale",)},
 }
-FORM_WORDS = {"caption": "the red cube", "color": "blue", "class": "red cube", "joints": "the nose in red"}
+FORM_WORDS = dict(caption="the red cube", color="blue", joints="the nose in red", scale="relative")
+FORM_WORDS["class"] = "red cube"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,10 +7,10 @@ from PIL import Image
 from pixwizard.cli.main import main
 from pixwizard.comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder, NanoAutoencoderConfig
 from pixwizard.comfyui_pixwizard.tasks import TASKS
-from pixwizard.comfyui_pixwizard.tasks.codecs.asked import asked_options
+from pixwizard.comfyui_pixwizard.tasks.codecs.asked import asked_codec, asked_options
 from pixwizard.comfyui_pixwizard.tasks.language.templates import plural
 from pixwizard.training.data.feed.mixture import GENERATION, Mixture, common_count, with_generation
-from pixwizard.training.data.rendered import grounding
+from pixwizard.training.data.rendered import builders, grounding
 from pixwizard.training.data.rendered.builders import BUILDERS
 from pixwizard.training.data.rendered.figure_pool import FacePool, FigurePool
 from pixwizard.training.data.rendered.grounding import box_of
@@ -77,9 +77,27 @@ def test_latents_of_a_batch_are_those_of_the_pictures(task, rendered, autoencode
 
 
 @pytest.mark.parametrize("task", ["depth", "normal", "segmentation"])
-def test_a_map_and_its_picture_are_one_pair_both_ways(task, rendered):
+def test_a_map_and_its_picture_are_one_pair_both_ways(task, rendered, monkeypatch):
+    monkeypatch.setattr(builders, "RELATIVE_SHARE", 0.0)
     there, back = BUILDERS[task](rendered, 4, generator(3)), BUILDERS[f"{task}_to_image"](rendered, 4, generator(3))
     assert torch.equal(there.source, back.target) and torch.equal(there.target, back.source)
+
+
+def test_some_depth_is_relative_and_its_sentence_says_so(rendered):
+    pairs, task, relative = BUILDERS["depth"](rendered, 60, generator(4)), TASKS["depth"], 0
+    plain = builders.dense("depth", rendered, 60, generator(4))
+    assert torch.equal(pairs.source, plain.source) and torch.equal(pairs.scene, plain.scene)
+    assert pairs.stored[1] is None, "the pool keeps metric depth alone"
+    for sentence, target, metric in zip(pairs.sentences, pairs.target, plain.target, strict=True):
+        codec = asked_codec("walk", sentence)
+        relative += codec == "relative"
+        if codec == "walk":
+            assert torch.equal(target, metric)
+            continue
+        nearness, inverse = task.decode(target, codec=codec), 1 / task.decode(metric, snap_edges=False)
+        assert nearness.aminmax() == (0.0, 1.0) and torch.equal(target[0], target[2])
+        assert torch.allclose(nearness, (inverse - inverse.min()) / (inverse.max() - inverse.min()), atol=0.02)
+    assert 8 <= relative <= 24
 
 
 def test_boxes_hold_their_masks():

@@ -11,7 +11,7 @@ import torch
 import pixwizard
 from pixwizard.comfyui_pixwizard.answer import choose_task
 from pixwizard.comfyui_pixwizard.tasks import get_task
-from pixwizard.training.data.rendered.builders import BUILDERS
+from pixwizard.training.data.rendered.builders import BUILDERS, dense
 from pixwizard.training.data.rendered.figure_pool import FacePool, FigurePool
 from pixwizard.training.data.rendered.scene_pool import ScenePool
 from pixwizard.training.data.rendered.sources import RenderedSources
@@ -38,6 +38,7 @@ assert task.decode(picture, near=1.0, far=2.0).aminmax() == (1.0, 2.0)
 
 # Its pairs show what those of depth show.
 rendered = RenderedSources(64, dead_leaves, ScenePool(pools, 2, 64), FigurePool(pools, 1, 64), FacePool(pools, 1, 64))
-pairs, other = (BUILDERS[name](rendered, 3, generator.manual_seed(1)) for name in ("inverse_depth", "depth"))
+pairs = BUILDERS["inverse_depth"](rendered, 3, generator.manual_seed(1))
+other = dense("depth", rendered, 3, generator.manual_seed(1))
 assert torch.equal(pairs.source, other.source) and len(pairs.sentences) == 3
 assert torch.allclose(task.decode(pairs.target), get_task("depth").decode(other.target), rtol=0.01)

@@ -1,6 +1,7 @@
 """Labels as files and as pictures to look at.
 
-A label's kind is its task's (`Task.kind`): "depth" [H, W] metres, "normal" [3, H, W] unit vectors, "classes" [H, W]
+A label's kind is its task's (`Task.label_kind`): "depth" [H, W] metres, "relative" [H, W] from 0 farthest to 1 nearest,
+"normal" [3, H, W] unit vectors, "classes" [H, W]
 ids, "mask" [H, W] bool, "edges" [H, W] strength in [0, 1], "boxes" [N, 4] x0 y0 x1 y1, "keypoints" [K, 3] x y visible,
 "pose" [P, 18, 3] x y visible; coordinates are pixels of the model's size. Kind "image" has no label of its own: the
 answer is the picture.
@@ -36,6 +37,7 @@ DEPTH_COLORS = ((252, 246, 190), (252, 165, 70), (225, 80, 75), (140, 40, 120), 
 ENDINGS: dict[str, tuple[str, ...]] = {
     "image": (),
     "depth": ("_depth.png", "_depth.npy"),
+    "relative": ("_relative_depth.png", "_relative_depth.npy"),
     "normal": ("_normal.npy",),
     "classes": ("_segmentation.png", "_segmentation.json"),
     "mask": ("_mask.png",),
@@ -56,9 +58,10 @@ def save_label(
 ) -> list[Path]:
     """Write a label beside its picture, each file whole or not at all.
 
-    depth: 16-bit PNG in millimetres (65535 is 65.5 m or farther), .npy float32 [H, W] in metres; normal: .npy float32
-    [H, W, 3], X right, Y up, Z to the viewer; classes: indexed PNG and a JSON legend; mask: PNG, 255 inside; edges:
-    16-bit PNG, 65535 is the strongest; boxes, keypoints: JSON; pose: JSON as OpenPose writes it.
+    depth: 16-bit PNG in millimetres (65535 is 65.5 m or farther), .npy float32 [H, W] in metres; relative: 16-bit PNG,
+    65535 is the nearest, .npy float32 [H, W] from 0 to 1; normal: .npy float32 [H, W, 3], X right, Y up, Z to the
+    viewer; classes: indexed PNG and a JSON legend; mask: PNG, 255 inside; edges: 16-bit PNG, 65535 is the strongest;
+    boxes, keypoints: JSON; pose: JSON as OpenPose writes it.
 
     Args:
         size: width and height of the picture that coordinates refer to, for the JSON files.
@@ -70,10 +73,11 @@ def save_label(
     writers: dict[str, Callable[[], list[bytes]]] = {
         "image": lambda: [],
         "depth": lambda: [_png(_millimetres(label)), _npy(label)],
+        "relative": lambda: [_png(_sixteen_bits(label)), _npy(label)],
         "normal": lambda: [_npy(rearrange(label, "c h w -> h w c"))],
         "classes": lambda: [_png(_indexed(label)), _legend(label, class_names)],
         "mask": lambda: [_png(Image.fromarray(label.numpy().astype(np.uint8) * 255))],
-        "edges": lambda: [_png(Image.fromarray((label.clamp(0, 1) * FARTHEST).round().numpy().astype(np.uint16)))],
+        "edges": lambda: [_png(_sixteen_bits(label))],
         "boxes": lambda: [_json({"boxes": _numbers(label)}, size)],
         "keypoints": lambda: [_json({"keypoints": _numbers(label)}, size)],
         "pose": lambda: [_json(_people(label), size)],
@@ -99,6 +103,10 @@ def _npy(label: Tensor) -> bytes:
 def _millimetres(depth: Tensor) -> Image.Image:
     values = (depth.double() * MILLIMETRES).round().clamp(0, FARTHEST)
     return Image.fromarray(values.numpy().astype(np.uint16))
+
+
+def _sixteen_bits(shares: Tensor) -> Image.Image:
+    return Image.fromarray((shares.clamp(0, 1) * FARTHEST).round().numpy().astype(np.uint16))
 
 
 def _indexed(classes: Tensor) -> Image.Image:
@@ -150,6 +158,8 @@ def draw_label(kind: str, label: Tensor, like: Tensor | None = None, on: Tensor 
     """
     if kind == "depth":
         return _draw_depth(label, label if like is None else like)
+    if kind == "relative":
+        return _depth_colors(1 - label)
     if kind == "normal":
         return unit_to_image((label + 1) / 2)
     if kind == "classes":
@@ -171,7 +181,12 @@ def _draw_depth(depth: Tensor, like: Tensor) -> Image.Image:
     """Over inverse depth, from the nearest to the farthest hundredth: a sky then does not flatten what is near."""
     inverse, range_of = (1 / values.clamp_min(1e-3) for values in (depth, like))
     near, far = torch.quantile(range_of, torch.tensor([0.99, 0.01])).tolist()
-    place = ((near - inverse) / max(near - far, 1e-6)).clamp(0, 1) * (len(DEPTH_COLORS) - 1)
+    return _depth_colors((near - inverse) / max(near - far, 1e-6))
+
+
+def _depth_colors(place: Tensor) -> Image.Image:
+    """Places [H, W] from 0 (nearest) to 1 in DEPTH_COLORS."""
+    place = place.clamp(0, 1) * (len(DEPTH_COLORS) - 1)
     colors = torch.tensor(DEPTH_COLORS) / 255
     low = place.floor().long().clamp(max=len(DEPTH_COLORS) - 2)
     mixed = torch.lerp(colors[low], colors[low + 1], (place - low)[..., None])

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from ..solvers import DEFAULT_SOLVER, EVALUATIONS
-from .codecs.asked import asked_options
+from .codecs.asked import asked_codec, asked_options
 from .defaults import DEFAULTS, GENERAL
 from .registry import TASKS
+from .task import Task
 
 # The row of instructions that resemble no task.
 FREE = "none"
@@ -55,10 +56,13 @@ class TaskSettings:
         return replace(self, **given)
 
     def reading(self, instruction: str = "") -> dict[str, Any]:
-        """Keywords of `Task.decode` and `Task.confidence`."""
+        """Keywords of `Task.decode` and `Task.confidence` for an answer to an instruction."""
+        codec = asked_codec(self.codec, instruction)
+        if codec != self.codec:
+            return {"codec": codec}
         asked = asked_options(self.codec, instruction)
         options = {name: asked[name] if value == ASKED else value for name, value in self.codec_options.items()}
-        return {"codec": self.codec} | options
+        return {"codec": codec} | options
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,10 @@ class Declared:
             return self.tasks[task]
         codec = next(iter(TASKS[task].codecs))
         return replace(free, codec=codec, codec_options=marks_options(codec))
+
+    def label_kind(self, task: Task, instruction: str = "") -> str:
+        """Kind of the label of an answer to an instruction: `Task.kind`, or "relative" where depth is asked so."""
+        return task.label_kind(self[task.name].reading(instruction)["codec"])
 
     @property
     def depth_range(self) -> tuple[float, float] | None:

@@ -8,7 +8,7 @@ different things.
 from __future__ import annotations
 
 from .codecs.box import BOX
-from .codecs.depth import GRAY, WALK
+from .codecs.depth import GRAY, RELATIVE, WALK
 from .codecs.edge import EDGES
 from .codecs.keypoint import KEYPOINT
 from .codecs.mask import BINARY, OVERLAY
@@ -20,6 +20,7 @@ from .task import Codec, Task
 _NORMALS = "unit surface normal of every pixel (X right, Y up, Z to the viewer)"
 _REFERRED = "mask of what a phrase names, laid over the picture in magenta"
 _EDGES = {"edges": EDGES}
+_DEPTHS = {"walk": WALK, "gray": GRAY, "relative": RELATIVE}
 _TABLE = (
     Task("denoise", "restoration", "take sensor noise out of a picture"),
     Task("low_light", "restoration", "brighten a picture that was taken in too little light"),
@@ -37,7 +38,7 @@ _TABLE = (
     Task("color_fade", "restoration", "bring faded colours back"),
     Task("inpaint", "painting", "fill the holes of a picture (black, white or grey areas)"),
     Task("outpaint", "painting", "continue a picture past its borders (a blank margin)"),
-    Task("depth", "dense", "metric distance of every pixel, in metres", "depth", {"walk": WALK, "gray": GRAY}),
+    Task("depth", "dense", "metric distance of every pixel, in metres", "depth", _DEPTHS),
     Task("normal", "dense", _NORMALS, "normal", {"normal": NORMAL}),
     Task("segmentation", "dense", "class of every pixel", "classes", {"palette": PALETTE, "ade20k": ADE20K}),
     Task("canny", "dense", "thin edges after Canny, white on black", "edges", _EDGES),

@@ -27,12 +27,14 @@ class Codec:
     encode(label, source, **options) -> picture [...,3,H,W] in [0,1]
     decode(picture, source, **options) -> label
     confidence(picture, source, **options) -> float in [0,1], 1 when the picture is exactly what encode makes
+    kind: of the label that decode returns, where it is not the task's
     """
 
     name: str
     encode: Callable[..., Tensor]
     decode: Callable[..., Any]
     confidence: Callable[..., float]
+    kind: str | None = None
 
 
 def check_picture(picture: Any, name: str = "picture") -> Tensor:
@@ -81,8 +83,8 @@ class Task:
         domain: one of the seven domains of the paper (section 3.1).
         summary: one line for a list of tasks.
         codecs: picture codes by name; the first one is the default.
-        kind: what decode returns, one of "image", "depth", "normal", "classes", "mask", "boxes", "keypoints", "pose",
-            "edges".
+        kind: what the default codec's decode returns, one of "image", "depth", "normal", "classes", "mask", "boxes",
+            "keypoints", "pose", "edges".
         needs_image: False when the task starts from a blank canvas.
     """
 
@@ -173,6 +175,10 @@ class Task:
                 f"task {self.name} has the codecs {', '.join(self.codecs)}, found {name!r}: choose one of them"
             )
         return self.codecs[name]
+
+    def label_kind(self, codec: str | None = None) -> str:
+        """What decode returns with this codec: the task's kind, or the codec's own, as "relative" for depth."""
+        return self.codec(codec).kind or self.kind
 
     def encode(self, label: Any, source: Any = None, *, codec: str | None = None, **options: Any) -> Tensor:
         """Picture [...,3,H,W] in [0,1] that stands for a label; errors as the codec's."""

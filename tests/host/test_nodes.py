@@ -170,6 +170,21 @@ def test_depth_in_metres(node: Any, encode: Any) -> None:
     assert abs(json.loads(text)[0]["farthest_m"] - 12) < 0.1
 
 
+def test_relative_depth_has_no_metres(node: Any, encode: Any) -> None:
+    from comfy_execution.graph_utils import ExecutionBlocker
+
+    depth = torch.linspace(2.0, 8.0, 64).repeat(64, 1)
+    image = encode("depth", depth, codec="relative")
+    expected = (1 / depth - 1 / 8) / (1 / 2 - 1 / 8)
+    for asked in (dict(sentence="Make a relative depth map."), dict(code="relative")):
+        preview, metres, nearness, sure, text = node("PixWizardDecodeDepth", image=image, **asked)
+        assert preview.shape == image.shape and sure == 1 and isinstance(metres, ExecutionBlocker)
+        torch.testing.assert_close(nearness[0], expected, atol=1e-5, rtol=1e-5)
+        (found,) = json.loads(text)
+        assert found["relative"] and (found["nearest"], found["farthest"]) == (1, 0)
+        assert not [name for name in found if name.endswith("_m")]
+
+
 def test_normals(node: Any, encode: Any) -> None:
     normal = torch.nn.functional.normalize(torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0)), dim=0)
     _, values, sure, _ = node("PixWizardDecodeNormals", image=encode("normal", normal))

@@ -99,6 +99,30 @@ def test_run_takes_code_and_settings_of_the_model(folder: Path, tmp_path: Path) 
     assert (kept["solver"], kept["steps"], kept["text_guidance"], kept["guided_channels"]) == ("heun", "3", "1.0", "0")
 
 
+@pytest.mark.parametrize("words", ["Make a relative depth map", "Estimate the depth of this picture"])
+def test_run_says_whether_depth_is_relative(words: str, folder: Path, tmp_path: Path) -> None:
+    Image.effect_noise((64, 64), 60).convert("RGB").save(tmp_path / "in.png")
+    out = tmp_path / "out.png"
+    command = ["run", str(tmp_path / "in.png"), "-i", words, "--model", str(folder), "--steps", "2", "-o", str(out)]
+    assert main([*command, "--decode", "--keep-model-size"]) == 0
+    grey = np.asarray(Image.open(out)).astype(float).mean(-1) / 255
+    labels = {path.name for path in tmp_path.glob("out_*")}
+    if "relative" not in words:
+        assert labels == {"out_depth.png", "out_depth.npy"}
+        return
+    assert labels == {"out_relative_depth.png", "out_relative_depth.npy"}
+    assert np.abs(np.load(tmp_path / "out_relative_depth.npy") - grey).max() <= 1 / 255
+
+
+def test_a_result_says_what_its_label_is(tiny: PixWizardPipeline) -> None:
+    picture = Image.new("RGB", (64, 64), "gray")
+    kinds = [
+        tiny(picture, words, task="depth", steps=2, decode=decode).label_kind
+        for words, decode in (("Depth map", None), ("Depth map", True), ("Relative depth map", True))
+    ]
+    assert kinds == [None, "depth", "relative"]
+
+
 def test_a_grey_picture_is_the_linear_map(tiny: PixWizardPipeline, converted: Path) -> None:
     model = of(tiny, converted)
     ramp = torch.linspace(0, 1, 256).repeat(3, 8, 1)
@@ -118,6 +142,16 @@ def test_marks_have_the_colours_that_the_sentence_names() -> None:
         assert overlay.reading("Mark the dog in green")["color"] == "green"
         assert overlay.reading("Mark the dog")["color"] == "magenta"
         assert dots.reading("Put a blue dot on the nose")["colors"] == ("blue",)
+
+
+def test_the_sentence_says_whether_depth_is_relative() -> None:
+    for declared in (released(), Declared.own(depth_range=(1.0, 13.0))):
+        depth = declared["depth"]
+        assert depth.reading("Relative depth") == {"codec": "relative"}
+        assert depth.reading("Depth") == depth.reading() == {"codec": depth.codec} | depth.codec_options
+        assert declared.label_kind(TASKS["depth"], "Relative depth") == "relative"
+        assert declared.label_kind(TASKS["depth"], "Depth") == "depth"
+        assert declared.label_kind(TASKS["normal"], "Normals relative to each other") == "normal"
 
 
 def test_a_run_of_this_projects_training_declares_its_own(tiny: PixWizardPipeline, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""The colours that an instruction names for its marks, told from the colours of the things that it speaks of.
+"""What an instruction says about the code of its answer: colours of marks, told from the colours of the things that it
+speaks of; and whether depth is wanted in metres or relative.
 
 "Draw a blue box around the red box" asks for blue, "Highlight the man in red" for no colour at all. It goes by the
 words around a colour: the name of a mark behind it and no "the" or "every" before it, or the end of a clause.
@@ -10,6 +11,7 @@ import re
 from typing import Any
 
 from .box import DEFAULT_COLOR as BOX_COLOR
+from .depth import GRAY, RELATIVE, WALK
 from .keypoint import COLORS as DOT_COLORS
 from .marks import MARK_COLORS
 from .mask import COLORS as OVERLAY_COLORS
@@ -30,6 +32,13 @@ _BREAKS = "a an in with by as of and use using into to"
 _THINGS, _NO_THINGS = frozenset(_OPENINGS.split()), frozenset(_BREAKS.split())
 _LOOK_BACK = 3
 _END = r"(?=\s*(?:[,.;:!?]|-\s|$|and\b|with\b|for me\b))"
+# The word for `{scale}` in sentences of depth, and codecs whose answers it changes.
+RELATIVE_SCALE = "relative"
+METRIC_CODES = (WALK.name, GRAY.name)
+# Distance relative to who looks is the distance itself, and who names metres wants them.
+_VIEWER = r"(?:the |my |our )?(?:camera|lens|viewer|observer|photographer|sensor|me|us)"
+_RELATIVE = re.compile(rf"\brelative(?:ly)?\b(?!\s+to\s+{_VIEWER}\b)", re.IGNORECASE)
+_METRIC = re.compile(r"\bmetric\b|\bin met(?:re|er)s\b", re.IGNORECASE)
 # A colour at a clause's end that belongs to a thing: clothes ("the man in red") or a statement ("one that is red").
 _PEOPLE = "man|men|woman|women|person|people|guy|lady|boy|girl|kid|child|children|player|one"
 _WORN = re.compile(rf"(?:\b(?:{_PEOPLE})\s+(?:dressed\s+|all\s+)?in|\b(?:that|which|who)\s+(?:is|are))\s+$")
@@ -46,6 +55,12 @@ def asked_options(codec: str, instruction: str) -> dict[str, Any]:
         default = OVERLAY_COLOR if codec == "overlay" else BOX_COLOR
         return {"color": next(iter(asked_colors(codec, instruction)), default)}
     return {}
+
+
+def asked_codec(codec: str, instruction: str) -> str:
+    """Name of the codec that an answer is read by: the given one, or "relative" where a sentence wants depth so."""
+    wanted = codec in METRIC_CODES and _RELATIVE.search(instruction) and not _METRIC.search(instruction)
+    return RELATIVE.name if wanted else codec
 
 
 def asked_colors(codec: str, instruction: str) -> tuple[str, ...]:

@@ -1,4 +1,5 @@
-"""Metric depth as a picture: a walk along the edges of the RGB cube (default), or the paper's linear grey.
+"""Metric depth as a picture: a walk along the edges of the RGB cube (default), or the paper's linear grey; and relative
+depth in grey.
 
 The walk: depth d in metres is squashed to f = 1 - (1 + d / 10)^-2 in [0,1), and f is the position on a path over seven
 edges of the RGB cube that visits each corner once. The path is seven times as long as a grey axis of one channel, so
@@ -21,6 +22,8 @@ from .clean_up import flatten_batch, snap
 SCALE = 10.0
 POWER = 2.0
 FARTHEST = 1000.0
+# Metres; nearer is as near as this where depth is inverted.
+LEAST = 1e-3
 # A Gray code: black, blue, cyan, green, yellow, red, magenta, white; near is black, the sky is white.
 CORNERS = ((0, 0, 0), (0, 0, 1), (0, 1, 1), (0, 1, 0), (1, 1, 0), (1, 0, 0), (1, 0, 1), (1, 1, 1))
 EDGES = len(CORNERS) - 1
@@ -150,5 +153,29 @@ def gray_confidence(
     return max(1 - spread / 0.25, 0.0)
 
 
+def nearness_of(depth: Any) -> Tensor:
+    """Relative depth of metres [...,H,W]: inverse depth, stretched over each map from 0 (farthest) to 1 (nearest).
+
+    Any constant factor of the metres drops out. A map of one depth has no near and far and is 0.
+
+    Raises:
+        ValueError: not a map, negative or NaN.
+    """
+    inverse = 1 / _check_depth(depth).clamp_min(LEAST)
+    low, high = inverse.amin((-2, -1), keepdim=True), inverse.amax((-2, -1), keepdim=True)
+    return (inverse - low) / (high - low).clamp_min(1e-6)
+
+
+def encode_relative(depth: Any, source: Any = None) -> Tensor:
+    """Grey, white nearest and black farthest of its own map: depth [...,H,W] in metres to [...,3,H,W]."""
+    return torch.stack([nearness_of(depth)] * 3, dim=-3)
+
+
+def decode_relative(picture: Any, source: Any = None) -> Tensor:
+    """Mean of the channels: [...,3,H,W] to nearness [...,H,W] in [0,1]; there is no way back to metres."""
+    return check_picture(picture).mean(-3).clamp(0, 1)
+
+
 WALK = Codec("walk", encode_walk, decode_walk, walk_confidence)
 GRAY = Codec("gray", encode_gray, decode_gray, gray_confidence)
+RELATIVE = Codec("relative", encode_relative, decode_relative, gray_confidence, kind="relative")

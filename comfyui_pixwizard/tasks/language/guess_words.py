@@ -16,6 +16,7 @@ _MAP_NAMES = """
 """
 # Examples of what some placeholders stand for, where such words show which task is meant.
 EXAMPLES: dict[str, tuple[str, ...]] = {
+    "depth": ("relative depth", "relative distance", "relative to"),
     "edit_recolor": ("turn {caption} {color}",),
     "edit_local": ("larger", "smaller", "bigger", "taller", "tiny", "huge", "twice the size", "shrink"),
     "edit_texture": ("striped", "checkered", "wooden", "wood", "dotted", "metal", "marble", "brick", "made of"),

@@ -1,9 +1,10 @@
 """The sentences of each task, one a line in sentences/<task>.txt, and which of them training never draws.
 
 A sentence is an order or a statement with its full stop, a question, or a label without a stop ("Rain removal"); after
-"; " it may give a reason, which the grammar puts first or last. `{caption}`, `{color}`, `{class}` and `{joints}` are
-placeholders; `{classes}` is the plural of `{class}`. Sentences of the same placeholders are a form of the task: the
-first form is the usual one, another is asked for by its words ("Draw a {color} box around {caption}.").
+"; " it may give a reason, which the grammar puts first or last. `{caption}`, `{color}`, `{class}`, `{joints}` and
+`{scale}` are placeholders; `{classes}` is the plural of `{class}`. Sentences of the same placeholders are a form of the
+task: the first form is the usual one, another is asked for by its words ("Draw a {color} box around {caption}."). The
+only `{scale}` is `codecs.asked.RELATIVE_SCALE`, a placeholder so that no paraphrase touches it.
 Every fifth line is held out, to measure how a model does on wordings that it was never trained on. So new sentences
 go to the end of a file: a line put in between would let held-out ones into the training of models that exist.
 """

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ....comfyui_pixwizard.tasks import TASKS
+from ....comfyui_pixwizard.tasks.codecs.asked import RELATIVE_SCALE
 from ...annotators import ANNOTATORS
 from ...degradations import DEGRADATIONS
 from ...render.scenes import DEPTH_RANGE, style_edit, text_edit
@@ -27,6 +28,8 @@ FIGURE_SHARE = 0.15
 HAZE_SHARE = 0.3
 # Share of the holes that hide one thing, which the sentence names.
 DESCRIBED_SHARE = 0.3
+# Share of depth samples whose sentence asks for relative depth.
+RELATIVE_SHARE = 0.25
 
 
 def _sentences(task: str, n: int, generator: torch.Generator) -> list[str]:
@@ -92,6 +95,19 @@ def dense(task: str, rendered: RenderedSources, n: int, generator: torch.Generat
     target = rendered.scenes.coded[task][index].float() / 255
     stored = (("image", index), (task, index))
     return Pairs(rendered.scenes.picture(index), target, _sentences(task, n, generator), stored, index)
+
+
+def depth_of_scenes(rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
+    """Depth of scenes, some of it relative."""
+    pairs, task, (near, far) = dense("depth", rendered, n, generator), TASKS["depth"], DEPTH_RANGE
+    relative = torch.rand(n, generator=generator, device=generator.device) < RELATIVE_SHARE
+    for i in relative.nonzero()[:, 0].tolist():
+        metres = task.decode(pairs.target[i], near=near, far=far, snap_edges=False)
+        pairs.target[i] = task.encode(metres, codec="relative")
+        pairs.sentences[i] = task.instruction(generator, scale=RELATIVE_SCALE)
+        # The pool keeps no latents of these.
+        pairs.stored = (pairs.stored[0], None)
+    return pairs
 
 
 def _any_picture(rendered: RenderedSources, n: int, generator: torch.Generator) -> Tensor:
@@ -216,6 +232,7 @@ BUILDERS: dict[str, Builder] = {
     **{task: partial(restoration, task) for task in DEGRADATIONS},
     "inpaint": inpaint,
     **{task: partial(dense, task) for task in DENSE},
+    "depth": depth_of_scenes,
     **{task: partial(edges, task) for task in ANNOTATORS},
     "pose": pose,
     **{task: partial(referring, task) for task in ("referring_segmentation", "referring_box", "referring_mask")},

@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping
 import torch
 
 from ....comfyui_pixwizard.tasks import TASKS
+from ....comfyui_pixwizard.tasks.codecs.asked import RELATIVE_SCALE
 from ...render import scenes as S
 from ...render.scenes.lettering import WORDS
 from ...render.scenes.picture_edits import STYLE_WORDS, STYLES
 from ...render.scenes.vocabulary import CUBE_WORDS, SHAPE_WORDS, SIZE_WORDS, TEXTURES
-from .builders import DESCRIBED_SHARE
+from .builders import DESCRIBED_SHARE, RELATIVE_SHARE
 from .grounding import DISC_COLORS, hidden_thing, joint_words, referring_words
 from .scene_pool import EDITS
 from .sources import RenderedSources, below, pick
@@ -99,6 +100,11 @@ def _hole(rendered: RenderedSources, generator: torch.Generator) -> Words:
     return {"caption": hidden_thing(rendered, generator)[2]} if described else {}
 
 
+def _depth(rendered: RenderedSources, generator: torch.Generator) -> Words:
+    relative = below(1000, 1, generator)[0] < 1000 * RELATIVE_SHARE
+    return {"scale": RELATIVE_SCALE} if relative else {}
+
+
 def _person(rendered: RenderedSources, generator: torch.Generator) -> Words:
     return {"caption": pick(pick(rendered.figures.captions, generator), generator)}
 
@@ -124,6 +130,7 @@ WRITERS: dict[str, Writer] = {
     **{task: _referral(task) for task in ("referring_segmentation", "referring_mask", "referring_box")},
     "keypoint": _joint,
     "inpaint": _hole,
+    "depth": _depth,
     "pose_to_image": _person,
     **{task: _scene for task in TASKS if task.endswith("to_image") and task != "pose_to_image"},
     **{task: _edit(task) for task in EDITS},
