@@ -40,6 +40,19 @@ class Window(NamedTuple):
         return latents[..., self.rows, self.columns]
 
 
+def check_side(side: int) -> None:
+    """A side of windows in pixels.
+
+    Raises:
+        ValueError: 16 does not divide it, or it is below 64.
+    """
+    if side < 4 * CELL or side % CELL:
+        raise ValueError(
+            f"windows have a side of a multiple of {CELL} pixels from {4 * CELL} up, found {side}: take "
+            f"{max(4 * CELL, round(side / CELL) * CELL)}"
+        )
+
+
 class Windows:
     """The windows over latents of a size, all of one size.
 
@@ -52,11 +65,7 @@ class Windows:
     """
 
     def __init__(self, height: int, width: int, side: int) -> None:
-        if side < 4 * CELL or side % CELL:
-            raise ValueError(
-                f"windows have a side of a multiple of {CELL} pixels from {4 * CELL} up, found {side}: take "
-                f"{max(4 * CELL, round(side / CELL) * CELL)}"
-            )
+        check_side(side)
         if height % PATCH or width % PATCH:
             raise ValueError(
                 f"windows lie over latents of even sides, found {height} x {width}: take a picture whose sides {CELL} "

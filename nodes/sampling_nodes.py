@@ -15,13 +15,17 @@ from torch import Tensor
 from ..comfyui_pixwizard.flow import time_grid
 from ..comfyui_pixwizard.guidance import ALWAYS, BRANCHES, DualGuidance
 from ..comfyui_pixwizard.noise import LARGEST_SEED, draw_noise, noise_generators
+from ..comfyui_pixwizard.pictures.buckets import CELL
 from ..comfyui_pixwizard.sampling import BEST, TOKEN_CHOICES
 from ..comfyui_pixwizard.scaling import PLAIN, WATERSHED, scaling_for
+from ..comfyui_pixwizard.windows import check_side
 from .carried import MODELS_OWN, carried
 from .conversions import ADVANCED, Node, schema
 from .core_solvers import core_sampler
 from .host_model import TOKEN_CHOICE, PixWizardModel
 from .host_network import SCALING
+from .image_nodes import LARGEST
+from .windowed import predicted
 
 ALL_CHANNELS, RELEASED = "all", "first 3 (released code)"
 BY_SIZE = "by size"
@@ -80,14 +84,16 @@ class FlowSchedule(Node):
 
 
 class DualGuider(comfy.samplers.CFGGuider):
-    """Dual guidance over the host's batching; a branch without weight is not evaluated.
+    """Dual guidance over the host's batching; a branch without weight is not evaluated. Large pictures in windows.
 
     Works on predictions of the picture instead of the velocity: the weights sum to 1, so it is the same.
     """
 
-    def set_branches(self, positive: Any, image_only: Any, negative: Any, guidance: DualGuidance) -> None:
-        """Conditionings of the branches "full", "image" and "none"."""
-        self.guidance = guidance
+    def set_branches(
+        self, positive: Any, image_only: Any, negative: Any, guidance: DualGuidance, window_size: int = 0
+    ) -> None:
+        """Conditionings of the branches "full", "image" and "none"; the side of windows in pixels, 0 for none."""
+        self.guidance, self.window_size = guidance, window_size
         self.inner_set_conds(dict(zip(BRANCHES, (positive, image_only, negative), strict=True)))
 
     def predict_noise(
@@ -99,7 +105,7 @@ class DualGuider(comfy.samplers.CFGGuider):
         # Some solvers (cfg_pp) go back along the prediction without words and say so with this flag.
         needed = BRANCHES if options.get("disable_cfg1_optimization") else guidance.branches()
         conds = [self.conds.get(name) if name in needed else None for name in BRANCHES]
-        outputs = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, options)
+        outputs = predicted(self.inner_model, conds, x, timestep, options, self.window_size)
         predictions = dict(zip(BRANCHES, outputs, strict=True))
         out = guidance.combine({name: predictions[name] for name in needed})
         assert isinstance(out, Tensor), "tensors go in"
@@ -131,11 +137,12 @@ def guider_of(
     guided_channels: str,
     guidance_from: float = ALWAYS[0],
     guidance_to: float = ALWAYS[1],
+    window_size: int = 0,
 ) -> DualGuider:
     """The guider behind both nodes, of their inputs.
 
     Raises:
-        ValueError: no model, or one of another kind; an interval that ends before it begins.
+        ValueError: no model, or one of another kind; an interval that ends before it begins; windows of no such size.
     """
     kind = None if model is None else type(model.model).__name__
     if model is None or not isinstance(model.model, PixWizardModel):
@@ -143,11 +150,13 @@ def guider_of(
             f"dual guidance needs a PixWizard MODEL, found {kind or 'none'}: connect Load PixWizard, or use the stock "
             "samplers for other models"
         )
+    if window_size:
+        check_side(window_size)
     own = guided_channels == MODELS_OWN
     channels = carried(model)[None].guided_channels if own else CHANNELS[guided_channels]
     guider = DualGuider(model)
     guidance = DualGuidance(text_guidance, image_guidance, channels, (guidance_from, guidance_to))
-    guider.set_branches(positive, image_only, negative, guidance)
+    guider.set_branches(positive, image_only, negative, guidance, window_size)
     return guider
 
 
@@ -170,6 +179,12 @@ def interval_inputs() -> list[Any]:
     ]
 
 
+def window_input() -> Any:
+    """Side of the windows in which a large picture is sampled."""
+    more = dict(optional=True, extra_dict=ADVANCED)
+    return io.Int.Input("window_size", default=0, min=0, max=LARGEST, step=CELL, **more)
+
+
 class Guider(Node):
     """Dual guidance for SamplerCustomAdvanced."""
 
@@ -185,6 +200,7 @@ class Guider(Node):
                 *guidance_inputs(),
                 channels_input(),
                 *interval_inputs(),
+                window_input(),
             ],
             outputs={"guider": io.Guider},
         )
@@ -219,6 +235,7 @@ class Sampler(Node):
                 ),
                 *scaling_inputs(),
                 *interval_inputs(),
+                window_input(),
             ],
             outputs={"latent": io.Latent},
         )
@@ -237,6 +254,7 @@ class Sampler(Node):
         rope_scale: float = 0.0,
         rope_watershed: float = WATERSHED,
         proportional_attention: str = BY_SIZE,
+        window_size: int = 0,
         **guided: Any,
     ) -> io.NodeOutput:
         """Takes what `guider_of` does, and how to sample."""
@@ -247,11 +265,12 @@ class Sampler(Node):
                 "that Image Conditioning gives"
             )
         wanted: dict[str, Any] = {} if token_choice == BEST else {TOKEN_CHOICE: token_choice}
-        height, width = (8 * side for side in latent["samples"].shape[-2:])
+        # Positions and attention are scaled for what the network sees at once.
+        height, width = (min(8 * side, window_size or 8 * side) for side in latent["samples"].shape[-2:])
         on = PROPORTIONAL[proportional_attention]
         scaling = scaling_for((width, height), carried(model).max_size, rope_scale or None, rope_watershed, on)
         wanted |= {} if scaling == PLAIN else {SCALING: scaling}
-        guider = guider_of(asked_of(model, wanted), **guided)
+        guider = guider_of(asked_of(model, wanted), window_size=window_size, **guided)
         samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
         grid, own = grid_of(points, shift, denoise), carried(model)[None].solver
         callback = latent_preview.prepare_callback(model, len(grid) - 1)

@@ -101,3 +101,22 @@ def test_the_samplers_defaults_are_the_pipelines(
     torch.testing.assert_close(own, expected, atol=1e-3, rtol=0)
     other = core_latents(pipeline, image, steps, (3.0, 1.5), seed, solver="euler")
     assert (own - other).abs().max() > 0.01, "neither euler nor guidance everywhere"
+
+
+def test_windows_are_the_pipelines(
+    example: Any, conditioned: Any, node: Any, parts: SimpleNamespace, pipeline: Any
+) -> None:
+    steps, seed, names = 3, 4, ("positive", "image_only", "negative", "latent")
+    *conditions, image = conditioned(example(2, 320)[:, :272])
+    branches = dict(zip(names, conditions, strict=True))
+    assert 256 < max(image.shape[1:3]) <= 320, "larger than a window"
+
+    def sampled(side: int) -> Tensor:
+        asked = dict(seed=seed, points=steps, text_guidance=2.0, image_guidance=1.5, window_size=side)
+        return node("PixWizardSampler", model=parts.model, **branches, **asked)[0]["samples"]
+
+    own, whole = sampled(256), sampled(0)
+    expected = core_latents(pipeline, image, steps, (2.0, 1.5), seed, windows=True)
+    torch.testing.assert_close(own, expected, atol=1e-3, rtol=0)
+    assert (own - whole).abs().max() > 0.01, "the whole is another answer"
+    torch.testing.assert_close(sampled(320), whole, atol=1e-5, rtol=0)

@@ -95,3 +95,44 @@ def test_batches_and_masks_of_batches(node: Any, example: Any) -> None:
     torch.testing.assert_close(done[2, :, :32], images[2, :, :32] / 2)
     with pytest.raises(ValueError, match="a mask must come once or once for each of 3 pictures, found 2"):
         node("PixWizardSourceSize", image=answers, original=images, mask=mask[:2])
+
+
+@pytest.fixture(scope="module")
+def sample(node: Any, parts: SimpleNamespace, conditioned: Any) -> Any:
+    """Latents with the noise removed from pictures."""
+
+    def run(image: Tensor, resolution: int = 0, **more: Any) -> dict[str, Tensor]:
+        positive, image_only, negative, latent, _ = conditioned(image, "Remove the noise", resolution=resolution)
+        branches = dict(positive=positive, image_only=image_only, negative=negative, latent=latent)
+        return node("PixWizardSampler", model=parts.model, seed=4, points=2, **(branches | more))[0]
+
+    return run
+
+
+def test_in_windows_a_large_picture_is_restored_without_seams(
+    host: SimpleNamespace, node: Any, parts: SimpleNamespace, sample: Any
+) -> None:
+    bench, images = host.ours("bench.large"), host.ours("comfyui_pixwizard.pictures.images")
+    clean = bench.Large(side=512).draw()
+    truth = (images.to_tensor(clean)[0] / 2 + 0.5).permute(1, 2, 0)[None]
+    noisy = (truth + 50 / 255 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+
+    def restored(**options: Any) -> tuple[Tensor, float]:
+        answer = node("VAEDecode", vae=parts.vae, samples=sample(noisy, **options))[0]
+        back = node("PixWizardSourceSize", image=answer, original=noisy)[0]
+        return back, float((back - truth).square().mean())
+
+    (answer, windows), (_, whole) = restored(window_size=256), restored(resolution=256)
+    assert answer.shape == truth.shape and windows < 0.93 * whole, "0.3 dB"
+    picture = images.to_image(answer[0].permute(2, 0, 1) * 2 - 1)
+    assert 0.85 < bench.seam_of(picture, clean, 256) < 1.15
+
+
+def test_windows_that_cannot_be(node: Any, sample: Any, conditioned: Any, example: Any) -> None:
+    image = example()
+    with pytest.raises(ValueError, match="windows have a side of a multiple of 16 pixels from 64 up, found 48: take"):
+        sample(image, window_size=48)
+    place = dict(width=64, height=64, x=0, y=0, strength=1.0)
+    area = node("ConditioningSetArea", conditioning=conditioned(image)[0], **place)[0]
+    with pytest.raises(ValueError, match="windows take conditioning of the whole picture, found one with its own area"):
+        sample(image, window_size=64, positive=area)
