@@ -42,8 +42,10 @@ lint: install
 	cd .venv/src && MYPYPATH=. ../bin/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache \
 		$(PACKAGES:%=-p pixwizard.%)
 
+# A process a core with one thread each: most tests are too small for more threads. Files stay whole, as their fixtures
+# are made once a process.
 test: lint
-	COMFYUI_PATH= $(BIN)/python -m pytest -q
+	COMFYUI_PATH= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist loadfile --durations=15
 
 # The host's own Python; the package must not be installed there, or there would be two of it.
 test-host:
