@@ -15,6 +15,7 @@ from PIL import Image
 from pixwizard.cli.evaluate import Eval
 from pixwizard.cli.main import main
 from pixwizard.cli.run import Run, parse_size, plan
+from pixwizard.comfyui_pixwizard.files.components import read_declared
 from pixwizard.comfyui_pixwizard.pictures.images import metadata_of
 from pixwizard.comfyui_pixwizard.pipeline import PixWizardPipeline
 from pixwizard.comfyui_pixwizard.solvers import DEFAULT_SOLVER
@@ -129,8 +130,10 @@ def test_guidance_can_act_for_a_while(tiny_folder: Path, tmp_path: Path) -> None
 
 
 def test_the_programs_take_the_default_solver() -> None:
-    defaults = {field.default for kind in (Run, Eval) for field in fields(kind) if field.name == "solver"}
-    assert defaults == {DEFAULT_SOLVER}
+    asked = {kind: field.default for kind in (Run, Eval) for field in fields(kind) if field.name == "solver"}
+    # run takes what the model declares.
+    assert asked == {Run: None, Eval: DEFAULT_SOLVER}
+    assert {row["solver"] for row in read_declared("nano").rows()} == {DEFAULT_SOLVER}
 
 
 @pytest.mark.parametrize(

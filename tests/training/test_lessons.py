@@ -100,11 +100,14 @@ def test_a_batch_knows_what_its_sentences_name(rendered):
     mixture = Mixture(given.autoencoder, rendered, {"referring_mask": 1.0, "denoise": 1.0})
     batch = mixture.batch(12, torch.Generator().manual_seed(1))
     marked = torch.tensor([task == "referring_mask" for task in batch.tasks])
-    assert torch.equal(batch.truth.asked, marked) and torch.equal(batch.truth.known, marked)
+    assert torch.equal(batch.truth.known, marked)
+    # Sentences that name one thing; others name several or none.
+    asked = batch.truth.asked
+    assert not (asked & ~marked).any() and asked.sum() > marked.sum() / 2
     # The target of a mask is white where the sentence points.
-    shown = given.autoencoder.decode(batch.target[marked]).mean(1) / 2 + 0.5
+    shown = given.autoencoder.decode(batch.target[asked]).mean(1) / 2 + 0.5
     white = torch.nn.functional.avg_pool2d(shown, PATCH)
-    assert (white - batch.truth.named[marked]).abs().mean() < 0.1
+    assert (white - batch.truth.named[asked]).abs().mean() < 0.1
 
 
 def stage_of(rendered, **options):
