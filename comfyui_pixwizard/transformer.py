@@ -33,13 +33,10 @@ Around = Callable[[int, Callable[[Tensor, Tensor | None], Tensor], Tensor, Tenso
 
 
 class PixWizardTransformer(nn.Module):
-    """The velocity network.
+    """The velocity network; `declared` is what the file of its weights declares, None where that is nothing.
 
     Args:
         config: its shape; a fresh model has the released initialisation (zero output, closed gates).
-
-    Attributes:
-        declared: what the file that the weights came from declares; None where it declares nothing.
     """
 
     declared: "Declared | None" = None
