@@ -147,7 +147,7 @@ def guide_names(guide: str) -> tuple[set[str], set[str]]:
     text = (ROOT / guide).read_text(encoding="utf-8")
     prose = re.sub(r"```.*?```|[Nn]ew file `[^`]+`", "", text, flags=re.DOTALL)
     quoted = set(re.findall(r"`([^`\s]+)`", prose))
-    tops = {path.name for path in ROOT.iterdir()}
+    tops = {path.name for path in ROOT.iterdir()} - {"runs", "demo", "build"}  # what commands write
     paths = {name for name in quoted if "*" not in name and re.split("[/:]", name)[0] in tops}
     links = {link for link in re.findall(r"\]\(([^)#\s]+)[^)\s]*\)", text) if "://" not in link}
     return paths, links
