@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..comfyui_pixwizard.files.safe_files import replaced, write_json
-from ..comfyui_pixwizard.limits import check_least
+from ..comfyui_pixwizard.limits import check_least, check_side
 from ..comfyui_pixwizard.pictures.images import to_tensor, unit_to_image
 from ..comfyui_pixwizard.pictures.paste_back import CHAIN_THRESHOLD, SOURCE
 from ..comfyui_pixwizard.tasks import get_task
@@ -82,8 +82,7 @@ class Drift:
         from ..comfyui_pixwizard.pipeline import PixWizardPipeline
 
         check_least(self, n=1, steps=1)
-        if self.size < 64 or self.size % 16:
-            raise ValueError(f"--size is a multiple of 16 from 64 up, found {self.size}: take 128")
+        check_side(self.size, take=128)
         if self.png is not None:
             figure_class()
         pipeline = PixWizardPipeline.from_pretrained(self.model)

@@ -25,6 +25,7 @@ from ..comfyui_pixwizard.evaluator import Evaluator, Step
 from ..comfyui_pixwizard.files.safe_files import write_json
 from ..comfyui_pixwizard.flow import time_grid
 from ..comfyui_pixwizard.guidance import DualGuidance
+from ..comfyui_pixwizard.limits import check_side
 from ..comfyui_pixwizard.pipeline import PixWizardPipeline
 from ..comfyui_pixwizard.solvers import solve
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
@@ -90,8 +91,7 @@ class Speed:
         return 0
 
     def _check(self) -> None:
-        if self.size < 64 or self.size % 16:
-            raise ValueError(f"--size is a multiple of 16 from 64 up, found {self.size}: take 512")
+        check_side(self.size, take=512)
         if self.model is not None and self.layers is not None:
             raise ValueError("--layers goes with --preset, found it with --model: a model has all of its layers")
         deepest = PRESETS[self.preset]["n_layers"]

@@ -60,7 +60,8 @@ class Result:
             0 farthest to 1 nearest, normals [3, H, W], class ids [H, W], mask [H, W]); None unless asked for.
         seconds: "load", "encode", "denoise" and "decode".
         settings: everything that is needed to make it again.
-        change: what an edit changed, where the rest of the picture is to be kept; None where the answer is a new one.
+        change: what an edit changed, where the rest of the picture is to be kept; None where the answer is a new one,
+            or no larger picture can want it.
         label_kind: what the label is, see `pictures.labels`: "depth" is in metres, "relative" is not; None without one.
     """
 

@@ -23,7 +23,7 @@ from .noise import draw_noise, noise_generators
 from .pictures.buckets import CELL, Size
 from .pictures.full_size import Change, find_change
 from .pictures.images import Picture, open_picture, padded_to_cells, resized, to_image, to_tensor
-from .pictures.paste_back import ROUND_TRIP, SOURCE, keep_unchanged
+from .pictures.paste_back import ROUND_TRIP, SOURCE, pasted
 from .pictures.sizes import model_size
 from .pipeline_parts import PipelineParts
 from .sampling import BEST, SAMPLED, Progress, Sampling, sample_latents
@@ -241,7 +241,8 @@ class PixWizardPipeline(PipelineParts):
         answer = self._generate(to_tensor(source), [instruction], how, drawn, progress, seconds)
         change = None
         if given is not None and keep_unchanged:
-            answer, change = self.finish_with_change(chosen, to_tensor(source), answer, keeping)
+            carried = not keep_size or given.size != wanted
+            answer, change = self.finish_with_change(chosen, to_tensor(source), answer, keeping, carried)
         answer = answer[0]
         label = None if reader is None else self.read_label(reader, answer, to_tensor(source)[0], instruction)
         settings = dict(
@@ -274,20 +275,24 @@ class PixWizardPipeline(PipelineParts):
         Raises:
             ValueError: no task of this name.
         """
-        return self.finish_with_change(get_task(task), source, answer)[0]
+        return self.finish_with_change(get_task(task), source, answer, carried=False)[0]
 
     def finish_with_change(
-        self, task: Task | None, source: Tensor, answer: Tensor, keeping: Keeping | None = None
+        self, task: Task | None, source: Tensor, answer: Tensor, keeping: Keeping | None = None, carried: bool = True
     ) -> tuple[Tensor, Change | None]:
-        """As `finish`, and the change, for a larger picture; None for a task that makes a new picture."""
+        """As `finish`, and the change, for a larger picture; None for a task that makes a new picture.
+
+        Args:
+            carried: whether there is a larger picture; without, an edit of all of it needs no round trip.
+        """
         keeping = keeping or Keeping()
         threshold = keeping.threshold_for(task)
-        if threshold is None and (task is None or task.domain != "editing"):
+        if threshold is None and (not carried or task is None or task.domain != "editing"):
             return answer, None
         source = source.to(answer)
         reference = source if keeping.reference == SOURCE else self.round_trip(source).to(answer)
-        kept = answer if threshold is None else keep_unchanged(source, answer, reference, threshold)
-        return kept, find_change(answer, reference, threshold)
+        change = find_change(answer, reference, threshold)
+        return (answer if threshold is None else pasted(source, answer, change.share)), change
 
     @torch.inference_mode()
     def _generate(

@@ -28,21 +28,21 @@ ROWS = 256
 
 @dataclass(frozen=True)
 class Change:
-    """What an answer changed, ready to be carried to a larger picture.
+    """What an answer changed, to be carried to a larger picture; it is fitted only then.
 
     Attributes:
-        linear: [B, 12, h, w], of every changed channel the factors of the three colours and the constant.
-        rest: [B, 3, h, w], what these do not explain.
+        answer, reference: [B, 3, h, w], see `find_change`.
         share: [B, 1, h, w] in [0, 1], how much of the change to take.
     """
 
-    linear: Tensor
-    rest: Tensor
+    answer: Tensor
+    reference: Tensor
     share: Tensor
 
     def onto(self, picture: Tensor) -> Tensor:
         """The picture [B, 3, H, W] with the change; where the share is 0 it is left as it is, bit for bit."""
         height, width = picture.shape[-2:]
+        linear, rest = _explained(self.reference, self.answer - self.reference)
         changed = picture.clone()
         for top in range(0, height, ROWS):
             bottom = min(top + ROWS, height)
@@ -50,10 +50,10 @@ class Change:
             share = _read(self.share, grid, "bilinear")
             if not bool(share.any()):
                 continue
-            part = picture[..., top:bottom, :].to(self.linear)
-            factors, constant = _read(self.linear, grid, "bilinear").split([9, 3], dim=1)
+            part = picture[..., top:bottom, :].to(linear)
+            factors, constant = _read(linear, grid, "bilinear").split([9, 3], dim=1)
             factors = rearrange(factors, "b (c d) h w -> b c d h w", c=3)
-            change = (factors * part[:, None]).sum(2) + constant + _read(self.rest, grid, "bicubic")
+            change = (factors * part[:, None]).sum(2) + constant + _read(rest, grid, "bicubic")
             changed[..., top:bottom, :] = torch.where(share > 0, (part + share * change).clamp(-1, 1), part)
         return changed
 
@@ -66,12 +66,15 @@ def find_change(answer: Tensor, reference: Tensor, threshold: float | None) -> C
         reference: what an answer without any change would be, such as the source after the autoencoder.
         threshold: as in `paste_back.changed_share`; None takes the change everywhere.
     """
-    change = answer - reference
-    linear = _fit(reference, change)
-    factors = rearrange(linear[:, :9], "b (c d) h w -> b c d h w", c=3)
-    rest = change - (factors * reference[:, None]).sum(2) - linear[:, 9:]
     share = torch.ones_like(answer[:, :1]) if threshold is None else changed_share(answer, reference, threshold)
-    return Change(linear, rest, share)
+    return Change(answer, reference, share)
+
+
+def _explained(guide: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
+    """Of every changed channel the factors of the guide's colours and the constant [B, 12, h, w], and the rest."""
+    linear = _fit(guide, change)
+    factors = rearrange(linear[:, :9], "b (c d) h w -> b c d h w", c=3)
+    return linear, change - (factors * guide[:, None]).sum(2) - linear[:, 9:]
 
 
 def _fit(guide: Tensor, wanted: Tensor) -> Tensor:

@@ -39,4 +39,9 @@ def changed_share(answer: Tensor, reference: Tensor, threshold: float) -> Tensor
 
 def keep_unchanged(source: Tensor, answer: Tensor, reference: Tensor, threshold: float) -> Tensor:
     """The source with the answer where it changed something; arguments as in `changed_share`."""
-    return source + (answer - source) * changed_share(answer, reference, threshold)
+    return pasted(source, answer, changed_share(answer, reference, threshold))
+
+
+def pasted(source: Tensor, answer: Tensor, share: Tensor) -> Tensor:
+    """The source with a share [B, 1, H, W] of the answer."""
+    return source + (answer - source) * share
