@@ -27,6 +27,7 @@ from .chart import figure_class, line_charts
 
 if TYPE_CHECKING:  # slow, and not needed for --help
     from ..comfyui_pixwizard.pipeline import PixWizardPipeline
+    from ..comfyui_pixwizard.tasks.declared import Declared
 
 REFERENCE, INTERVAL = "rk4", (0.2, 0.9)
 Advance = Callable[[int], Any]
@@ -73,7 +74,8 @@ class Quality:
     """
 
     tasks: tuple[str, ...] = ("depth", "denoise", "line_art_to_image")
-    """Tasks on rendered scenes, restoration and painting on dead-leaves pictures; each with its default guidance."""
+    """Tasks on rendered scenes, restoration and painting on dead-leaves pictures; each with the guidance that the model
+    declares."""
     n: int = 8
     """Pictures of each task."""
     size: int = 128
@@ -206,25 +208,26 @@ def methods() -> dict[str, Method]:
 
 def prepare(pipeline: PixWizardPipeline, task: str, n: int, size: int, seed: int) -> PreparedTask:
     """A task's questions, encoded as the pipeline does, and the noise of seeds seed, seed + 1, …"""
-    asked = questions(task, n, size, seed)
+    asked = questions(task, n, size, seed, pipeline.declared)
     weight = pipeline.transformer.x_embedder.weight
     source = (asked.source * 2 - 1).to(weight.device, weight.dtype)
     generators = noise_generators(len(asked), None, range(seed, seed + len(asked)))
     shape = (pipeline.autoencoder.channels, source.shape[2] // 8, source.shape[3] // 8)
     noise = draw_noise(shape, generators, source.device)
-    guidance = DualGuidance(*asked.task.guidance)
+    row = pipeline.declared[task]
+    guidance = DualGuidance(row.text_guidance, row.image_guidance, row.guided_channels)
     needed = replace(guidance, interval=INTERVAL).branches()
     return PreparedTask(guidance, noise, pipeline.encode(source, asked.instructions, needed, noise, generators))
 
 
-def questions(task: str, n: int, size: int, seed: int) -> Any:
+def questions(task: str, n: int, size: int, seed: int, declared: Declared) -> Any:
     """The evaluation's samples of a task: on rendered scenes, or made of dead-leaves pictures."""
     from ..training.evaluate.samples import restoration_samples, seeded
     from ..training.evaluate.scene_samples import ON_SCENES, SceneSet
     from ..training.render.dead_leaves import dead_leaves
 
     if task in ON_SCENES:
-        return SceneSet(n, size, seed, "test").samples(task)
+        return SceneSet(n, size, seed, "test", declared).samples(task)
     return restoration_samples(task, dead_leaves(n, size, seeded("bench", seed)), seed)
 
 

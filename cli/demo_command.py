@@ -38,13 +38,14 @@ class Demo:
         from ..comfyui_pixwizard.pictures.sizes import check_size
         from ..comfyui_pixwizard.pipeline import PixWizardPipeline
         from ..training.evaluate.examples import answer, examples
+        from ..training.evaluate.samples import unmeasured_tasks
         from .demo_page import write_page, write_sheet
 
         start = time.perf_counter()
         check_size(self.size)
         check_size(self.scene_size)
         pipeline = PixWizardPipeline.from_pretrained(self.model)
-        found = examples(self.size, self.scene_size, self.seed)
+        found = examples(self.size, self.scene_size, self.seed, pipeline.declared)
         with tqdm(found, unit="picture", leave=False) as bar:
             for example in bar:
                 bar.set_description(example.task.name)
@@ -52,5 +53,7 @@ class Demo:
         parameters = sum(p.numel() for part in pipeline.parts.values() for p in part.parameters())
         about = f"Model {self.model}, {parameters / 1e6:.1f} million parameters, on a CPU. Same seed, same pictures."
         page, sheet = write_page(self.out, found, about), write_sheet(self.out, found)
+        for name, reason in unmeasured_tasks(pipeline.declared).items():
+            print(f"{name} not shown: {reason}")
         print(f"wrote {page} and {sheet} ({len(found)} examples, {time.perf_counter() - start:.0f} s)")
         return 0

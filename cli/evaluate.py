@@ -12,14 +12,16 @@ from tqdm import tqdm
 
 from ..comfyui_pixwizard.files.safe_files import write_json
 from ..comfyui_pixwizard.limits import check_least
-from ..comfyui_pixwizard.solvers import DEFAULT_SOLVER, EVALUATIONS
+from ..comfyui_pixwizard.solvers import EVALUATIONS
 from ..comfyui_pixwizard.tasks import TASKS
+from ..comfyui_pixwizard.tasks.declared import Declared
 from ..training.data.rendered.photos import picture_paths
 from ..training.evaluate.following import UNSEEN, follow
 from ..training.evaluate.measures import MEASURES
 from ..training.evaluate.questions import SETS, Questions, set_of
 from ..training.evaluate.report import Failure, contact_sheet, save_failures, table, worst
 from ..training.evaluate.runner import Answerer, EvaluationSettings, Row, evaluate, evaluations
+from ..training.evaluate.samples import OWN, unmeasured_tasks
 from ..training.evaluate.scene_samples import ON_SCENES
 from ..training.evaluate.sweep import asked_in_all, sweep
 from ..training.evaluate.sweep import table as sweep_table
@@ -62,9 +64,9 @@ class Eval:
     scene_size: int = 128
     """Side of the scenes, a multiple of 16."""
     steps: int | None = None
-    """Points of the time grid; each task's own by default."""
-    solver: str = DEFAULT_SOLVER
-    """Solver of the flow."""
+    """Points of the time grid; the model's own for each task by default."""
+    solver: str | None = None
+    """Solver of the flow; the model's own for each task by default."""
     batch_size: int = 32
     """Pictures at a time at 128 px; fewer at larger sizes."""
     seed: int = 0
@@ -95,7 +97,7 @@ class Eval:
         if unknown:
             every = ", ".join((*MEASURES, LANGUAGE, HELD_OUT))
             raise ValueError(f"eval measures {every}, found {', '.join(unknown)}: leave it out")
-        if self.solver not in EVALUATIONS:
+        if self.solver is not None and self.solver not in EVALUATIONS:
             raise ValueError(f"--solver must be one of {', '.join(EVALUATIONS)}, found {self.solver}: take euler")
         check_least(self, n=1, seen=0, language=1, batch_size=1, steps=2, worst=1)
         for name in ("size", "scene_size"):
@@ -109,10 +111,13 @@ class Eval:
         """Measure a loaded pipeline and print the table; the report, as --json writes it."""
         started, failures = time.perf_counter(), list[Failure]()
         rows: dict[str, Row] = {}
-        asked = self.questions(self.n)
-        seen = self.questions(self.seen, split="train") if self.seen else None
+        asked = self.questions(self.n, declared=pipeline.declared)
+        seen = self.questions(self.seen, "train", pipeline.declared) if self.seen else None
+        unmeasured = unmeasured_tasks(pipeline.declared)
         with tqdm(total=self._pictures_asked(), unit="picture") as bar:
             for name in self.chosen():
+                if name in unmeasured:
+                    continue
                 clock = time.perf_counter()
                 bar.set_description(name)
                 samples = asked.samples(name)
@@ -135,8 +140,10 @@ class Eval:
             save_failures(failures, self.failures, self.worst)
         seconds = round(time.perf_counter() - started, 1)
         print(table(rows))
+        for name in (name for name in self.chosen() if name in unmeasured):
+            print(f"{name} not measured: {unmeasured[name]}")
         print(f"{sum(row['holds'] for row in rows.values())} of {len(rows)} floors hold; {seconds:g} s in all")
-        return {"tasks": rows, "settings": self._settings(), "seconds": seconds}
+        return {"tasks": rows, "not_measured": unmeasured, "settings": self._settings(), "seconds": seconds}
 
     def chosen(self) -> list[str]:
         """The tasks to measure, in the order of the table."""
@@ -150,17 +157,19 @@ class Eval:
         """How the model is asked."""
         return EvaluationSettings(self.seed, self.steps, self.solver, self.batch_size)
 
-    def questions(self, n: int, split: str = "test") -> Questions:
+    def questions(self, n: int, split: str = "test", declared: Declared = OWN) -> Questions:
         """Where samples come from."""
-        return Questions(n, self.size, self.scene_size, self.seed, self.photos, split)
+        return Questions(n, self.size, self.scene_size, self.seed, self.photos, split, declared)
 
     def unseen(self, pipeline: Answerer, name: str, advance: Any) -> Row:
         """The row of the wordings of a name, LANGUAGE or HELD_OUT, that training never showed, over all tasks."""
         sentences = UNSEEN if name == LANGUAGE else {task.name: task.held_out for task in TASKS.values()}
-        asked = Questions(self.language, self.scene_size, self.scene_size, self.seed + 1, self.photos)
+        sides = self.scene_size, self.scene_size
+        asked = Questions(self.language, *sides, self.seed + 1, self.photos, declared=pipeline.declared)
+        unmeasured = unmeasured_tasks(pipeline.declared)
         groups = [
             (
-                {name: asked.samples(name).first(self.language) for name in tasks},
+                {name: asked.samples(name).first(self.language) for name in tasks if name not in unmeasured},
                 asked.readings() if kind == "photographs" else {},
             )
             for kind, tasks in SETS.items()
@@ -169,16 +178,18 @@ class Eval:
 
     def try_settings(self, pipeline: Answerer) -> dict[str, Any]:
         """The sweep over guidance and steps: the report, as --json writes it; prints the table."""
-        asked = self.questions(min(self.n, SWEEP_SCENES))
+        asked = self.questions(min(self.n, SWEEP_SCENES), declared=pipeline.declared)
+        unmeasured = unmeasured_tasks(pipeline.declared)
         asked.size = self.scene_size
-        samples = {name: asked.samples(name).first(SWEEP_SCENES) for name in self.chosen()}
+        chosen = [name for name in self.chosen() if name not in unmeasured]
+        samples = {name: asked.samples(name).first(SWEEP_SCENES) for name in chosen}
         found = {}
         with tqdm(total=asked_in_all(samples.values()), unit="picture") as bar:
             for name, questions in samples.items():
                 bar.set_description(name)
                 found[name] = sweep(pipeline, questions, self.settings(), bar.update)
         print(sweep_table(found))
-        return {"tasks": found, "settings": self._settings()}
+        return {"tasks": found, "not_measured": unmeasured, "settings": self._settings()}
 
     def _pictures_asked(self) -> int:
         """How many pictures the model will be asked for, about: a scene without room for an edit is left out."""

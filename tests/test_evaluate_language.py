@@ -22,7 +22,7 @@ from pixwizard.training.evaluate.object_judge import PAIRS, asked_pairs, even_th
 from pixwizard.training.evaluate.questions import Questions
 from pixwizard.training.evaluate.report import Failure, save_failures
 from pixwizard.training.evaluate.runner import EvaluationSettings, answers, ceiling, referenced
-from pixwizard.training.evaluate.samples import Samples
+from pixwizard.training.evaluate.samples import OWN, Samples
 from pixwizard.training.evaluate.scene_samples import SceneSet
 from pixwizard.training.evaluate.sweep import settings_of, sweep
 
@@ -44,6 +44,7 @@ class Known:
 
     def __init__(self, table: dict[str, Tensor]):
         self.autoencoder, self.table, self.asked = Same(), table, []  # type: ignore[var-annotated]
+        self.declared = OWN
 
     def generate(self, source: Tensor, instructions: list[str], **settings: Any) -> Tensor:
         self.asked += instructions

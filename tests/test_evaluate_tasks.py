@@ -13,13 +13,15 @@ from PIL import Image
 from torch import Tensor
 
 from pixwizard.cli.evaluate import Eval
+from pixwizard.comfyui_pixwizard.guidance import DualGuidance
 from pixwizard.comfyui_pixwizard.pipeline import PixWizardPipeline
 from pixwizard.comfyui_pixwizard.tasks import TASKS
+from pixwizard.comfyui_pixwizard.tasks.released_codes import released
 from pixwizard.training.evaluate.measures import MEASURES
 from pixwizard.training.evaluate.metrics import psnr
 from pixwizard.training.evaluate.photographs import bundled_photographs, folder_photographs
 from pixwizard.training.evaluate.questions import SETS
-from pixwizard.training.evaluate.samples import ON_PHOTOGRAPHS, Samples, restoration_samples
+from pixwizard.training.evaluate.samples import ON_PHOTOGRAPHS, OWN, Samples, restoration_samples
 from pixwizard.training.evaluate.scene_samples import SceneSet
 from pixwizard.training.render.scenes import COLOR_NAMES, HELD_OUT, SHAPES
 
@@ -55,6 +57,7 @@ class Fake:
 
     def __init__(self, truth: Tensor | None = None, autoencoder: Identity | None = None):
         self.truth, self.autoencoder, self.asked = truth, autoencoder or Identity(), []  # type: ignore[var-annotated]
+        self.declared = OWN
 
     def generate(self, source: Tensor, instructions: list[str], **settings: Any) -> Tensor:
         assert source.shape[0] == len(instructions)
@@ -83,6 +86,21 @@ def oracle(samples: Samples) -> Fake:
         return Fake(samples.truth)
     black = torch.zeros_like(samples.source)
     return Fake(torch.cat((samples.truth, samples.source, black, samples.source)))
+
+
+def test_a_model_is_asked_and_read_as_it_declares(capsys: pytest.CaptureFixture[str]) -> None:
+    codes = released()
+    depth = replace(codes["depth"], codec_options={"near": 0.0, "far": 20.0, "near_bright": True})
+    codes = replace(codes, tasks={**codes.tasks, "depth": depth})
+    samples = asked("depth").questions(3, declared=codes).samples("depth")
+    assert torch.equal(samples.truth[:, 0], samples.truth[:, 2]), "grey"
+    model = oracle(samples)
+    model.declared = codes
+    report = asked("depth", tasks=("depth", "segmentation")).measure(model)
+    assert report["tasks"]["depth"]["value"] < 1e-5 and "segmentation" not in report["tasks"]
+    assert "segmentation not measured: classes of scenes" in capsys.readouterr().out
+    settings = model.asked[0][1]
+    assert (settings["steps"], settings["solver"], settings["guidance"]) == (60, "euler", DualGuidance(4.0, 1.0, 3))
 
 
 def test_every_task_is_measured_on_one_set() -> None:

@@ -19,8 +19,10 @@ from ...comfyui_pixwizard.pictures.images import unit_to_image
 from ...comfyui_pixwizard.pictures.labels import draw_label
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
 from ...comfyui_pixwizard.tasks import TASKS, Task
+from ...comfyui_pixwizard.tasks.declared import Declared
 from .measures import MEASURES
 from .questions import Questions, set_of
+from .samples import OWN, unmeasured_tasks
 
 EACH = 2
 # Enough scenes that each kind of edit finds room in some, and that neighbouring tasks show different ones.
@@ -68,20 +70,21 @@ class Example:
         return captioned
 
 
-def examples(size: int, scene_size: int, seed: int) -> list[Example]:
-    """Two of every task, the same for the same seed.
+def examples(size: int, scene_size: int, seed: int, declared: Declared = OWN) -> list[Example]:
+    """Two of every task, the same for the same seed; none of tasks that this model cannot be asked on scenes.
 
     Args:
         size: side of photographs.
         scene_size: side of rendered pictures.
+        declared: of the model that will answer; its codes make the pictures that stand for labels.
 
     Raises:
         ValueError: scikit-image is not installed.
     """
     collected: list[Example] = []
-    scenes = Questions(SCENES, size, scene_size, seed)
-    photographs = Questions(PHOTOGRAPHS, size, scene_size, seed)
-    for place, name in enumerate(TASKS):
+    scenes = Questions(SCENES, size, scene_size, seed, declared=declared)
+    photographs = Questions(PHOTOGRAPHS, size, scene_size, seed, declared=declared)
+    for place, name in enumerate(name for name in TASKS if name not in unmeasured_tasks(declared)):
         samples = (photographs if set_of(name) == "photographs" else scenes).samples(name)
         chosen = {(EACH * place + k) % len(samples) for k in range(EACH)}
         collected += [_example(samples.pick(i)) for i in sorted(chosen)]

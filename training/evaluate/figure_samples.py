@@ -5,12 +5,16 @@ Shape legend: N figures or samples, P persons, H, W pixels.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
+from torch import Tensor
 
 from ...comfyui_pixwizard.tasks import TASKS, Task
+from ...comfyui_pixwizard.tasks.declared import Declared
 from ..loop.seeding import seeded
 from ..render.figures import joint_expressions, render_figures
-from .samples import Samples, sentences
+from .samples import OWN, Samples, encode, sentences
 
 ON_FIGURES = ("pose", "keypoint", "pose_to_image")
 # Colours that an instruction may name for the disc.
@@ -20,8 +24,8 @@ COLORS = ("red", "green", "blue", "yellow", "cyan", "magenta")
 class FigureSet:
     """n rendered pictures of one or two people, in clothes that training never shows together."""
 
-    def __init__(self, n: int, size: int, seed: int):
-        self.size, self.seed = size, seed
+    def __init__(self, n: int, size: int, seed: int, declared: Declared = OWN):
+        self.size, self.seed, self.declared = size, seed, declared
         self.image, self.pose, self.captions = [], [], []
         for i in range(n):
             drawn = render_figures(1, size, seeded("eval", seed, "figure", i), split="test")
@@ -34,7 +38,8 @@ class FigureSet:
 
     def samples(self, task: str) -> Samples:
         """The samples of one task, one for each picture (fewer where no joint shows)."""
-        return {"pose": self._pose, "keypoint": self._keypoint, "pose_to_image": self._control}[task](TASKS[task])
+        make = {"pose": self._pose, "keypoint": self._keypoint, "pose_to_image": self._control}[task]
+        return replace(make(TASKS[task]), declared=self.declared)
 
     def _generator(self, task: Task, i: int) -> torch.Generator:
         return seeded("eval", self.seed, task.name, "figure", i)
@@ -42,15 +47,19 @@ class FigureSet:
     def _pose(self, task: Task) -> Samples:
         generators = [self._generator(task, i) for i in range(len(self))]
         image, pose, words = torch.stack(self.image), torch.stack(self.pose), [dict[str, str]() for _ in generators]
-        truth = torch.stack([task.encode(one, picture) for one, picture in zip(pose, image, strict=True)])
+        truth = self._maps(pose, image)
         return Samples(task, sentences(task, words, generators), image, truth, pose, words, list(range(len(self))))
+
+    def _maps(self, poses: Tensor, images: Tensor) -> Tensor:
+        pairs = zip(poses, images, strict=True)
+        return torch.stack([encode(self.declared, "pose", pose, image) for pose, image in pairs])
 
     def _control(self, task: Task) -> Samples:
         generators, words = [self._generator(task, i) for i in range(len(self))], []
         for captions, generator in zip(self.captions, generators, strict=True):
             words.append({"caption": captions[int(torch.randint(len(captions), (), generator=generator))]})
         image, pose = torch.stack(self.image), torch.stack(self.pose)
-        maps = torch.stack([TASKS["pose"].encode(one, picture) for one, picture in zip(pose, image, strict=True)])
+        maps = self._maps(pose, image)
         return Samples(task, sentences(task, words, generators), maps, image, pose, words, list(range(len(self))))
 
     def _keypoint(self, task: Task) -> Samples:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -44,8 +45,7 @@ def paraphrased(samples: Samples, templates: Sequence[str], seed: int) -> Sample
     for i, words in zip(samples.index, samples.words, strict=True):
         chosen = int(torch.randint(len(templates), (), generator=seeded("eval", seed, "unseen", samples.task.name, i)))
         instructions.append(fill(templates[chosen], words))
-    parts = samples.source, samples.truth, samples.label, samples.words, samples.index
-    return Samples(samples.task, instructions, *parts)
+    return replace(samples, instructions=instructions, reference=None)
 
 
 def distance(picture: Tensor, truth: Tensor, *, low_pass: bool) -> float:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ...comfyui_pixwizard.tasks import TASKS
+from ...comfyui_pixwizard.tasks.declared import Declared
 from ..annotators import ANNOTATORS
 from ..loop.seeding import seeded
 from .figure_samples import ON_FIGURES, FigureSet
 from .photographs import bundled_photographs, folder_photographs
-from .samples import ON_PHOTOGRAPHS, Samples, restoration_samples
+from .samples import ON_PHOTOGRAPHS, OWN, Samples, encode, restoration_samples
 from .scene_samples import EDGES, ON_SCENES, SceneSet
 
 SETS = {"photographs": ON_PHOTOGRAPHS, "scenes": ON_SCENES, "figures": ON_FIGURES}
@@ -34,6 +34,7 @@ class Questions:
         size, scene_size: sides of photographs and of rendered pictures.
         photos: a folder of photographs; None takes scikit-image's.
         split: of the scenes, "test" or "train".
+        declared: of the model that is asked; its codes make the pictures that stand for labels.
     """
 
     n: int
@@ -42,6 +43,7 @@ class Questions:
     seed: int
     photos: Path | None = None
     split: str = "test"
+    declared: Declared = OWN
 
     def samples(self, task: str) -> Samples:
         """The samples of one task.
@@ -50,15 +52,16 @@ class Questions:
             ValueError: no photographs to be had, or broken ones.
         """
         kind = set_of(task)
-        if kind == "photographs":
-            if task != "face":
-                return restoration_samples(task, self.photographs, self.seed)
-            # A face is not all of a picture: half of these are drawn faces, half are photographs.
-            n, pictures = len(self.photographs), torch.cat((self.faces, self.photographs))
-            return restoration_samples(task, pictures, self.seed, [*range(n, 2 * n), *range(n)])
         if kind == "figures":
             return self.figures.samples(task)
-        return self.scenes.samples(task)
+        if kind == "scenes":
+            return self.scenes.samples(task)
+        pictures, index = self.photographs, None
+        if task == "face":
+            # A face is not all of a picture: half of these are drawn faces, half are photographs.
+            n, pictures = len(pictures), torch.cat((self.faces, pictures))
+            index = [*range(n, 2 * n), *range(n)]
+        return replace(restoration_samples(task, pictures, self.seed, index), declared=self.declared)
 
     @cached_property
     def photographs(self) -> Tensor:
@@ -79,13 +82,13 @@ class Questions:
         """True answers of the edge tasks to each photograph: pictures [3,size,size]."""
         by_photograph: dict[int, list[Tensor]] = {}
         for i, picture in enumerate(self.photographs):
-            by_photograph[i] = [TASKS[name].encode(ANNOTATORS[name](picture[None])[0]) for name in EDGES]
+            by_photograph[i] = [encode(self.declared, name, ANNOTATORS[name](picture[None])[0]) for name in EDGES]
         return by_photograph
 
     @cached_property
     def scenes(self) -> SceneSet:
-        return SceneSet(self.n, self.scene_size, self.seed, self.split)
+        return SceneSet(self.n, self.scene_size, self.seed, self.split, self.declared)
 
     @cached_property
     def figures(self) -> FigureSet:
-        return FigureSet(self.n, self.scene_size, self.seed)
+        return FigureSet(self.n, self.scene_size, self.seed, self.declared)

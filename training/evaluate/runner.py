@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ...comfyui_pixwizard.solvers import DEFAULT_SOLVER
+from ...comfyui_pixwizard.guidance import DualGuidance
 from ...comfyui_pixwizard.tasks import TASKS
+from ...comfyui_pixwizard.tasks.declared import Declared, TaskSettings
 from ..loop.seeding import seeded
 from .measures import MEASURES
 from .samples import Samples
@@ -37,6 +38,9 @@ class Answerer(Protocol):
     @property
     def autoencoder(self) -> Any: ...
 
+    @property
+    def declared(self) -> Declared: ...
+
     def generate(
         self,
         source: Tensor,
@@ -44,7 +48,7 @@ class Answerer(Protocol):
         *,
         steps: int = ...,
         solver: str = ...,
-        guidance: tuple[float, float] = ...,
+        guidance: DualGuidance = ...,
         generator: list[torch.Generator] | None = ...,
     ) -> Tensor: ...
 
@@ -54,16 +58,21 @@ class EvaluationSettings:
     """How the model answers the questions of the evaluation.
 
     Attributes:
-        steps: points of the time grid; None takes each task's own.
-        guidance: weights (text, image); None takes each task's own.
+        steps: points of the time grid; None takes what the model declares of each task, as for solver and guidance.
+        guidance: weights (text, image).
         batch_size: pictures at a time at 128 px; larger pictures go in smaller batches of about as many pixels.
     """
 
     seed: int = 0
     steps: int | None = None
-    solver: str = DEFAULT_SOLVER
+    solver: str | None = None
     batch_size: int = 32
     guidance: tuple[float, float] | None = None
+
+    def row(self, declared: TaskSettings) -> TaskSettings:
+        """A task's settings: what a model declares, and what is asked for here instead."""
+        text, image = self.guidance or (None, None)
+        return declared.asked(points=self.steps, solver=self.solver, text_guidance=text, image_guidance=image)
 
     def batch(self, samples: Samples) -> int:
         """Pictures at a time for these samples."""
@@ -90,14 +99,15 @@ class EvaluationOutcome:
 def answers(pipeline: Answerer, samples: Samples, settings: EvaluationSettings, advance: Advance) -> Tensor:
     """The model's pictures [N,3,H,W] in [0,1]; advance is called with the size of every batch that is done."""
     task, size, parts = samples.task, settings.batch(samples), []
+    row = settings.row(pipeline.declared[task.name])
     for start in range(0, len(samples), size):
         source, sentences = samples.source[start : start + size], samples.instructions[start : start + size]
         picture = pipeline.generate(
             source * 2 - 1,
             sentences,
-            steps=settings.steps or task.steps,
-            solver=settings.solver,
-            guidance=settings.guidance or task.guidance,
+            steps=row.points,
+            solver=row.solver,
+            guidance=DualGuidance(row.text_guidance, row.image_guidance, row.guided_channels),
             generator=[seeded("eval", settings.seed, "noise", task.name, start + i) for i in range(len(source))],
         )
         parts.append(finished(pipeline, samples, picture.float().cpu() / 2 + 0.5, start))
@@ -149,8 +159,9 @@ def reading(
         return samples, pictures
     task = TASKS[name]
     instructions = [task.instruction(seeded("eval", settings.seed, "reading", name, i)) for i in range(len(pictures))]
-    own = EvaluationSettings(settings.seed, None, settings.solver, settings.batch_size)
-    question = Samples(task, instructions, pictures.clamp(0, 1), pictures, samples.label, samples.words, samples.index)
+    own = replace(settings, steps=None, guidance=None)
+    asked = dict(task=task, instructions=instructions, source=pictures.clamp(0, 1), truth=pictures, reference=None)
+    question = replace(samples, **asked)
     return samples, answers(pipeline, question, own, advance)
 
 

@@ -7,17 +7,22 @@ Shape legend: N samples, H, W pixels.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...comfyui_pixwizard.tasks import TASKS, Task
+from ...comfyui_pixwizard.tasks.declared import Declared
 from ..degradations import DEGRADATIONS
 from ..loop.seeding import seeded
+from ..render.scenes import CLASS_NAMES, DEPTH_RANGE
 
+# What a model declares that was trained on rendered scenes.
+OWN = Declared.own(CLASS_NAMES, DEPTH_RANGE)
 SIGMA = 50 / 255
 COVERAGE = (0.25, 0.4)
 # Degradations whose strength is fixed; the others draw it as in training.
@@ -41,6 +46,7 @@ class Samples:
         words: what the placeholders of each instruction were filled with.
         index: which scene, figure or photograph each sample is about.
         reference: [N,3,H,W] in [0,1], what marked answers are compared with, where that is not the source itself.
+        declared: of the model that is asked: its codes made the pictures that stand for labels, and read its answers.
     """
 
     task: Task
@@ -51,6 +57,7 @@ class Samples:
     words: list[dict[str, str]]
     index: list[int]
     reference: Tensor | None = None
+    declared: Declared = OWN
 
     def __len__(self) -> int:
         return len(self.instructions)
@@ -64,14 +71,58 @@ class Samples:
         return self._part(slice(i, i + 1))
 
     def _part(self, part: slice) -> Samples:
-        pictures = self.source[part], self.truth[part], self.label[part]
-        reference = None if self.reference is None else self.reference[part]
-        return Samples(self.task, self.instructions[part], *pictures, self.words[part], self.index[part], reference)
+        names = ("instructions", "source", "truth", "label", "words", "index", "reference")
+        parts = {name: getattr(self, name)[part] for name in names if getattr(self, name) is not None}
+        return replace(self, **parts)
+
+    def decode(self, reading: str, pictures: Tensor, **options: Any) -> list[Any]:
+        """N labels that pictures [N,3,H,W] stand for as answers of a task, by the model's code.
+
+        Sentences decide of the code only where they ask for that task.
+        """
+        task, row = TASKS[reading], self.declared[reading]
+        said = self.instructions if task is self.task else [""] * len(self)
+        rows = zip(pictures, self.compared, said, strict=True)
+        return [task.decode(image, source, **row.reading(text) | options) for image, source, text in rows]
 
     @property
     def compared(self) -> Tensor:
         """The reference, or else the source: [N,3,H,W]."""
         return self.source if self.reference is None else self.reference
+
+
+def encode(declared: Declared, task: str, label: Tensor, source: Tensor | None = None) -> Tensor:
+    """Pictures [...,3,H,W] that stand for labels of a task in a model's code; class ids are those of scenes."""
+    read = declared[task].reading()
+    codec = TASKS[task].codec(read.pop("codec"))
+    known = inspect.signature(codec.encode).parameters
+    if task == "segmentation":
+        label = torch.tensor([0, *class_ids(declared)])[label]
+    return codec.encode(label, source, **{name: value for name, value in read.items() if name in known})
+
+
+def class_ids(declared: Declared) -> list[int]:
+    """A model's ids of the classes that scenes have, in their order, without the first, which is none.
+
+    Raises:
+        ValueError: a class without a name in that model.
+    """
+    missing = [name for name in CLASS_NAMES[1:] if name not in declared.class_names]
+    if missing:
+        raise ValueError(
+            f"classes of scenes are {', '.join(CLASS_NAMES[1:])}; the model declares none of the name {missing[0]}: "
+            "leave segmentation and segmentation_to_image out, and use eval benchmark ade20k"
+        )
+    return [declared.class_names.index(name) for name in CLASS_NAMES[1:]]
+
+
+def unmeasured_tasks(declared: Declared) -> dict[str, str]:
+    """Why tasks on scenes cannot be asked of a model with these codes, by task."""
+    try:
+        class_ids(declared)
+    except ValueError as problem:
+        return dict.fromkeys(("segmentation", "segmentation_to_image"), str(problem))
+    return {}
 
 
 def sentences(task: Task, words: Sequence[dict[str, str]], generators: Sequence[torch.Generator]) -> list[str]:

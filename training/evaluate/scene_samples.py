@@ -5,10 +5,13 @@ Shape legend: N scenes or samples, H, W pixels.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from ...comfyui_pixwizard.tasks import TASKS, Task
+from ...comfyui_pixwizard.tasks.declared import Declared
 from ..annotators import ANNOTATORS
 from ..data.rendered.grounding import box_of
 from ..data.rendered.scene_pool import DENSE
@@ -30,7 +33,7 @@ from ..render.scenes import (
     text_edit,
 )
 from .object_judge import PAIRS, asked_pairs
-from .samples import Samples, sentences
+from .samples import OWN, Samples, encode, sentences
 
 EDGES = ("canny", "hed", "sketch", "line_art")
 CONTROL = {f"{name}_to_image": name for name in (*EDGES, *DENSE)}
@@ -43,11 +46,11 @@ class SceneSet:
     """n rendered scenes of one split, which all tasks on scenes share.
 
     "test" scenes show at place 0 a (colour, shape) pair that training never shows. "train" scenes are drawn as those
-    of the training are, from other seeds.
+    of the training are, from other seeds. Pictures that stand for labels are made by the codes that a model declares.
     """
 
-    def __init__(self, n: int, size: int, seed: int, split: str):
-        self.size, self.seed, self.split = size, seed, split
+    def __init__(self, n: int, size: int, seed: int, split: str, declared: Declared = OWN):
+        self.size, self.seed, self.split, self.declared = size, seed, split, declared
         self.scenes: Scenes = Scenes.cat(
             [sample_scenes(1, seeded("eval", seed, "scene", split, i), split=split) for i in range(n)]
         )
@@ -59,17 +62,23 @@ class SceneSet:
 
     def samples(self, task: str) -> Samples:
         """The samples of one task, one for each scene (fewer where some scenes have no room for it)."""
-        if task in CONTROL:
-            return self._control(TASKS[task], CONTROL[task])
-        if task in GROUNDING:
-            return self._grounding(TASKS[task])
-        if task in EDIT_TASKS:
-            return self._edits(TASKS[task])
-        if task in PICTURE_EDITS:
-            return self._picture_edits(TASKS[task])
-        if task == "text_to_image":
-            return self._generation(TASKS[task])
-        return self._reading(TASKS[task])
+        return replace(self._samples(TASKS[task]), declared=self.declared)
+
+    def _samples(self, task: Task) -> Samples:
+        if task.name in CONTROL:
+            return self._control(task, CONTROL[task.name])
+        if task.name in GROUNDING:
+            return self._grounding(task)
+        if task.name in EDIT_TASKS:
+            return self._edits(task)
+        if task.name in PICTURE_EDITS:
+            return self._picture_edits(task)
+        if task.name == "text_to_image":
+            return self._generation(task)
+        return self._reading(task)
+
+    def _encode(self, reading: str, label: Tensor, source: Tensor | None = None) -> Tensor:
+        return encode(self.declared, reading, label, source)
 
     def label(self, reading: str) -> Tensor:
         """What a reading task should find in the scenes: [N,...]."""
@@ -93,13 +102,15 @@ class SceneSet:
     def _reading(self, task: Task) -> Samples:
         generators = [self._generator(task, i) for i in range(len(self))]
         label = self.label(task.name)
-        return self._whole(task, [{} for _ in generators], self.rendered.image, task.encode(label), label, generators)
+        return self._whole(
+            task, [{} for _ in generators], self.rendered.image, self._encode(task.name, label), label, generators
+        )
 
     def _control(self, task: Task, reading: str) -> Samples:
         generators = [self._generator(task, i) for i in range(len(self))]
         words = [{"caption": caption(self.scenes, i, generator)} for i, generator in enumerate(generators)]
         label = self.label(reading)
-        return self._whole(task, words, TASKS[reading].encode(label), self.rendered.image, label, generators)
+        return self._whole(task, words, self._encode(reading, label), self.rendered.image, label, generators)
 
     def _generation(self, task: Task) -> Samples:
         """From a canvas, black or white at random; the label is the pairs that the caption names: all of the scene."""
@@ -126,9 +137,10 @@ class SceneSet:
         source, label = self.rendered.image[rows], torch.stack(masks)
         if task.kind == "boxes":
             label = torch.stack([box_of(mask) for mask in label])
-            truth = torch.stack([task.encode(box, picture) for box, picture in zip(label, source, strict=True)])
+            pairs = zip(label, source, strict=True)
+            truth = torch.stack([self._encode(task.name, box, picture) for box, picture in pairs])
         else:
-            truth = task.encode(label, source)
+            truth = self._encode(task.name, label, source)
         return Samples(task, sentences(task, words, generators), source, truth, label, words, rows)
 
     def _edits(self, task: Task) -> Samples:

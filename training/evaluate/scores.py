@@ -8,18 +8,17 @@ Shape legend: N samples, H, W pixels, P pairs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ...comfyui_pixwizard.tasks import TASKS
 from ..annotators import ANNOTATORS
-from ..render.scenes import CLASS_NAMES, DEPTH_RANGE
+from ..render.scenes import CLASS_NAMES
 from . import metrics
 from . import metrics_sparse as sparse
 from .object_judge import appeared, judged
-from .samples import Samples
+from .samples import Samples, class_ids
 
 CHUNK = 25
 # A pixel belongs to an edit where some channel changes by more than a byte's half step can explain.
@@ -37,10 +36,9 @@ class Score(NamedTuple):
 Scorer = Callable[[Samples, Tensor], Score]
 
 
-def decode(reading: str, samples: Samples, pictures: Tensor, **options: Any) -> Tensor:
+def decode(reading: str, samples: Samples, pictures: Tensor) -> Tensor:
     """Labels [N,...] that pictures [N,3,H,W] stand for as answers of a task with dense labels."""
-    parts = zip(pictures.split(CHUNK), samples.compared.split(CHUNK), strict=True)
-    return torch.cat([TASKS[reading].decode(picture, source, **options) for picture, source in parts])
+    return torch.stack(samples.decode(reading, pictures))
 
 
 def psnr_gain(samples: Samples, pictures: Tensor) -> Score:
@@ -51,9 +49,8 @@ def psnr_gain(samples: Samples, pictures: Tensor) -> Score:
 
 
 def depth_error(samples: Samples, pictures: Tensor) -> Score:
-    """AbsRel of each map, then the mean over the maps; every depth lies in the range that scenes have."""
-    near, far = DEPTH_RANGE
-    each = metrics.abs_rel(decode("depth", samples, pictures, near=near, far=far), samples.label)
+    """AbsRel of each map, then the mean over the maps; every depth lies in the range that the model declares."""
+    each = metrics.abs_rel(decode("depth", samples, pictures), samples.label)
     return Score(float(each.mean()), each, {})
 
 
@@ -64,9 +61,14 @@ def normal_error(samples: Samples, pictures: Tensor) -> Score:
 
 
 def segmentation_iou(samples: Samples, pictures: Tensor) -> Score:
-    """mIoU of one confusion matrix over all pictures; every pixel is given one of the classes that scenes have."""
+    """mIoU of one confusion matrix over all pictures; every pixel is given one of the classes that scenes have, by the
+    ids that the model has for their names.
+    """
     matrix, each = metrics.ConfusionMatrix(len(CLASS_NAMES)), []
-    class_maps = decode("segmentation", samples, pictures, classes=range(1, len(CLASS_NAMES)))
+    ids_of = class_ids(samples.declared)
+    scene_id = torch.zeros(max(ids_of) + 1, dtype=torch.long)
+    scene_id[ids_of] = torch.arange(1, len(CLASS_NAMES))
+    class_maps = scene_id[torch.stack(samples.decode("segmentation", pictures, classes=ids_of))]
     for ids, truth in zip(class_maps, samples.label, strict=True):
         alone = metrics.ConfusionMatrix(len(CLASS_NAMES))
         alone.add(ids, truth)
@@ -88,8 +90,8 @@ def referring_iou(samples: Samples, pictures: Tensor) -> Score:
 def box_accuracy(samples: Samples, pictures: Tensor) -> Score:
     """Share of pictures whose largest decoded box has an IoU of at least 0.5 with the true one; no box is wrong."""
     each, nothing = [], 0
-    for picture, source, truth in zip(pictures, samples.compared, samples.label, strict=True):
-        box = sparse.largest_box(samples.task.decode(picture, source))
+    for found, truth in zip(samples.decode(samples.task.name, pictures), samples.label, strict=True):
+        box = sparse.largest_box(found)
         nothing += not len(box)
         each.append(float(sparse.box_iou(box, truth).amax()) if len(box) else 0.0)
     iou = torch.tensor(each)
@@ -111,8 +113,7 @@ def pose_pck(samples: Samples, pictures: Tensor) -> Score:
     """Share of all visible joints that are found within 0.05 of the picture's side, persons paired for the best."""
     size = (int(pictures.shape[-2]), int(pictures.shape[-1]))
     hits, shown, seen = [], [], 0
-    for picture, truth in zip(pictures, samples.label, strict=True):
-        pose = TASKS["pose"].decode(picture, None)
+    for pose, truth in zip(samples.decode("pose", pictures), samples.label, strict=True):
         hits.append(sparse.pose_hits(pose, truth, size))
         shown.append(int((truth[..., 2] > 0.5).sum()))
         seen += int((pose[..., 2] > 0.5).sum())

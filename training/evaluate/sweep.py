@@ -31,6 +31,7 @@ def sweep(pipeline: Answerer, samples: Samples, settings: EvaluationSettings, ad
     """The task's metric under each of its settings, and which of them is the best."""
     samples = referenced(pipeline, samples, settings)
     measure, rows = MEASURES[samples.task.name], []
+    row = pipeline.declared[samples.task.name]
     for steps, text, image in settings_of(samples):
         output = answers(pipeline, samples, replace(settings, steps=steps, guidance=(text, image)), advance)
         value = measure.score(*reading(pipeline, samples, output, settings, advance)).value
@@ -40,7 +41,7 @@ def sweep(pipeline: Answerer, samples: Samples, settings: EvaluationSettings, ad
         "metric": measure.metric,
         "lower_is_better": measure.lower_is_better,
         "n": len(samples),
-        "default": {"steps": samples.task.steps, "guidance": list(samples.task.guidance)},
+        "default": {"steps": row.points, "guidance": [row.text_guidance, row.image_guidance]},
         "best": rows.index(best),
         "settings": rows,
     }
