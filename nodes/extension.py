@@ -17,12 +17,16 @@ from . import (
     loading,
     mark_nodes,
     sampling_nodes,
+    task_nodes,
 )
 
 NODES: list[type[io.ComfyNode]] = [
     load_nodes.LoadPixWizard,
     load_nodes.LoadTextEncoders,
     instruction_nodes.Instruction,
+    task_nodes.TaskEncoder,
+    task_nodes.MixTasks,
+    task_nodes.SetTask,
     image_nodes.ImageConditioning,
     image_nodes.InpaintCanvas,
     image_nodes.OutpaintCanvas,

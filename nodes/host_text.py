@@ -162,8 +162,11 @@ class TextModel(nn.Module):
     def encode_token_weights(self, tokens: dict[str, Any]) -> tuple[Tensor, Tensor, dict[str, Any]]:
         """Features [1, T, F], task vector [1, P] and the features' mask [1, T]."""
         features, _, extra = self.gemma.encode_token_weights(tokens[FEATURES])
-        _, vector = self.clip_l.encode_token_weights(tokens[TASK])[:2]
-        return features, vector, extra
+        return features, self.encode_task(tokens), extra
+
+    def encode_task(self, tokens: dict[str, Any]) -> Tensor:
+        """Task vector [1, P] alone."""
+        return self.clip_l.encode_token_weights(tokens[TASK])[1]
 
     def load_sd(self, state: Mapping[str, Tensor]) -> Any:
         """Load the weights of the encoder that their names belong to; names that are missing and that are left over."""

@@ -15,6 +15,18 @@ from .conversions import Node, schema
 BY_WORDS = "by the words"
 
 
+def sentence_inputs() -> list[Any]:
+    """Inputs that `sentence_of` makes a sentence of."""
+    return [
+        io.Combo.Input("task", options=[BY_WORDS, *TASKS], default=BY_WORDS),
+        io.String.Input("text", default="", multiline=True, placeholder="Remove the rain from this picture."),
+        io.String.Input("caption", default=""),
+        io.String.Input("color", default="red"),
+        io.String.Input("class_name", default=""),
+        io.Int.Input("wording", default=0, min=0, max=1000),
+    ]
+
+
 class Instruction(Node):
     """A sentence, encoded, with the settings that suit its task."""
 
@@ -26,12 +38,7 @@ class Instruction(Node):
             aliases=["prompt", "pixwizard prompt", "text encode", "task", "edit instruction"],
             inputs=[
                 io.Clip.Input("clip"),
-                io.Combo.Input("task", options=[BY_WORDS, *TASKS], default=BY_WORDS),
-                io.String.Input("text", default="", multiline=True, placeholder="Remove the rain from this picture."),
-                io.String.Input("caption", default=""),
-                io.String.Input("color", default="red"),
-                io.String.Input("class_name", default=""),
-                io.Int.Input("wording", default=0, min=0, max=1000),
+                *sentence_inputs(),
                 io.Model.Input("model", optional=True),
             ],
             outputs={
