@@ -1,12 +1,15 @@
-"""Pictures to try the nodes on, rendered here, so that every workflow runs without a file."""
+"""Pictures to try the nodes on, rendered here or among the photographs, so that every workflow runs without a file."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 from comfy_api.latest import io, ui
 from einops import rearrange
 from torch import Tensor
 
+from ..comfyui_pixwizard.pictures.images import image_to_unit, open_picture, resized
 from ..comfyui_pixwizard.tasks import get_task
 from ..training.annotators import ANNOTATORS
 from ..training.degradations import DEGRADATIONS
@@ -17,6 +20,13 @@ from ..training.render.scenes import caption, referring, render, sample_scenes
 from .conversions import Node, schema
 
 SCENE, PEOPLE, FACE, SHAPES = "scene", "people", "face", "shapes"
+# File and caption; their sources and licences are in SOURCES.md beside them.
+PHOTOGRAPHS = {
+    "photograph: cat": ("cat.jpg", "the face of a cat"),
+    "photograph: coffee": ("coffee.jpg", "a cup of coffee on a red saucer"),
+    "photograph: rocket": ("rocket.jpg", "a rocket between two towers at dusk"),
+}
+FOLDER = Path(__file__).with_name("photographs")
 CLEAN = "nothing: the clean picture"
 MAPS = {f"{name}_to_image": name for name in ("depth", "normal", "segmentation")}
 EDGES = {f"{name}_to_image": name for name in ANNOTATORS}
@@ -24,16 +34,16 @@ SIDE = {"default": 128, "min": 64, "max": 512, "step": 16}
 
 
 class ExamplePicture(Node):
-    """A rendered picture, prepared for a task."""
+    """A rendered picture or a photograph, prepared for a task."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="PixWizardExample",
             purpose="image",
-            aliases=["test image", "demo", "sample picture", "load image"],
+            aliases=["test image", "demo", "sample picture", "load image", "photo"],
             inputs=[
-                io.Combo.Input("kind", options=[SCENE, PEOPLE, FACE, SHAPES], default=SCENE),
+                io.Combo.Input("kind", options=[SCENE, PEOPLE, FACE, SHAPES, *PHOTOGRAPHS], default=SCENE),
                 io.Combo.Input(
                     "prepared_for", options=[CLEAN, *DEGRADATIONS, *EDGES, *MAPS, "pose_to_image"], default=CLEAN
                 ),
@@ -62,6 +72,9 @@ class ExamplePicture(Node):
             figures = render_figures(1, size, generator)
             clean, words = figures.image, figures.captions[0][0]
             labels = {"pose": figures.pose[0][figures.pose[0].flatten(1).any(1)]}
+        elif kind in PHOTOGRAPHS:
+            file, words = PHOTOGRAPHS[kind]
+            clean = image_to_unit(resized(open_picture(FOLDER / file), (size, size)))[None]
         else:
             clean = draw_faces(1, size, generator) if kind == FACE else dead_leaves(1, size, generator)
         image = prepared(prepared_for, clean, labels, generator)

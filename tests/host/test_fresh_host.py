@@ -53,7 +53,7 @@ def test_the_restoration_workflow_runs(server: FreshHost) -> None:
         if graph[number]["class_type"] == "PreviewImage"
     }
     before, after = (shown[name].astype(float) for name in ("before", "after"))
-    assert before.shape == after.shape == (128, 128, 3) and after.std() > 10
+    assert before.shape == after.shape == (256, 256, 3) and after.std() > 10
     assert 1 < np.abs(after - before).mean() < 100
 
 

@@ -265,12 +265,22 @@ def test_sources_of_another_size_are_refused(node: Any, scene: SimpleNamespace) 
 
 
 @pytest.mark.parametrize("kind, prepared_for", [("face", "face"), ("people", "pose_to_image"), ("shapes", "derain"),
-                                                ("scene", "sketch_to_image"), ("scene", "depth_to_image")])  # fmt: skip
+                                                ("scene", "sketch_to_image"), ("scene", "depth_to_image"),
+                                                ("photograph: cat", "dehaze")])  # fmt: skip
 def test_examples(node: Any, kind: str, prepared_for: str) -> None:
     image, clean, caption, *_ = node("PixWizardExample", kind=kind, prepared_for=prepared_for, seed=2, size=128)
     again = node("PixWizardExample", kind=kind, prepared_for=prepared_for, seed=2, size=128)[0]
     assert torch.equal(image, again) and not torch.equal(image, clean)
-    assert bool(caption) == (kind in {"scene", "people"})
+    assert bool(caption) == (kind in {"scene", "people", "photograph: cat"})
+
+
+def test_a_photograph_has_any_size_and_no_labels(node: Any) -> None:
+    own, half = (node("PixWizardExample", kind="photograph: rocket", size=size)[1] for size in (256, 128))
+    assert own.shape == (1, 256, 256, 3) and half.shape == (1, 128, 128, 3)
+    pooled = own.unflatten(2, (128, 2)).unflatten(1, (128, 2)).mean((2, 4))
+    assert (pooled - half).abs().mean() < 0.01
+    with pytest.raises(ValueError, match="choose people"):
+        node("PixWizardExample", kind="photograph: rocket", prepared_for="pose_to_image")
 
 
 def test_an_example_without_the_map_is_refused(node: Any) -> None:

@@ -14,6 +14,8 @@ COLUMN, GAP, TITLE = 310, 30, 30
 # Around the nodes of a step, and for its heading above them.
 MARGIN, HEADING = 15, 45
 PICTURE = 220
+# The answer stands large beside the input.
+LARGE = 480
 # What is left of a usual window beside and between the page's own bars, and where that begins.
 ROOM, CORNER = (1600, 830), (90, 110)
 
@@ -38,6 +40,7 @@ class Graph:
         shown: the pictures of the thumbnail, by the node that shows them in the page.
         steps: heading of a step, and its columns of names of nodes.
         titles: what the page calls a node, where that is not the title of its class.
+        wide: nodes that are shown large.
     """
 
     title: str
@@ -47,6 +50,7 @@ class Graph:
     shown: dict[str, Link] = field(default_factory=dict)
     steps: list[tuple[str, list[list[str]]]] = field(default_factory=list)
     titles: dict[str, str] = field(default_factory=dict)
+    wide: set[str] = field(default_factory=set)
 
     def step(self, heading: str) -> None:
         """Begin a group of nodes."""
@@ -68,7 +72,8 @@ class Graph:
         self.add("load", "PixWizardLoad", model="nano (bundled)", weight_dtype="default")
 
     def example(self, kind: str = "scene", prepared_for: str = "nothing: the clean picture", seed: int = 7) -> Link:
-        return self.add("example", "PixWizardExample", kind=kind, prepared_for=prepared_for, seed=seed, size=128)
+        size = 256 if kind.startswith("photograph") else 128
+        return self.add("example", "PixWizardExample", kind=kind, prepared_for=prepared_for, seed=seed, size=size)
 
     def ask(self, task: str, image: Link, heading: str, step: str = "", seed: int = 1, **words: Any) -> Link:
         """A step of instruction and conditioning, and of the sampler in a column of its own; answers the latent."""
@@ -105,10 +110,11 @@ class Graph:
         return self.add("size", "PixWizardSourceSize", image=answer, original=original, **mask)
 
     def compare(self, before: Link, after: Link) -> None:
-        """Both at the end, the answer in a column of its own."""
+        """Both at the end, the answer large and in a column of its own."""
         self.show("before", before)
         self.column()
         self.show("after", after)
+        self.wide.add("after")
 
     def api(self) -> dict[str, Any]:
         """What POST /prompt takes."""
@@ -170,17 +176,19 @@ class Graph:
         groups: list[dict[str, Any]] = []
         for number, (heading, columns) in enumerate(self.steps, start=1):
             bottom = first = top + HEADING + TITLE
-            for i, names in enumerate(columns):
+            right = left + MARGIN
+            for names in columns:
                 at = first
                 for name in names:
-                    made[name]["pos"] = [left + MARGIN + i * (COLUMN + GAP), at]
+                    made[name]["pos"] = [right, at]
                     at += made[name]["size"][1] + TITLE + GAP
                 bottom = max(bottom, at - TITLE - GAP)
+                right += max(made[name]["size"][0] for name in names) + GAP
             for name, *others in columns:
                 # A picture alone in its column is as high as the group.
                 if not others and made[name]["type"] == "PreviewImage":
                     made[name]["size"][1] = bottom - first
-            width = len(columns) * (COLUMN + GAP) - GAP + 2 * MARGIN
+            width = right - GAP + MARGIN - left
             groups.append({
                 "id": number, "title": f"{number}. {heading}", "bounding": [left, top, width, bottom + MARGIN - top],
                 "color": "#3f789e", "font_size": 24, "flags": {},
@@ -226,7 +234,8 @@ class Graph:
         ours = {"cnr_id": "pixwizard"} if kind.startswith("PixWizard") else {"cnr_id": "comfy-core"}
         title = {"title": self.titles[name]} if name in self.titles else {}
         return {
-            "type": kind, "size": [COLUMN, height], "flags": {}, "mode": 0, "inputs": slots, "outputs": outputs,
+            "type": kind, "size": [LARGE if name in self.wide else COLUMN, height], "flags": {}, "mode": 0,
+            "inputs": slots, "outputs": outputs,
             "properties": ours | {"Node name for S&R": kind}, "widgets_values": widgets,
         } | title  # fmt: skip
 

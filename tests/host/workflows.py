@@ -16,15 +16,16 @@ def restore() -> Graph:
         "Restore a picture",
         "修复图像",
         (
-            "Choose another task in **Instruction**, and a picture of your own with Load Image in place of **Example "
-            "Picture**. nano works on any photograph, at up to 256 px; **Source Size** gives the answer its size back.",
-            "在“指令”中选择其他任务；要处理自己的图像，用“加载图像”代替“示例图像”。nano 能修复任何照片，边长最大 "
-            "256 像素；“源图尺寸”把答案恢复为原来的大小。",
+            "A photograph in haze, cleared. Choose another task in **Instruction** and in **Example Picture**, or a "
+            "picture of your own with Load Image. nano works on any photograph, at up to 256 px; **Source Size** gives "
+            "the answer its size back.",
+            "去除照片中的雾。在“指令”和“示例图像”中选择其他任务，或用“加载图像”处理自己的图像。nano 能修复任何照片，"
+            "边长最大 256 像素；“源图尺寸”把答案恢复为原来的大小。",
         ),
     )
     graph.load()
-    image = graph.example("shapes", "derain", seed=3)
-    latent = graph.ask("derain", image, ASK)
+    image = graph.example("photograph: cat", "dehaze", seed=3)
+    latent = graph.ask("dehaze", image, ASK)
     graph.step(ANSWER)
     graph.compare(image, graph.finish(graph.decode(latent), image))
     return graph
@@ -93,6 +94,25 @@ def predict() -> Graph:
     return graph
 
 
+def edges() -> Graph:
+    graph = Graph(
+        "Draw edges",
+        "绘制边缘",
+        (
+            "Soft edges of a photograph. *canny*, *sketch* and *line_art* draw others; nano draws the edges of any "
+            "picture. The answer is the source of the task that goes the other way, *hed_to_image*.",
+            "照片的柔和边缘。*canny*、*sketch* 和 *line_art* 绘制其他边缘；nano 能绘制任何图像的边缘。答案可作为反向"
+            "任务 *hed_to_image* 的源图像。",
+        ),
+    )
+    graph.load()
+    image = graph.example("photograph: coffee")
+    latent = graph.ask("hed", image, ASK)
+    graph.step(ANSWER)
+    graph.compare(image, graph.finish(graph.decode(latent), image))
+    return graph
+
+
 def edit() -> Graph:
     graph = Graph(
         "Edit the light",
@@ -117,14 +137,15 @@ def inpaint() -> Graph:
         "Inpaint holes",
         "填补空洞",
         (
-            "Holes are black, white or grey areas of the picture. In a picture of your own cut them with **Inpaint "
-            "Canvas**, and link its *mask* to **Source Size**, so that the rest stays as it is.",
-            "空洞是图像中黑色、白色或灰色的区域。在自己的图像中用“局部重绘画布”挖洞，并把它的遮罩连到“源图尺寸”，"
-            "其余部分就保持原样。",
+            "Holes are black, white or grey areas of the picture; nano fills them roughly. In a picture of your own "
+            "cut them with **Inpaint Canvas**, and link its *mask* to **Source Size**, so that the rest stays as it "
+            "is.",
+            "空洞是图像中黑色、白色或灰色的区域，nano 只能粗略地填补。在自己的图像中用“局部重绘画布”挖洞，并把它的遮罩"
+            "连到“源图尺寸”，其余部分就保持原样。",
         ),
     )
     graph.load()
-    image = graph.example("shapes", "inpaint", seed=6)
+    image = graph.example("photograph: coffee", "inpaint", seed=6)
     latent = graph.ask("inpaint", image, ASK)
     graph.step(ANSWER)
     graph.compare(image, graph.finish(graph.decode(latent), image))
@@ -254,8 +275,8 @@ def stock_sampler() -> Graph:
         ),
     )
     graph.load()
-    image = graph.example("shapes", "denoise", seed=4)
-    given = dict(task="denoise", text="", caption="", color="red", class_name="", wording=0)
+    image = graph.example("photograph: cat", "low_light", seed=4)
+    given = dict(task="low_light", text="", caption="", color="red", class_name="", wording=0)
     graph.step(ASK)
     graph.add("instruction", "PixWizardInstruction", clip=Link("load", 1), **given)
     graph.add("conditioning", "PixWizardImageConditioning", positive=Link("instruction"), empty=Link("instruction", 1),
@@ -278,7 +299,7 @@ def stock_sampler() -> Graph:
 WORKFLOWS = {
     make().title: make
     for make in (
-        restore, ground, control, predict, edit, inpaint, outpaint, text_to_image, remove_anything, replace_anything,
-        add_anything, stock_sampler,
+        restore, ground, control, predict, edges, edit, inpaint, outpaint, text_to_image, remove_anything,
+        replace_anything, add_anything, stock_sampler,
     )
 }  # fmt: skip
