@@ -13,6 +13,7 @@ from ..training.loop.packing import Pack, Unpack
 from ..training.recipes.arms import NanoArms
 from ..training.recipes.nano import NanoRecipe
 from ..training.recipes.paper_recipes import Lora, Stage1, Stage2
+from ..training.recipes.table_recipe import TableRecipe
 from ..training.recipes.two_stage import TwoStageRecipe
 
 Recipe = (
@@ -22,6 +23,7 @@ Recipe = (
     | Annotated[Stage2, tyro.conf.subcommand("stage2")]
     | Annotated[Lora, tyro.conf.subcommand("lora")]
     | Annotated[TwoStageRecipe, tyro.conf.subcommand("two-stage")]
+    | Annotated[TableRecipe, tyro.conf.subcommand("table")]
     | Annotated[RunExport, tyro.conf.subcommand("export")]
     | Annotated[Pack, tyro.conf.subcommand("pack")]
     | Annotated[Unpack, tyro.conf.subcommand("unpack")]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .attention import Attention
 from .config import PixWizardConfig
 from .layers import FeedForward, RMSNorm, zero_linear
+from .task_table import TokenPlace
 from .token_sampler import choose_tokens, gather_tokens, rank_tokens
 
 
@@ -42,9 +43,11 @@ class TransformerBlock(nn.Module):
         nn.init.xavier_uniform_(self.y_pool_proj.weight)
         nn.init.xavier_uniform_(self.input_image_proj.weight)
 
-    def encode_text(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Text features [B, T, F] to keys and values [B, g, T, e]."""
-        return self.attention.text_keys_values(self.attention_y_norm(features))
+    def encode_text(self, features: Tensor, token: TokenPlace | None = None) -> tuple[Tensor, Tensor]:
+        """Text features [B, T, F], and a task's token in its place, to keys and values [B, g, T, e]."""
+        normed = self.attention_y_norm.normalize(features)
+        normed = normed if token is None else token.put(normed)
+        return self.attention.text_keys_values(normed * self.attention_y_norm.weight)
 
     def encode_image(
         self, image_tokens: Tensor, task_embedding: Tensor, draws: Tensor | None, count: int, keep_all: bool

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .answer import Keeping, Result, choose_reader, choose_task
 from .evaluator import Eager, Evaluator
-from .files.components import Description, find_folder, kind_of, load_parts, read_description, save_parts
+from .files.components import KINDS, Description, find_folder, kind_of, load_parts, read_description, save_parts
 from .guidance import ALWAYS, DualGuidance
 from .noise import draw_noise, noise_generators
 from .pictures.buckets import CELL, Size
@@ -29,6 +29,7 @@ from .pipeline_parts import PipelineParts
 from .sampling import BEST, SAMPLED, Progress, Sampling, sample_latents
 from .scaling import PLAIN, Scaling, scaling_for
 from .solvers import DEFAULT_SOLVER
+from .task_table import TaskRows, TaskTable
 from .tasks import Task, get_task
 from .tasks.declared import Declared
 from .tasks.defaults import GENERAL
@@ -48,6 +49,7 @@ class PixWizardPipeline(PipelineParts):
         task_encoder: `.encode(texts) -> task vectors`.
         image_encoder: `.encode(image in [-1, 1]) -> image tokens`.
         autoencoder: `.encode(image) -> latents`, `.decode(latents) -> image`, `.channels`.
+        task_table: learned vectors and tokens of tasks, for a model that has some.
         max_size: side in pixels of the largest square that the model was trained for; None takes what it declares.
         class_names: names of the classes that its segmentations show, by id; the first is "nothing".
         depth_range: smallest and largest depth in metres that it was trained on; None where any may come.
@@ -56,7 +58,7 @@ class PixWizardPipeline(PipelineParts):
         provenance: how the weights came to be, plain values.
 
     Raises:
-        ValueError: encoders whose widths are not the transformer's.
+        ValueError: encoders or a task table whose widths are not the transformer's.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class PixWizardPipeline(PipelineParts):
         task_encoder: Any,
         image_encoder: Any,
         autoencoder: Any,
+        task_table: TaskTable | None = None,
         *,
         max_size: int | None = None,
         class_names: Sequence[str] = (),
@@ -73,7 +76,7 @@ class PixWizardPipeline(PipelineParts):
         declared: Declared | None = None,
         provenance: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(transformer, text_encoder, task_encoder, image_encoder, autoencoder)
+        super().__init__(transformer, text_encoder, task_encoder, image_encoder, autoencoder, task_table)
         if declared is None and (class_names or depth_range is not None or transformer.declared is None):
             declared = Declared.own(class_names, depth_range)
         self.declared: Declared = declared or transformer.declared or Declared.own()
@@ -114,7 +117,7 @@ class PixWizardPipeline(PipelineParts):
             ValueError: a part that has no saved form, a value that `dtype` cannot hold, an unwritable place.
         """
         parts = self.parts
-        kinds = {name: kind_of(name, part) for name, part in parts.items() if name != "transformer"}
+        kinds = {name: kind_of(name, parts[name]) for name in KINDS}
         own = self.declared.tasks == Declared.own(self.class_names, self.depth_range).tasks
         tasks = None if own else self.declared.to_dict()["tasks"]
         found = Description(kinds, self.max_size, self.class_names, self.depth_range, self.provenance, tasks)
@@ -134,6 +137,7 @@ class PixWizardPipeline(PipelineParts):
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         seeds: Sequence[int] | None = None,
         windows: bool = False,
+        tasks: Sequence[str | None] | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
         """Answers to a batch of pictures of one size.
@@ -150,6 +154,8 @@ class PixWizardPipeline(PipelineParts):
             generator: source of the noise, or one for each sample; samples draw one after the other.
             seeds: instead, one for each sample. Without either, torch's global state.
             windows: sample in overlapping windows of the model's size, see `windows`.
+            tasks: of the samples, by which a model with a task table is told what to do beside the words; None in their
+                places tells it nothing. Without, those that `predict_task` finds.
             progress: called after every step with (done, in all).
 
         Returns:
@@ -165,7 +171,8 @@ class PixWizardPipeline(PipelineParts):
         if scaling is None:
             scaling = PLAIN if windows else scaling_for((source.shape[-1], source.shape[-2]), self.max_size)
         how = Sampling(steps, solver, guidance, token_choice, shift, scaling, windows)
-        return self._generate(source, instructions, how, drawn, progress, {})
+        rows = self.task_rows(instructions, tasks)
+        return self._generate(source, instructions, how, drawn, progress, {}, rows)
 
     def __call__(
         self,
@@ -238,7 +245,8 @@ class PixWizardPipeline(PipelineParts):
         source = resized(given, wanted) if given else Image.new("RGB", wanted, "white")
         seconds = {"load": self.load_seconds}
         drawn = noise_generators(1, None, [seed])
-        answer = self._generate(to_tensor(source), [instruction], how, drawn, progress, seconds)
+        rows = self.task_rows([instruction], [chosen and chosen.name])
+        answer = self._generate(to_tensor(source), [instruction], how, drawn, progress, seconds, rows)
         change = None
         if given is not None and keep_unchanged:
             carried = not keep_size or given.size != wanted
@@ -303,6 +311,7 @@ class PixWizardPipeline(PipelineParts):
         generators: Sequence[torch.Generator | None],
         progress: Progress | None,
         seconds: dict[str, float],
+        task_rows: TaskRows | None,
     ) -> Tensor:
         weight = self.transformer.x_embedder.weight
         height, width = source.shape[-2:]
@@ -311,7 +320,8 @@ class PixWizardPipeline(PipelineParts):
         shape = (self.autoencoder.channels, source.shape[2] // 8, source.shape[3] // 8)
         noise = draw_noise(shape, generators, source.device)
         needed = how.guidance.branches()
-        branches = self.encode(source, instructions, needed, noise, generators, how.token_choice == SAMPLED)
+        redrawable = how.token_choice == SAMPLED
+        branches = self.encode(source, instructions, needed, noise, generators, redrawable, task_rows)
         encoded = time.perf_counter()
         evaluator = InWindows(self.evaluator, self.max_size) if how.windows else self.evaluator
         x = sample_latents(evaluator, self.transformer, branches, noise, how, generators, progress)

@@ -16,6 +16,8 @@ from .encoders.offload import brought
 from .encoders.tiled_decoding import decode_tiled, encode_pictures, needs_tiles
 from .evaluator import Branch
 from .pictures.images import padded_to_cells
+from .task_table import TaskRows, TaskTable
+from .tasks import guess_task
 from .transformer import PixWizardTransformer
 
 
@@ -23,7 +25,7 @@ class PipelineParts:
     """Transformer, encoders and autoencoder of one model; see `pipeline.PixWizardPipeline`.
 
     Raises:
-        ValueError: encoders whose widths are not the transformer's.
+        ValueError: encoders or a task table whose widths are not the transformer's.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class PipelineParts:
         task_encoder: Any,
         image_encoder: Any,
         autoencoder: Any,
+        task_table: TaskTable | None = None,
     ) -> None:
         config = transformer.config
         for name, found, wanted in (
@@ -45,20 +48,28 @@ class PipelineParts:
                 raise ValueError(
                     f"{name} must have width {wanted} for this transformer, found {found}: use the parts of one model"
                 )
-        self.transformer, self.autoencoder = transformer.eval(), autoencoder
+        if task_table is not None and not task_table.fits(config):
+            raise ValueError(
+                f"task_table must have widths {config.conditioning_dim} and {config.cap_feat_dim} for this "
+                f"transformer, found {task_table.vectors.shape[1]} and {task_table.tokens.shape[1]}: use the parts of "
+                "one model"
+            )
+        self.transformer, self.autoencoder, self.task_table = transformer.eval(), autoencoder, task_table
         self.text_encoder, self.task_encoder, self.image_encoder = text_encoder, task_encoder, image_encoder
         for part in self.parts.values():
             use_cpu_kernels(part)
 
     @property
     def parts(self) -> dict[str, Any]:
-        """The components by name."""
+        """The components by name; a task table only where the model has one."""
+        table = {} if self.task_table is None else {"task_table": self.task_table}
         return {
             "transformer": self.transformer,
             "text_encoder": self.text_encoder,
             "task_encoder": self.task_encoder,
             "image_encoder": self.image_encoder,
             "autoencoder": self.autoencoder,
+            **table,
         }
 
     def to(self, *where: torch.device | str | torch.dtype) -> Self:
@@ -73,6 +84,26 @@ class PipelineParts:
             part.to(device if name == "transformer" else "cpu")
         return self
 
+    def predict_task(self, sentences: Sequence[str]) -> list[str | None]:
+        """The task that each sentence asks for, or None where it asks for none that is known."""
+        return [guess_task(sentence) for sentence in sentences]
+
+    def task_rows(self, instructions: Sequence[str], tasks: Sequence[str | None] | None) -> TaskRows | None:
+        """What the task table says to each of B instructions, by its task or, without any, by the predicted one.
+
+        Raises:
+            ValueError: another number of tasks.
+        """
+        if tasks is not None and len(tasks) != len(instructions):
+            raise ValueError(
+                f"tasks are given for each of {len(instructions)} instructions, found {len(tasks)}: put None where "
+                "there is none"
+            )
+        if self.task_table is None:
+            return None
+        named = self.predict_task(instructions) if tasks is None else tasks
+        return self.task_table.rows(self.task_table.places(named))
+
     def encode(
         self,
         source: Tensor,
@@ -81,6 +112,7 @@ class PipelineParts:
         noise: Tensor,
         generators: Sequence[torch.Generator | None],
         redrawable: bool = False,
+        task_rows: TaskRows | None = None,
     ) -> dict[str, Branch]:
         """Everything of some branches of guidance that no step changes.
 
@@ -91,6 +123,7 @@ class PipelineParts:
             generators: of the samples, for an autoencoder that samples its posterior.
             redrawable: keep the keys of all image tokens, so that others can be chosen (`Conditions.redraw`); needs
                 gradients to be off.
+            task_rows: of the samples' tasks, for the branch that has the text.
         """
         device = source.device
         texts = {name: list(instructions) if name == "full" else [""] * len(instructions) for name in branches}
@@ -109,7 +142,10 @@ class PipelineParts:
             null = name == "none"
             seen = torch.zeros_like(tokens) if null else tokens
             words, mask = features[name]
-            conditions = self.transformer.encode_conditions(words, mask, vectors[name], seen, gumbel=draws)
+            rows = None if task_rows is None or name != "full" else task_rows.to(device, words.dtype)
+            conditions = self.transformer.encode_conditions(
+                words, mask, vectors[name], seen, gumbel=draws, task_rows=rows
+            )
             found[name] = Branch(noise.to(latents) if null else latents, conditions)
         return found
 

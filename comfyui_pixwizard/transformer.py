@@ -21,6 +21,7 @@ from .config import PixWizardConfig
 from .layers import FinalLayer, TimestepEmbedder, zero_linear
 from .network_inputs import check_conditions, check_latents, encode_seen, pad_tables, pad_tokens, static_shapes
 from .rope import rope_table, scale_factors
+from .task_table import TaskRows, with_token
 from .token_sampler import exponential_draws
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class PixWizardTransformer(nn.Module):
         image_tokens: Tensor,
         *,
         gumbel: torch.Generator | Tensor | None = None,
+        task_rows: TaskRows | None = None,
     ) -> Conditions:
         """Computes what depends neither on x nor on t, with gradients where they are enabled.
 
@@ -81,14 +83,21 @@ class PixWizardTransformer(nn.Module):
             image_tokens: [B, N, W]; a row of nothing but zeros is the null image.
             gumbel: None for the deterministic top-k; a generator, or recorded exponential draws [R, B, N], for the
                 released stochastic choice (without gradients the result can then be redrawn: `Conditions.redraw`).
+            task_rows: of a `TaskTable`; None, and rows of zeros without gradients, change nothing.
 
         Raises:
             ValueError: shapes that do not fit, an all-false mask row, fewer image tokens than `sample_tokens`.
         """
         text_mask = text_mask.bool()
         check_conditions(self.config, text_features, text_mask, task_vector, image_tokens)
-        task_embedding = self.task_embedder(task_vector)  # [B, D]
-        text = [block.encode_text(text_features) for block in self.blocks]
+        task_embedding, token = self.task_embedder(task_vector), None  # [B, D]
+        if task_rows is not None:
+            task_rows.check(len(text_features), self.config)
+            task_embedding = task_embedding + task_rows.vector
+            text_features, text_mask, token = with_token(
+                text_features, text_mask, task_rows, all_rows=torch.is_grad_enabled()
+            )
+        text = [block.encode_text(text_features, token) for block in self.blocks]
         is_null = ~(image_tokens != 0).flatten(1).any(dim=1)
         draws = None if gumbel is None else exponential_draws(gumbel, len(text), ~is_null, image_tokens.shape[1])
         keep_all = gumbel is not None and not torch.is_grad_enabled()

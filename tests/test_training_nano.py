@@ -8,8 +8,12 @@ import torch
 
 from pixwizard.cli.train import Train
 from pixwizard.comfyui_pixwizard import PixWizardConfig, PixWizardPipeline
+from pixwizard.comfyui_pixwizard.files.digests import model_fingerprint
+from pixwizard.comfyui_pixwizard.files.table_file import TABLE_FILE, load_table
+from pixwizard.comfyui_pixwizard.tasks import TASKS
 from pixwizard.training.loop.checkpoints import newest
 from pixwizard.training.recipes.nano import NanoRecipe
+from pixwizard.training.recipes.table_recipe import TableRecipe
 from pixwizard.training.recipes.towers import NanoModel, train_bpe
 from pixwizard.training.render.dead_leaves import dead_leaves
 
@@ -34,7 +38,7 @@ def train(**options):
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    assert train(folder=folder, minutes=0.1) == 0
+    assert train(folder=folder, minutes=0.1, task_table=True) == 0
     return folder
 
 
@@ -46,28 +50,44 @@ def test_the_export_runs(run_folder):
     pipeline = PixWizardPipeline.from_pretrained(run_folder / "export")
     result = pipeline(None, "Draw a red ball on a gray floor", steps=3, size=128, seed=1)
     assert result.image.size == (128, 128)
+    table = pipeline.task_table
+    assert table is not None and table.names == tuple(TASKS)
+    moved = [bool(part.any()) for part in (table.vectors, table.tokens)]
+    assert moved == [True, True], "the table is trained with the network"
 
 
 def test_a_second_call_goes_on_and_keeps_the_first_stages(run_folder):
     before = steps(run_folder)
     autoencoder = newest(run_folder / "autoencoder").name
     assert before >= 1
-    assert train(folder=run_folder, minutes=0.1) == 0
+    assert train(folder=run_folder, minutes=0.1, task_table=True) == 0
     assert steps(run_folder) > before
     assert newest(run_folder / "autoencoder").name == autoencoder
 
 
 def test_a_run_can_begin_with_a_model(run_folder, tmp_path):
-    options = {"start": str(run_folder / "export")}
+    options = {"start": str(run_folder / "export"), "task_table": True}
     (tmp_path / "pools").symlink_to(run_folder / "pools")
     assert train(folder=tmp_path, minutes=0, **options) == 0
     same = [PixWizardPipeline.from_pretrained(f / "export") for f in (run_folder, tmp_path)]
     a, b = (pipeline(None, "Draw a cone", steps=2, size=64, seed=3).image for pipeline in same)
     assert a.tobytes() == b.tobytes()
-    assert train(folder=tmp_path, minutes=0.05) == 0
+    assert train(folder=tmp_path, minutes=0.05, task_table=True) == 0
     assert steps(tmp_path) >= 1
     with pytest.raises(ValueError, match="begins a new run, found one"):
         train(folder=run_folder, minutes=0, **options)
+
+
+def test_a_table_is_learned_on_a_frozen_network(run_folder, tmp_path):
+    (tmp_path / "pools").symlink_to(run_folder / "pools")
+    small = {name: SMALL[name] for name in ("sheets", "scenes", "figures", "faces", "batch_size")}
+    model, out = run_folder / "export", tmp_path / "table.safetensors"
+    recipe = TableRecipe(model=str(model), out=out, folder=tmp_path, minutes=0.05, device="cpu", **small)
+    begun, before = load_table(model / TABLE_FILE), model_fingerprint(model)
+    assert recipe.run() and model_fingerprint(model) == before
+    learned = load_table(out)
+    assert learned.names == tuple(TASKS)
+    assert not torch.allclose(learned.vectors, begun.vectors, atol=1e-4)
 
 
 def test_a_run_can_begin_with_an_autoencoder_and_towers(run_folder, tmp_path):

@@ -5,6 +5,7 @@ pipeline.json     format, kinds of the parts, largest size, names of classes, pr
 transformer/      config.json, safetensors in shards
 text_encoder/  task_encoder/  image_encoder/     Hugging Face folders; the last two may be OpenCLIP's, see `open_clip`
 autoencoder/      config.json, model.safetensors
+task_table.safetensors    where the model has one, see `task_table`
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ..tasks.declared import Declared
 from ..version import VERSION
 from .checkpoint import MAX_SHARD_BYTES, ModelFiles, load_transformer, save_transformer
 from .safe_files import Spec, read_json, read_tensors, write_json, write_safetensors
+from .table_file import TABLE_FILE, load_table, save_table
 
 FORMAT = 1
 # A small model goes into shards that any host of repositories takes; of a large one that would make hundreds.
@@ -161,6 +163,8 @@ def load_parts(folder: Path, found: Description, dtype: torch.dtype) -> dict[str
         ValueError: a part is missing or broken.
     """
     parts: dict[str, nn.Module] = {"transformer": load_transformer(folder / "transformer", dtype)}
+    if (folder / TABLE_FILE).is_file():
+        parts["task_table"] = load_table(folder / TABLE_FILE, dtype)
     return parts | {part: load_part(folder, part, found.components[part], dtype) for part in KINDS}
 
 
@@ -176,6 +180,10 @@ def save_parts(folder: Path, parts: Mapping[str, Any], found: Description, dtype
         _save_nano_autoencoder(parts["autoencoder"], folder / "autoencoder", dtype)
     else:
         _save_sdxl_autoencoder(parts["autoencoder"], folder / "autoencoder", dtype)
+    if "task_table" in parts:
+        save_table(parts["task_table"], folder / TABLE_FILE, dtype, provenance=found.provenance)
+    else:
+        (folder / TABLE_FILE).unlink(missing_ok=True)
     values = asdict(found)
     if found.tasks is None:
         del values["tasks"]

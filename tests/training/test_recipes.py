@@ -12,6 +12,7 @@ from pixwizard.comfyui_pixwizard import PixWizardConfig, PixWizardPipeline
 from pixwizard.comfyui_pixwizard.files.checkpoint import load_transformer
 from pixwizard.comfyui_pixwizard.files.released import read_released
 from pixwizard.comfyui_pixwizard.files.safe_files import read_tensors
+from pixwizard.comfyui_pixwizard.files.table_file import TABLE_FILE, load_table
 from pixwizard.training.data.feed.plan import Plan, Source
 from pixwizard.training.loop.checkpoints import newest
 from pixwizard.training.loop.exporting import run_weights
@@ -110,8 +111,13 @@ def test_stage2_begins_with_what_stage1_made(stage1, data, tmp_path):
 
 
 def test_adapters_are_trained_alone_and_written_as_stock_loaders_read_them(data, tmp_path):
-    recipe = Lora(**SMALL, data=(data,), folder=tmp_path, rank=2, alpha=4.0, samples=16, lr=1e-2, bfloat16=False)
+    recipe = Lora(
+        **SMALL, data=(data,), folder=tmp_path, rank=2, alpha=4.0, samples=16, lr=1e-2, bfloat16=False, task_table=True
+    )
     assert recipe.run()
+    table = load_table(tmp_path / "export" / TABLE_FILE)
+    learned = {name for name, row in zip(table.names, table.vectors, strict=True) if row.any()}
+    assert learned == {"denoise", "canny"} and table.fits(PixWizardConfig.preset("nano"))
     lora = read_tensors(tmp_path / "export" / "lora.safetensors")
     layers = {name.rsplit(".", 2)[0] if name.endswith(".weight") else name.rsplit(".", 1)[0] for name in lora}
     assert len(layers) == 11 * 6 and len(lora) == 3 * len(layers)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,28 +19,34 @@ from ...comfyui_pixwizard.config import PixWizardConfig
 from ...comfyui_pixwizard.files.checkpoint import DTYPES, meta_specs, save_transformer
 from ...comfyui_pixwizard.files.released import ARGS_FILE, OWN_CODES, weights_name
 from ...comfyui_pixwizard.files.safe_files import replaced, write_json
+from ...comfyui_pixwizard.files.table_file import TABLE_FILE, save_table
+from ...comfyui_pixwizard.task_table import TaskTable
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
 from .checkpoints import newest, read
 from .lora import save_lora
 
 Form = Literal["safetensors", "released", "lora"]
 MODEL_FILE = "model.json"
-INSIDE = "transformer."
+INSIDE, TABLE = "transformer.", "table."
 # The released constructors' name of the only released size; the patch size is read from its end.
 RELEASED_NAME = "NextDiT_2B_GQA_patch2"
 
 
 @dataclass(frozen=True)
 class RunModel:
-    """What a run trains: configuration; adapters' alpha (None: the whole transformer); plain facts about the run."""
+    """What a run trains: configuration; adapters' alpha (None: the whole transformer); plain facts about the run; the
+    tasks of its task table, if it trains one.
+    """
 
     config: PixWizardConfig
     lora_alpha: float | None = None
     told: Mapping[str, Any] | None = None
+    table: tuple[str, ...] = ()
 
     def save(self, run: Path) -> None:
         """Write RUN/model.json."""
         values = {"config": self.config.to_dict(), "lora_alpha": self.lora_alpha, "told": dict(self.told or {})}
+        values |= {"table": list(self.table)} if self.table else {}
         write_json(Path(run) / MODEL_FILE, values)
 
     @classmethod
@@ -53,15 +59,24 @@ class RunModel:
         path = Path(run) / MODEL_FILE
         try:
             values = json.loads(path.read_text())
-            return cls(PixWizardConfig.from_dict(values["config"]), values["lora_alpha"], values["told"])
+            return cls(PixWizardConfig.from_dict(values["config"]), values["lora_alpha"], values["told"],
+                       tuple(values.get("table", ())))  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"a run of stage1, stage2 or lora is exported, found no readable {path}: {error}; give such a folder"
             ) from error
 
 
-def run_weights(run: Path, average: bool = True) -> tuple[dict[str, Tensor], int]:
-    """The trained weights of a run's newest checkpoint, by their names in the transformer, and the step.
+def run_table(run: Path, names: Sequence[str], config: PixWizardConfig, average: bool = True) -> TaskTable:
+    """The task table of a run's newest checkpoint; errors as `run_weights`."""
+    table = TaskTable.of(config, names)
+    table.load_state_dict(run_weights(run, average, TABLE)[0])
+    return table
+
+
+def run_weights(run: Path, average: bool = True, inside: str = INSIDE) -> tuple[dict[str, Tensor], int]:
+    """The trained weights of a run's newest checkpoint, by their names in the transformer, or in another part of what
+    is trained, and the step.
 
     Raises:
         ValueError: no checkpoint, or a damaged one.
@@ -69,7 +84,7 @@ def run_weights(run: Path, average: bool = True) -> tuple[dict[str, Tensor], int
     path = newest(run)
     if path is None:
         raise ValueError(f"export needs a run with a checkpoint, found none in {run}: train it first")
-    prefix = f"{'average' if average else 'model'}.{INSIDE}"
+    prefix = f"{'average' if average else 'model'}.{inside}"
     tensors, state = read(path, prefix)
     return {name.removeprefix(prefix): value for name, value in tensors.items()}, state["step"]
 
@@ -153,4 +168,8 @@ class RunExport:
             shard = 4 * 2**30
             save_transformer(whole, self.out, dtype, max_shard_bytes=shard, provenance=told)
             print(f"wrote {self.out}")
+        if model.table:
+            beside = (self.out.parent if self.out.suffix == ".safetensors" else self.out) / TABLE_FILE
+            save_table(run_table(self.run_folder, model.table, model.config, self.average), beside, provenance=told)
+            print(f"wrote {beside}")
         return True

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...comfyui_pixwizard.flow import sample_times
+from ...comfyui_pixwizard.task_table import TaskRows, TaskTable
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
 
 
@@ -110,26 +111,34 @@ def predict(
     task: Tensor,
     tokens: Tensor,
     exponential: Tensor | None = None,
+    rows: TaskRows | None = None,
 ) -> Tensor:
     """Velocity [B,C,h,w] with gradients everywhere, and the same operations whatever the samples are.
 
     Args:
         text: features [B,T,F] and mask [B,T].   task: [B,P].   tokens: [B,N,W], zeros for samples without image.
+        rows: of a task table.
     """
     # Weights that FSDP gathers are in bfloat16, and a LayerNorm takes no other input than its weights' on a CPU.
     dtype = transformer.pad_token.dtype
     text, task, tokens = (text[0].to(dtype), text[1]), task.to(dtype), tokens.to(dtype)
-    conditions = transformer.encode_conditions(*text, task, tokens, gumbel=exponential)
+    rows = None if rows is None else rows.to(dtype=dtype)
+    conditions = transformer.encode_conditions(*text, task, tokens, gumbel=exponential, task_rows=rows)
     return transformer.velocity(x, t, source, conditions)
 
 
 class FeatureModel(nn.Module):
-    """The transformer alone, for training on what frozen encoders say: `forward` is `predict`."""
+    """The transformer, and a task table where one is trained, on what frozen encoders say: `forward` is `predict`."""
 
-    def __init__(self, transformer: PixWizardTransformer) -> None:
+    def __init__(self, transformer: PixWizardTransformer, table: TaskTable | None = None) -> None:
         super().__init__()
-        self.transformer = transformer
+        self.transformer, self.table = transformer, table
 
-    def forward(self, *inputs: Any) -> Tensor:
-        """Of what `predict` takes beside the transformer."""
-        return predict(self.transformer, *inputs)
+    def forward(self, *inputs: Any, places: Tensor | None = None) -> Tensor:
+        """Of what `predict` takes beside the transformer.
+
+        Args:
+            places: rows [B] of the table, -1 for none.
+        """
+        rows = None if self.table is None or places is None else self.table.rows(places)
+        return predict(self.transformer, *inputs, rows=rows)

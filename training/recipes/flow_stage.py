@@ -69,8 +69,16 @@ class FlowStage:
         x = interpolate(on.noise, target, on.t)
         with torch.autocast(place.type, torch.bfloat16, enabled=self.bfloat16):
             given = self.inputs(batch, sentences, on.no_image)
-            velocity = self.network(x, on.t, source, *given, on.exponential)
+            velocity = self.network(x, on.t, source, *given, on.exponential, **self.places(batch, draws.no_text))
         return velocity.float(), on, target
+
+    def places(self, batch: Batch, no_text: Tensor) -> dict[str, Tensor]:
+        """What a network with a task table takes beside: rows [B], -1 for samples that lost their text."""
+        if getattr(self.model, "table", None) is None:
+            return {}
+        lost = no_text.tolist()
+        tasks = [None if drop else task for drop, task in zip(lost, batch.tasks, strict=True)]
+        return {"places": self.model.table.places(tasks)}
 
 
 def records(batch: Batch, losses: Tensor, draws: FlowDraws) -> Records:

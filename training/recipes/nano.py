@@ -22,6 +22,7 @@ from ...comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
 from ...comfyui_pixwizard.files.checkpoint import load_transformer
 from ...comfyui_pixwizard.files.components import KINDS, PIPELINE_FILE, find_folder, load_part, read_description
 from ...comfyui_pixwizard.files.safe_files import replaced
+from ...comfyui_pixwizard.files.table_file import TABLE_FILE, load_table
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
 from ...comfyui_pixwizard.tasks import TASKS
 from ...runtime.evaluators import fast_bfloat16
@@ -145,6 +146,8 @@ class NanoRecipe:
     """Where training computes; auto takes a GPU if there is one."""
     workers: int | None = None
     """Processes that draw batches ahead; by default none on a CPU, and all cores but one beside a GPU."""
+    task_table: bool = False
+    """Also learn a vector and a token for each task (docs/task_vectors.md); a run has one from its start or none."""
     compile: bool = True
     """Compile network and towers: half again as fast, after some minutes once; needs a C++ compiler."""
     seed: int = 0
@@ -303,6 +306,9 @@ class NanoRecipe:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model.with_teachers()
+        if self.task_table:
+            begun = self.folder / "start" / TABLE_FILE
+            model.with_table(load_table(begun) if begun.is_file() else None)
         if self.compile:
             model.compile()
         config = TrainerConfig(
@@ -310,14 +316,14 @@ class NanoRecipe:
         )
         self.balance = Balance([*TASKS, BLIND])
         equal = common_count(), common_count()
-        trainer, done = Trainer(self._stage(model, *equal), self.folder / "transformer", config), True
+        trainer, done = Trainer(self.mixture_stage(model, *equal), self.folder / "transformer", config), True
         trainer.resume()
         stages = (self.plan * self.stage_1, equal), (self.plan, self._stage_2())
         ends = trainer.seconds / 60 + self.minutes
         for until, weights in stages:
             left = min(until, ends) - trainer.seconds / 60
             if left > 0 and done:
-                trainer.stage = self._stage(model, *weights)
+                trainer.stage = self.mixture_stage(model, *weights)
                 done = trainer.run(minutes=left, plan_minutes=self.plan)
         trainer.load_average()
         self.export(model, trainer)
@@ -327,7 +333,10 @@ class NanoRecipe:
         large = with_generation(self.large_weights, LARGE_GENERATION_SHARE)
         return with_generation(self.weights, self.generation), large
 
-    def _stage(self, model: NanoModel, small_weights: dict[str, float], large_weights: dict[str, float]) -> FlowStage:
+    def mixture_stage(
+        self, model: NanoModel, small_weights: dict[str, float], large_weights: dict[str, float]
+    ) -> FlowStage:
+        """The stage of these weights of tasks at 128 and at 256 px."""
         small = Mixture(self.autoencoder, self.small, small_weights, self.bfloat16)
         large = Mixture(self.autoencoder, self.large, large_weights, self.bfloat16)
         stage = MixtureStage(
@@ -352,6 +361,7 @@ class NanoRecipe:
             task_encoder=model.task,
             image_encoder=model.vision,
             autoencoder=self.autoencoder,
+            task_table=model.table,
             max_size=256,
             class_names=CLASS_NAMES,
             depth_range=DEPTH_RANGE,

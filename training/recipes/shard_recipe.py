@@ -22,6 +22,7 @@ from ...comfyui_pixwizard.encoders.gemma import GemmaTextEncoder
 from ...comfyui_pixwizard.files.checkpoint import ModelFiles, meta_specs
 from ...comfyui_pixwizard.files.components import find_folder
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
+from ...comfyui_pixwizard.task_table import TaskTable
 from ...comfyui_pixwizard.tasks import TASKS
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
 from ..data.feed.collection import Collection
@@ -93,6 +94,8 @@ class FullRecipe:
     """Share of samples without either; the three exclude each other."""
     null_image: Literal["noise", "zeros"] = "noise"
     """What stands for the source of a sample without image; noise as in the released weights."""
+    task_table: bool = False
+    """Also learn a vector and a token for each task (docs/task_vectors.md); a run has one from its start or none."""
     gumbel: bool = True
     """Choose image tokens with Gumbel noise while training, as the paper does; evaluation never does."""
     times: str = "uniform"
@@ -230,7 +233,8 @@ class FullRecipe:
 
     def run_model(self, transformer: PixWizardTransformer) -> RunModel:
         """What FOLDER/model.json says."""
-        return RunModel(transformer.config, None, {"recipe": f"pixwizard train {type(self).__name__.lower()}"})
+        told = {"recipe": f"pixwizard train {type(self).__name__.lower()}"}
+        return RunModel(transformer.config, None, told, tuple(TASKS) if self.task_table else ())
 
     def rebuilder(self, base: PixWizardTransformer) -> Callable[[dict[str, Tensor]], PixWizardTransformer]:
         """What makes a transformer of averaged weights, named as in the run; asked for before `base` is cut up."""
@@ -257,7 +261,8 @@ class FullRecipe:
         drawing = Drawing(
             self.times, Dropout(self.drop_text, self.drop_image, self.drop_both), self.null_image, self.gumbel
         )
-        stage = StreamedStage(FeatureModel(base), loader, encoders, drawing, bfloat16=self.bfloat16)
+        table = TaskTable.of(base.config, list(TASKS), pipeline.task_table) if self.task_table else None
+        stage = StreamedStage(FeatureModel(base, table), loader, encoders, drawing, bfloat16=self.bfloat16)
         trainer = Trainer(stage, self.folder, self.trainer_config(accumulate), world, self._grid(pipeline, base))
         if trainer.resume() and world.main:
             print(f"going on after step {trainer.step}")
@@ -308,4 +313,4 @@ class FullRecipe:
 
 def unprefixed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Names of the transformer's parameters without the trained module's."""
-    return {name.removeprefix(INSIDE): value for name, value in weights.items()}
+    return {name.removeprefix(INSIDE): value for name, value in weights.items() if name.startswith(INSIDE)}

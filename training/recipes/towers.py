@@ -25,6 +25,8 @@ from ...comfyui_pixwizard.encoders.transformers_models import (
     GemmaConfig,
     GemmaModel,
 )
+from ...comfyui_pixwizard.task_table import TaskTable
+from ...comfyui_pixwizard.tasks import TASKS
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
 from ...runtime.machine import cache_folder
 from ..loop.velocity import predict
@@ -68,6 +70,7 @@ class NanoModel(nn.Module):
         super().__init__()
         self.transformer, self.text, self.task, self.vision = transformer, text, task, vision
         self.teachers: Teachers | None = None
+        self.table: TaskTable | None = None
         self.predict, self.read, self.name, self.see = predict, text.run, task.run, vision.encode
         in_full_precision(transformer.t_embedder)
 
@@ -94,6 +97,12 @@ class NanoModel(nn.Module):
     def with_teachers(self) -> NanoModel:
         """This model with `Teachers`, which training alone has; the same weights for the same random state."""
         self.teachers = Teachers(self.transformer)
+        return self
+
+    def with_table(self, begun: TaskTable | None = None) -> NanoModel:
+        """This model with a task table, trained with it: the rows of one that was begun, and zeros."""
+        table = TaskTable.of(self.transformer.config, list(TASKS), begun)
+        self.table = table.to(self.transformer.pad_token.device)
         return self
 
     def use_plain_attention(self) -> None:
@@ -153,16 +162,19 @@ class NanoModel(nn.Module):
         sentences: list[str],
         no_image: Tensor,
         exponential: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> Tensor:
         """Velocity [B,C,h,w] with gradients everywhere.
 
         Args:
             picture: [B,3,H,W] in [-1,1].   no_image: [B] bool, rows whose image tokens are the null image's zeros.
             exponential: see `velocity.FlowDraws`.
+            places: rows [B] of the task table, -1 for none.
         """
         tokens = self.see(picture).masked_fill(no_image[:, None, None], 0.0)
         ids, mask = self.text.tokenize(sentences)
         features, task = self.read(ids, mask), self.name(self.task.tokenize(sentences))
         for value in (features, mask):
             torch._dynamo.mark_dynamic(value, 1)
-        return self.predict(self.transformer, x, t, source, (features, mask), task, tokens, exponential)
+        rows = None if self.table is None or places is None else self.table.rows(places)
+        return self.predict(self.transformer, x, t, source, (features, mask), task, tokens, exponential, rows)
