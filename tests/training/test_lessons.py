@@ -165,9 +165,9 @@ def test_facts_of_a_sentence():
 def test_towers_learn_to_tell_sentences_apart(rendered, tmp_path):
     model = model_of(rendered)
     before = likeness(model, "Remove the red ball", "Remove the blue ball")
-    stage = TowerStage(model, rendered, each=(48, 12))
+    stage = TowerStage(model, rendered, each=(32, 8))
     trainer = Trainer(stage, tmp_path, TrainerConfig(warmup=5, cooldown=0.5, ema=0.5, log_every=5))
-    records = [trainer.train_step(0.0) for _ in range(60)]
+    records = [trainer.train_step(0.0) for _ in range(45)]
     trainer.load_average()
     share = [sum(r["task/task"][0] for r in part) / sum(r["task/task"][1] for r in part) for part in
              (records[:10], records[-10:])]  # fmt: skip
