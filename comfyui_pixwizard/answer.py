@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
 from .pictures.full_size import Change
 from .pictures.images import resized, to_image, to_tensor
@@ -58,11 +59,12 @@ class Result:
         image: the answer, at the input's size or, with keep_size=False, at the model's.
         label: what the answer stands for at the model's size (tensors: depth [H, W] metres, relative depth [H, W] from
             0 farthest to 1 nearest, normals [3, H, W], class ids [H, W], mask [H, W]); None unless asked for.
-        seconds: "load", "encode", "denoise" and "decode".
+        seconds: "load", "encode", "denoise" and "decode"; of a local edit also "local", for the mask and the choice.
         settings: everything that is needed to make it again.
         change: what an edit changed, where the rest of the picture is to be kept; None where the answer is a new one,
             or no larger picture can want it.
         label_kind: what the label is, see `pictures.labels`: "depth" is in metres, "relative" is not; None without one.
+        mask: of a local edit [H, W] bool, where it happened, at the model's size.
     """
 
     image: Image.Image
@@ -71,6 +73,7 @@ class Result:
     settings: dict[str, Any] = field(default_factory=dict)
     change: Change | None = None
     label_kind: str | None = None
+    mask: Tensor | None = None
 
     def at_size_of(self, source: Image.Image) -> Image.Image:
         """The answer at the size of the source as it was before the model's size: a change is carried to it."""

@@ -19,6 +19,7 @@ from .answer import Keeping, Result, choose_reader, choose_task
 from .evaluator import Eager, Evaluator
 from .files.components import KINDS, Description, find_folder, kind_of, load_parts, read_description, save_parts
 from .guidance import ALWAYS, DualGuidance
+from .local_edits.edit import Candidates, LocalEdit, edit_locally, held_part
 from .noise import draw_noise, noise_generators
 from .pictures.buckets import CELL, Size
 from .pictures.full_size import Change, find_change
@@ -38,6 +39,7 @@ from .windows import InWindows
 
 # Kinds of labels that are marks on the source.
 COMPARED = {"mask", "boxes", "keypoints"}
+STAGES = ("encode", "denoise", "decode")
 
 
 class PixWizardPipeline(PipelineParts):
@@ -108,6 +110,7 @@ class PixWizardPipeline(PipelineParts):
             provenance=found.provenance,
         )
         pipeline.name, pipeline.load_seconds = str(model), time.perf_counter() - start
+        pipeline.folder = folder
         return pipeline
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
@@ -122,6 +125,8 @@ class PixWizardPipeline(PipelineParts):
         tasks = None if own else self.declared.to_dict()["tasks"]
         found = Description(kinds, self.max_size, self.class_names, self.depth_range, self.provenance, tasks)
         save_parts(Path(folder), parts, found, dtype)
+        if self.direction is not None:
+            self.direction.save(folder)
 
     def generate(
         self,
@@ -198,6 +203,7 @@ class PixWizardPipeline(PipelineParts):
         threshold: float | None = None,
         reference: str = ROUND_TRIP,
         windows: bool = False,
+        local: LocalEdit | None = None,
         decode: bool | str | None = None,
         progress: Progress | None = None,
     ) -> Result:
@@ -221,6 +227,7 @@ class PixWizardPipeline(PipelineParts):
             threshold, reference: where to paste it back, see `answer.Keeping`. In a chain of edits, each on the answer
                 of the one before, Emu Edit takes 0.03 and "source".
             windows: work at the picture's own size, or any `size`, in overlapping windows of the model's size.
+            local: edit only what a mask shows, see `local_edits.edit`.
             decode: True, or a task's name, also returns the label.
             progress: see `generate`.
 
@@ -244,23 +251,35 @@ class PixWizardPipeline(PipelineParts):
         how = Sampling(row.points, row.solver, guidance, token_choice, shift, scaling, windows)
         source = resized(given, wanted) if given else Image.new("RGB", wanted, "white")
         seconds = {"load": self.load_seconds}
-        drawn = noise_generators(1, None, [seed])
-        rows = self.task_rows([instruction], [chosen and chosen.name])
-        answer = self._generate(to_tensor(source), [instruction], how, drawn, progress, seconds, rows)
-        change = None
-        if given is not None and keep_unchanged:
-            carried = not keep_size or given.size != wanted
-            answer, change = self.finish_with_change(chosen, to_tensor(source), answer, keeping, carried)
+        made: Candidates | None = None
+        change: Change | None = None
+
+        def generated(shown: Tensor, shares: Tensor | None = None) -> Tensor:
+            sentences, drawn = [instruction] * len(shown), noise_generators(len(shown), None, [seed] * len(shown))
+            rows = self.task_rows(sentences, [chosen and chosen.name] * len(shown))
+            return self._generate(shown, sentences, how, drawn, progress, seconds, rows, shares)
+
+        if local is not None:
+            start = time.perf_counter()
+            kept = keeping if keep_unchanged else None
+            made = edit_locally(self, local, given and source, instruction, chosen, kept, seed, generated)
+            answer, change = made.picture, made.chosen_change
+            seconds["local"] = time.perf_counter() - start - sum(seconds[name] for name in STAGES)
+        else:
+            answer = generated(to_tensor(source))
+            if given is not None and keep_unchanged:
+                carried = not keep_size or given.size != wanted
+                answer, change = self.finish_with_change(chosen, to_tensor(source), answer, keeping, carried)
         answer = answer[0]
         label = None if reader is None else self.read_label(reader, answer, to_tensor(source)[0], instruction)
         settings = dict(
             instruction=instruction, task=chosen and chosen.name, steps=row.points, solver=row.solver,
             text_guidance=row.text_guidance, image_guidance=row.image_guidance, guided_channels=row.guided_channels,
             seed=seed, size=f"{wanted[0]}x{wanted[1]}", model=self.name, **how.told("token_choice", "shift", "windows"),
-            **({} if scaling == PLAIN else asdict(scaling)), **keeping.told(),
+            **({} if scaling == PLAIN else asdict(scaling)), **keeping.told(), **(made.told() if made else {}),
         )  # fmt: skip
         kind = None if reader is None else self.declared.label_kind(reader, instruction)
-        result = Result(to_image(answer), label, seconds, settings, change, kind)
+        result = Result(to_image(answer), label, seconds, settings, change, kind, made.mask if made else None)
         if given and keep_size:
             result.image = result.at_size_of(given)
         return result
@@ -312,7 +331,9 @@ class PixWizardPipeline(PipelineParts):
         progress: Progress | None,
         seconds: dict[str, float],
         task_rows: TaskRows | None,
+        shares: Tensor | None = None,
     ) -> Tensor:
+        """As `generate`; of shares [B, 1, H, W] of pixels, those without any keep the source's latents."""
         weight = self.transformer.x_embedder.weight
         height, width = source.shape[-2:]
         source = padded_to_cells(source).to(weight.device, weight.dtype)
@@ -324,7 +345,8 @@ class PixWizardPipeline(PipelineParts):
         branches = self.encode(source, instructions, needed, noise, generators, redrawable, task_rows)
         encoded = time.perf_counter()
         evaluator = InWindows(self.evaluator, self.max_size) if how.windows else self.evaluator
-        x = sample_latents(evaluator, self.transformer, branches, noise, how, generators, progress)
+        held = None if shares is None else held_part(branches, shares)
+        x = sample_latents(evaluator, self.transformer, branches, noise, how, generators, progress, held)
         denoised = time.perf_counter()
         answer = self.decode(x.to(source.dtype))[..., :height, :width]
         seconds |= dict(encode=encoded - start, denoise=denoised - encoded, decode=time.perf_counter() - denoised)

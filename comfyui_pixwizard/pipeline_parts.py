@@ -6,6 +6,8 @@ Shapes: B pictures, H W pixels (multiples of 16), C latent channels, h w = H/8 W
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -15,6 +17,7 @@ from .cpu.kernels import use_cpu_kernels
 from .encoders.offload import brought
 from .encoders.tiled_decoding import decode_tiled, encode_pictures, needs_tiles
 from .evaluator import Branch
+from .local_edits.direction import Direction
 from .pictures.images import padded_to_cells
 from .task_table import TaskRows, TaskTable
 from .tasks import guess_task
@@ -58,6 +61,7 @@ class PipelineParts:
         self.text_encoder, self.task_encoder, self.image_encoder = text_encoder, task_encoder, image_encoder
         for part in self.parts.values():
             use_cpu_kernels(part)
+        self.folder: Path | None = None
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -71,6 +75,11 @@ class PipelineParts:
             "autoencoder": self.autoencoder,
             **table,
         }
+
+    @cached_property
+    def direction(self) -> Direction | None:
+        """By which the best of several forms of a local edit is chosen; None where the model's folder has none."""
+        return None if self.folder is None else Direction.read(self.folder)
 
     def to(self, *where: torch.device | str | torch.dtype) -> Self:
         """Move or cast all components, as `nn.Module.to`."""

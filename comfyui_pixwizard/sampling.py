@@ -69,6 +69,26 @@ class Sampling:
         }
 
 
+@dataclass(frozen=True)
+class Held:
+    """A part of the latents that is the source's at every step, as noisy as the time says, with the sampling's noise.
+
+    What is held is the velocity: from the sampling's own noise straight to the source, which every solver follows
+    exactly. Under a share between 0 and 1 the answer is the mixture of both at the end, not once again at every step.
+
+    Attributes:
+        source: latents [B, C, h, w].
+        share: [B, 1, h, w] in [0, 1], how much is sampled; 0 holds.
+    """
+
+    source: Tensor
+    share: Tensor
+
+    def velocity(self, sampled: Tensor, noise: Tensor) -> Tensor:
+        """The velocity of both parts, [B, C, h, w]."""
+        return (self.source - noise).lerp(sampled, self.share)
+
+
 def sampled_draws(is_null: Tensor, layers: int, tokens: int, generators: Sequence[torch.Generator | None]) -> Tensor:
     """Draws behind Gumbel noise [R, B, N], of each sample from its own generator; None is torch's global one."""
     rows = [
@@ -95,6 +115,7 @@ def sample_latents(
     how: Sampling,
     generators: Sequence[torch.Generator | None],
     progress: Progress | None = None,
+    held: Held | None = None,
 ) -> Tensor:
     """From noise [B, C, h, w] to latents of the same shape, float32.
 
@@ -102,6 +123,7 @@ def sample_latents(
         branches: of guidance, each of B samples; for "sampled" encoded so that they can be drawn again.
         generators: of the samples, from which "sampled" draws.
         progress: called after every step with (done, in all).
+        held: what is not sampled.
     """
     grid = time_grid(how.steps, how.shift)
     times = grid[:-1].tolist()
@@ -111,11 +133,15 @@ def sample_latents(
     def velocity(x: Any, t: Tensor) -> Latents:
         """Guided velocity of x [B, C, h, w]."""
         now, time = how.guidance.at(float(t)), float(t)
-        names = now.branches()
-        if prepared is not None:
-            return now.combine(prepared(x, time, names))
-        drawn = {name: redrawn(branches[name], generators) for name in names}
-        return now.combine(evaluator.start(transformer, drawn, [time], how.scaling)(x, time, names))
+        names, step = now.branches(), prepared
+        if step is None:
+            drawn = {name: redrawn(branches[name], generators) for name in names}
+            step = evaluator.start(transformer, drawn, [time], how.scaling)
+        found = now.combine(step(x, time, names))
+        if held is None:
+            return found
+        assert isinstance(found, Tensor), "a tensor goes in"
+        return held.velocity(found, noise)
 
     # The state stays float32 whatever the weights are: many small steps are summed.
     x = solve(velocity, noise, grid, how.solver, progress)

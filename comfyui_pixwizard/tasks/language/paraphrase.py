@@ -53,7 +53,7 @@ def _either(texts: Iterable[str]) -> str:
 EXCHANGED = re.compile(r"{\w+}|" + _either((*SYNONYMS, *FIXED)), re.IGNORECASE)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Lower case, without accents and apostrophes."""
     text = unicodedata.normalize("NFKD", text.lower())
     return "".join(letter for letter in text if letter not in "'’" and not unicodedata.combining(letter))
@@ -62,7 +62,7 @@ def _plain(text: str) -> str:
 def _spellings(phrases: bool) -> dict[str, str]:
     """Each synonym of one word (or of several, joined by spaces or hyphens) and the word that it stands for."""
     pairs = [
-        (_plain(other), _plain(word))
+        (plain(other), plain(word))
         for table in (SYNONYMS, HELD_OUT_SYNONYMS)
         for word, others in table.items()
         for other in others
@@ -73,21 +73,26 @@ def _spellings(phrases: bool) -> dict[str, str]:
 PHRASES = _spellings(phrases=True)
 CANONICAL = _spellings(phrases=False) | {word: word for word in SYNONYMS} | {"an": "a"}
 _PHRASE = re.compile(_either(PHRASES))
-_OPENINGS = [_plain(form).strip() for form, *_ in (*POLITE, *HELD_OUT_POLITE, *OWN, *HELD_OUT_OWN) if form]
+_OPENINGS = [plain(form).strip() for form, *_ in (*POLITE, *HELD_OUT_POLITE, *OWN, *HELD_OUT_OWN) if form]
 _OPENINGS += [prefix.strip() for prefix in (*PREFIXES, *HELD_OUT_PREFIXES)]
-_CLOSINGS = [_plain(stop).strip(" ,.") for form, stop in (*POLITE, *HELD_OUT_POLITE) if not form]
+_CLOSINGS = [plain(stop).strip(" ,.") for form, stop in (*POLITE, *HELD_OUT_POLITE) if not form]
 POLITE_FORMS = re.compile(
     rf"^\W*(?:{'|'.join(map(re.escape, sorted(_OPENINGS, key=len, reverse=True)))})(?!\w)"
     rf"|\b(?:{'|'.join(map(re.escape, _CLOSINGS))})\W*$"
 )
 
 
-def canonical(text: str) -> tuple[str, ...]:
-    """Words of an instruction, lower case and without politeness, synonyms as one of them, placeholders kept."""
-    text = _plain(text)
+def without_politeness(text: str) -> str:
+    """An instruction in lower case, without accents, apostrophes, greetings and polite forms."""
+    text = plain(text)
     for _ in range(2):
         text = POLITE_FORMS.sub("", text.strip())
-    text = _PHRASE.sub(lambda match: PHRASES[match.group(0)], text)
+    return text
+
+
+def canonical(text: str) -> tuple[str, ...]:
+    """Words of an instruction, lower case and without politeness, synonyms as one of them, placeholders kept."""
+    text = _PHRASE.sub(lambda match: PHRASES[match.group(0)], without_politeness(text))
     return tuple(CANONICAL.get(token, token) for token in TOKEN.findall(text))
 
 
