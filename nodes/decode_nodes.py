@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from einops import rearrange, repeat
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from ..comfyui_pixwizard.tasks.codecs.asked import asked_codec
 from ..comfyui_pixwizard.tasks.codecs.depth import nearness_of
 from .carried import MODELS_OWN, carried, nano
 from .conversions import ADVANCED, Node
-from .decoder_common import answered, decoded, decoder_schema, pictures, preview_of
+from .decoder_common import answered, decoded, decoder_schema, drawing_of, listed, pictures, preview_of
 
 NO_METRES = (
     "metres are there for metric depth, found an answer in relative depth: use nearness, or ask for metric depth"
@@ -73,7 +73,8 @@ class DecodeDepth(Node):
         kind = task.label_kind(options["codec"])
         preview = preview_of(kind, labels)
         metres, nearness, entries = (_relative if kind == "relative" else _metric)(labels)
-        return answered(ui.PreviewImage(preview, cls=cls), (preview, metres, nearness), entries, sure)
+        drawn = drawing_of(kind, labels, sure)
+        return answered(cls, (preview, metres, nearness), entries, sure, drawn)
 
 
 def _metric(labels: Sequence[Tensor]) -> tuple[Any, Tensor, list[dict[str, Any]]]:
@@ -118,7 +119,7 @@ class DecodeNormals(Node):
         preview = preview_of("normal", labels)
         normals = rearrange(torch.stack(labels), "b c h w -> b h w c")
         entries = [{"mean": [round(value, 3) for value in label.mean((1, 2)).tolist()]} for label in labels]
-        return answered(ui.PreviewImage(preview, cls=cls), (preview, normals), entries, sure)
+        return answered(cls, (preview, normals), entries, sure, drawing_of("normal", labels, sure))
 
 
 class DecodeSegmentation(Node):
@@ -142,7 +143,7 @@ class DecodeSegmentation(Node):
     ) -> io.NodeOutput:
         declared, task, answers = carried(model, vae), get_task("segmentation"), pictures(image)
         own = code == MODELS_OWN
-        names: Sequence[str] = [name.strip() for name in class_names.replace("\n", ",").split(",") if name.strip()]
+        names: Sequence[str] = listed(class_names.replace("\n", ","))
         options: dict[str, Any] = declared["segmentation"].reading() if own else dict(codec=code)
         if len(names) > 1:
             options["classes"] = range(1, len(names))
@@ -155,7 +156,8 @@ class DecodeSegmentation(Node):
         mask = (ids == chosen).float() if chosen is not None else torch.zeros(ids.shape)
         preview = preview_of("classes", labels)
         class_ids = repeat(ids.float(), "b h w -> b h w c", c=3)
-        return answered(ui.PreviewImage(preview, cls=cls), (preview, mask, class_ids), entries, sure)
+        drawn = drawing_of("classes", labels, sure, names=names)
+        return answered(cls, (preview, mask, class_ids), entries, sure, drawn)
 
 
 def _class_id(pick: str, names: Sequence[str]) -> int | None:

@@ -6,18 +6,19 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from einops import rearrange
 from torch import Tensor
 
 from ..comfyui_pixwizard.pictures.labels import draw_label
+from ..comfyui_pixwizard.pictures.legends import draw_for_people
 from ..comfyui_pixwizard.tasks import Task
 from .conversions import from_pillow, schema
 
 
 def decoder_schema(node_id: str, aliases: list[str], outputs: dict[str, Any], *inputs: Any) -> io.Schema:
     """The schema of a node that decodes an image; to its outputs come those that `answered` adds."""
-    every = outputs | {"confidence": io.Float, "json": io.String}
+    every = outputs | {"confidence": io.Float, "json": io.String, "drawn": io.Image}
     return schema(node_id, "decoding", aliases, [io.Image.Input("image"), *inputs], every, is_output_node=True)
 
 
@@ -37,18 +38,34 @@ def decoded(
 
 
 def answered(
-    shown: Any, values: Sequence[Any], entries: Sequence[dict[str, Any]], sure: Sequence[float]
+    cls: Any, values: Sequence[Any], entries: Sequence[dict[str, Any]], sure: Sequence[float], drawn: Tensor
 ) -> io.NodeOutput:
-    """A decoder's outputs: its values, the confidence of the least convincing picture, and JSON of all.
+    """A decoder's outputs: its values, the confidence of the least convincing picture, JSON of all, and drawings.
 
     Args:
-        shown: on the page.
+        cls: the node.
         entries: what was found in each picture; one line of the JSON, with its confidence.
+        drawn: IMAGE for people, which the page shows.
     """
     lines = [json.dumps(entry | {"confidence": round(c, 3)}) for entry, c in zip(entries, sure, strict=True)]
-    return io.NodeOutput(*values, min(sure), "[\n" + ",\n".join(lines) + "\n]", ui=shown)
+    text = "[\n" + ",\n".join(lines) + "\n]"
+    return io.NodeOutput(*values, min(sure), text, drawn, ui=ui.PreviewImage(drawn, cls=cls))
+
+
+def drawing_of(
+    kind: str, labels: Sequence[Tensor], sure: Sequence[float], on: Tensor | None = None, names: Sequence[str] = ()
+) -> Tensor:
+    """IMAGE of labels with scales, legends, names and confidence."""
+    places = [None] * len(labels) if on is None else list(on)
+    rows = zip(labels, sure, places, strict=True)
+    return from_pillow([draw_for_people(kind, label, c, place, names) for label, c, place in rows])
 
 
 def preview_of(kind: str, labels: Sequence[Tensor], on: Tensor | None = None) -> Tensor:
     """IMAGE of labels for people."""
     return from_pillow([draw_label(kind, label, on=None if on is None else on[i]) for i, label in enumerate(labels)])
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Words between commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())

@@ -15,6 +15,7 @@ from . import (
     instruction_nodes,
     load_nodes,
     loading,
+    look_nodes,
     mark_nodes,
     sampling_nodes,
     task_nodes,
@@ -43,6 +44,9 @@ NODES: list[type[io.ComfyNode]] = [
     mark_nodes.DecodeMask,
     mark_nodes.DecodeBoxes,
     mark_nodes.DecodeKeypoints,
+    look_nodes.SideBySide,
+    look_nodes.KeptTokens,
+    look_nodes.DepthMesh,
     example_node.ExamplePicture,
     accelerate_node.Accelerate,
 ]

@@ -22,6 +22,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from ..comfyui_pixwizard.conditions import Conditions
 from ..comfyui_pixwizard.config import PixWizardConfig
 from ..comfyui_pixwizard.noise import LARGEST_SEED, noise_generators
 from ..comfyui_pixwizard.sampling import BEST, SAMPLED, sampled_draws
@@ -173,7 +174,6 @@ class PixWizardModel(comfy.model_base.BaseModel):
             ValueError: text features, task vector, image tokens or a latent of another model; no picture where one
                 belongs.
         """
-        config: PixWizardConfig = self.diffusion_model.config
         branch = str(given.get("prompt_type"))
         self._check_latent(given["noise"])
         if given.get(SOURCE) is None and branch in WITH_PICTURE:
@@ -183,7 +183,32 @@ class PixWizardModel(comfy.model_base.BaseModel):
             )
         if branch in ("positive", "full"):
             self._name_idle_patches()
-        where = dict(device=given["device"], dtype=self.manual_cast_dtype or self.get_dtype())
+        sampled = self._options().get(TOKEN_CHOICE, BEST) == SAMPLED
+        encoded, mask = self.encode_branch(given, (given.get("seed") or 0) if sampled else None)
+        regular = comfy.conds.CONDRegular
+        image_keys, image_values = (rearrange(v, "r b g k e -> b r g k e") for v in self._image(encoded, len(mask)))
+        return {
+            "c_concat": comfy.conds.CONDNoiseShape(self.concat_cond(**given)),
+            "text_keys": CondPadded(rearrange(encoded.text_keys, "r b g t e -> b r g t e")),
+            "text_values": CondPadded(rearrange(encoded.text_values, "r b g t e -> b r g t e")),
+            "text_mask": CondMask(mask.to(self._dtype), bool(mask.all())),
+            "image_keys": regular(image_keys),
+            "image_values": regular(image_values),
+            "vector": regular(encoded.vector),
+        }
+
+    def encode_branch(self, given: Mapping[str, Any], seed: int | None = None) -> tuple[Conditions, Tensor]:
+        """Conditions of the text, task vector and image tokens of a conditioning, and the mask [B, T] of its text.
+
+        Args:
+            given: the conditioning's entries, its features as "cross_attn", and the "device" to work on.
+            seed: draws image tokens with Gumbel noise, of picture i from seed + i; None takes the best.
+
+        Raises:
+            ValueError: text features, a task vector or image tokens of another model.
+        """
+        config: PixWizardConfig = self.diffusion_model.config
+        where = dict(device=given["device"], dtype=self._dtype)
         features, mask, vector = self._text(given)
         tokens = given.get(IMAGE_TOKENS)
         if given.get(SOURCE) is not None and tokens is None:
@@ -199,23 +224,14 @@ class PixWizardModel(comfy.model_base.BaseModel):
                 "use the CLIP Vision model that belongs to it (CLIP-L/14-336 for the released weights)"
             )
         batch = max(len(features), len(tokens))
-        full = bool(mask.all())
         parts = (features, mask, vector, tokens)
         features, mask, vector, tokens = (comfy.utils.resize_to_batch_size(part, batch) for part in parts)
+        draws = None if seed is None else self._draws(tokens, seed)
+        mask = mask.to(where["device"])
         encoded = self.diffusion_model.encode_conditions(
-            features.to(**where), mask.to(where["device"]), vector.to(**where), tokens.to(**where)
+            features.to(**where), mask, vector.to(**where), tokens.to(**where), gumbel=draws
         )
-        regular = comfy.conds.CONDRegular
-        image_keys, image_values = (rearrange(v, "r b g k e -> b r g k e") for v in self._image(encoded, batch))
-        return {
-            "c_concat": comfy.conds.CONDNoiseShape(self.concat_cond(**given)),
-            "text_keys": CondPadded(rearrange(encoded.text_keys, "r b g t e -> b r g t e")),
-            "text_values": CondPadded(rearrange(encoded.text_values, "r b g t e -> b r g t e")),
-            "text_mask": CondMask(mask.to(**where), full),
-            "image_keys": regular(image_keys),
-            "image_values": regular(image_values),
-            "vector": regular(encoded.vector),
-        }
+        return encoded, mask
 
     def _check_latent(self, noise: Tensor) -> None:
         channels = self.diffusion_model.config.in_channels
@@ -225,16 +241,19 @@ class PixWizardModel(comfy.model_base.BaseModel):
                 "latent that Image Conditioning gives, made by the VAE that belongs to the model"
             )
 
+    @property
+    def _dtype(self) -> torch.dtype:
+        """What the network computes in."""
+        return self.manual_cast_dtype or self.get_dtype()
+
     def _options(self) -> dict[str, Any]:
         """What the MODEL that is being sampled is asked for."""
         patcher = getattr(self, "current_patcher", None)
         return {} if patcher is None else patcher.model_options.get("transformer_options", {})
 
-    def _draws(self, tokens: Tensor, seed: int | None) -> Tensor | None:
-        """Draws [R, B, N] for image tokens [B, N, W], of picture i from seed + i; None where the best are taken."""
-        if self._options().get(TOKEN_CHOICE, BEST) != SAMPLED:
-            return None
-        seeds = [((seed or 0) + place) % (LARGEST_SEED + 1) for place in range(len(tokens))]
+    def _draws(self, tokens: Tensor, seed: int) -> Tensor:
+        """Draws [R, B, N] behind Gumbel noise for image tokens [B, N, W]."""
+        seeds = [(seed + place) % (LARGEST_SEED + 1) for place in range(len(tokens))]
         is_null = ~(tokens != 0).flatten(1).any(dim=1)
         layers = self.diffusion_model.config.n_layers
         return sampled_draws(is_null, layers, tokens.shape[1], noise_generators(len(tokens), None, seeds))

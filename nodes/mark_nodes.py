@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from einops import repeat
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from ..comfyui_pixwizard.tasks.codecs.marks import MARK_COLORS
 from ..comfyui_pixwizard.tasks.codecs.mask import COLORS as OVERLAY
 from ..comfyui_pixwizard.tasks.codecs.mask import DEFAULT_COLOR
 from .conversions import Node, matching_source, one_for_each
-from .decoder_common import answered, decoded, decoder_schema, pictures, preview_of
+from .decoder_common import answered, decoded, decoder_schema, drawing_of, listed, pictures, preview_of
 from .round_trip import round_trip
 
 # Both kinds of one node, by the words that its choice shows.
@@ -44,6 +44,13 @@ def shown_source(image: Tensor, source: Tensor) -> Tensor:
     return pictures(one_for_each(source, len(image), "a source", "answers"))
 
 
+def ground_of(image: Tensor, source: Tensor | None) -> Tensor:
+    """Pictures [B, 3, H, W] for drawings: the source where it fits the answer, which not every kind of answer asks."""
+    if source is None or source.shape[1:3] != image.shape[1:3] or len(source) not in (1, len(image)):
+        return pictures(image)
+    return shown_source(image, source)
+
+
 def source_inputs() -> list[Any]:
     """Inputs of nodes that find marks by comparison, in the colours that the sentence names."""
     return [
@@ -51,6 +58,11 @@ def source_inputs() -> list[Any]:
         io.Vae.Input("vae", optional=True),
         io.String.Input("sentence", optional=True, force_input=True),
     ]
+
+
+def names_input() -> Any:
+    """What is written beside marks, in their order."""
+    return io.String.Input("names", default="", optional=True)
 
 
 class DecodeMask(Node):
@@ -81,7 +93,7 @@ class DecodeMask(Node):
         shares = mask.mean((1, 2)).tolist()
         entries = [{"found": share > 0, "share": round(share, 4)} for share in shares]
         values = (mask, preview, all(share > 0 for share in shares))
-        return answered(ui.PreviewMask(mask, cls=cls), values, entries, sure)
+        return answered(cls, values, entries, sure, drawing_of("mask", labels, sure, ground_of(image, source)))
 
 
 class DecodeBoxes(Node):
@@ -95,11 +107,18 @@ class DecodeBoxes(Node):
             {"preview": io.Image, "boxes": BOUNDING_BOX, "mask": io.Mask, "count": io.Int},
             io.Combo.Input("color", options=list(MARK_COLORS), default="red"),
             *source_inputs(),
+            names_input(),
         )
 
     @classmethod
     def execute(
-        cls, image: Tensor, color: str, source: Tensor | None = None, vae: Any = None, sentence: str = ""
+        cls,
+        image: Tensor,
+        color: str,
+        source: Tensor | None = None,
+        vae: Any = None,
+        sentence: str = "",
+        names: str = "",
     ) -> io.NodeOutput:
         answers, color = pictures(image), next(iter(asked_colors("box", sentence)), color)
         labels, sure = decoded(get_task("referring_box"), answers, references(image, source, vae), color=color)
@@ -115,7 +134,7 @@ class DecodeBoxes(Node):
         entries = [dict(canvas_width=width, canvas_height=height, boxes=label.tolist()) for label in labels]
         preview = preview_of("boxes", labels, on)
         values = (preview, boxes, mask, sum(map(len, boxes)))
-        return answered(ui.PreviewImage(preview, cls=cls), values, entries, sure)
+        return answered(cls, values, entries, sure, drawing_of("boxes", labels, sure, on, listed(names)))
 
 
 class DecodeKeypoints(Node):
@@ -130,17 +149,25 @@ class DecodeKeypoints(Node):
             io.Combo.Input("kind", options=list(POINTS), default=next(iter(POINTS))),
             io.String.Input("colors", default="red"),
             *source_inputs(),
+            names_input(),
         )
 
     @classmethod
     def execute(
-        cls, image: Tensor, kind: str, colors: str, source: Tensor | None = None, vae: Any = None, sentence: str = ""
+        cls,
+        image: Tensor,
+        kind: str,
+        colors: str,
+        source: Tensor | None = None,
+        vae: Any = None,
+        sentence: str = "",
+        names: str = "",
     ) -> io.NodeOutput:
         task, answers = get_task(POINTS[kind]), pictures(image)
         dots = task.name == "keypoint"
-        names = asked_colors("keypoint", sentence) or tuple(name.strip() for name in colors.split(",") if name.strip())
+        colors_seen = asked_colors("keypoint", sentence) or listed(colors)
         base = references(image, source, vae) if dots else None
-        labels, sure = decoded(task, answers, base, **(dict(colors=names) if dots else {}))
+        labels, sure = decoded(task, answers, base, **(dict(colors=colors_seen) if dots else {}))
         height, width = image.shape[1:3]
         frames = []
         for label in labels:
@@ -149,5 +176,8 @@ class DecodeKeypoints(Node):
             frames.append({"canvas_width": width, "canvas_height": height, "people": rows})
         count = sum(int((label[..., 2] > 0).sum()) for label in labels)
         on = answers if source is None or not dots else shown_source(image, source)
-        preview = preview_of("keypoints" if dots else "pose", labels, on)
-        return answered(ui.PreviewImage(preview, cls=cls), (preview, frames, count), frames, sure)
+        kind_of = "keypoints" if dots else "pose"
+        preview = preview_of(kind_of, labels, on)
+        named = listed(names) or (colors_seen if dots else ())
+        drawn = drawing_of(kind_of, labels, sure, ground_of(image, source), named)
+        return answered(cls, (preview, frames, count), frames, sure, drawn)

@@ -159,7 +159,7 @@ def draw_label(kind: str, label: Tensor, like: Tensor | None = None, on: Tensor 
     if kind == "depth":
         return _draw_depth(label, label if like is None else like)
     if kind == "relative":
-        return _depth_colors(1 - label)
+        return depth_colors(1 - label)
     if kind == "normal":
         return unit_to_image((label + 1) / 2)
     if kind == "classes":
@@ -177,14 +177,19 @@ def draw_label(kind: str, label: Tensor, like: Tensor | None = None, on: Tensor 
     return unit_to_image(label)
 
 
+def depth_range(depth: Tensor) -> tuple[float, float]:
+    """Inverse depth, in 1 / metres, of the nearest and the farthest hundredth: a sky then flattens nothing near."""
+    near, far = torch.quantile(1 / depth.clamp_min(1e-3).flatten(), torch.tensor([0.99, 0.01])).tolist()
+    return near, far
+
+
 def _draw_depth(depth: Tensor, like: Tensor) -> Image.Image:
-    """Over inverse depth, from the nearest to the farthest hundredth: a sky then does not flatten what is near."""
-    inverse, range_of = (1 / values.clamp_min(1e-3) for values in (depth, like))
-    near, far = torch.quantile(range_of, torch.tensor([0.99, 0.01])).tolist()
-    return _depth_colors((near - inverse) / max(near - far, 1e-6))
+    """Over inverse depth, in the range of colours that `like` has."""
+    near, far = depth_range(like)
+    return depth_colors((near - 1 / depth.clamp_min(1e-3)) / max(near - far, 1e-6))
 
 
-def _depth_colors(place: Tensor) -> Image.Image:
+def depth_colors(place: Tensor) -> Image.Image:
     """Places [H, W] from 0 (nearest) to 1 in DEPTH_COLORS."""
     place = place.clamp(0, 1) * (len(DEPTH_COLORS) - 1)
     colors = torch.tensor(DEPTH_COLORS) / 255

@@ -129,6 +129,24 @@ def test_seeds_reproduce_across_batch_sizes(node: Any, parts: SimpleNamespace, e
         torch.testing.assert_close(together[i : i + 1], alone, atol=1e-4, rtol=1e-4)
 
 
+def test_sampled_tokens_are_drawn_from_the_seed(
+    node: Any, parts: SimpleNamespace, given: tuple[Any, ...], plain: Tensor
+) -> None:
+    positive, image_only, negative, latent, _ = given
+    branches = dict(positive=positive, image_only=image_only, negative=negative, latent=latent)
+
+    def drawn(seed: int, **more: Any) -> Tensor:
+        asked = dict(model=parts.model, seed=seed, points=2, token_choice="sampled") | branches | more
+        return node("PixWizardSampler", **asked)[0]["samples"]
+
+    once = drawn(5)
+    assert torch.equal(drawn(5), once) and not torch.equal(drawn(5, token_choice="best"), once)
+    network, seen = parts.model.model, positive[0][1] | {"cross_attn": positive[0][0], "device": "cpu"}
+    first, second, best = (network.encode_branch(seen, seed)[0].selected for seed in (5, 6, None))
+    assert not torch.equal(first, second) and not torch.equal(first, best)
+    assert torch.equal(network.encode_branch(seen, 5)[0].selected, first)
+
+
 def test_fp8_weights(node: Any, given: tuple[Any, ...], plain: Tensor) -> None:
     model = node("PixWizardLoad", model="nano (bundled)", weight_dtype="fp8_e4m3fn")[0]
     network = model.model.diffusion_model

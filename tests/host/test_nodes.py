@@ -163,8 +163,9 @@ def test_a_chain_is_its_steps_one_after_the_other(node: Any, parts: SimpleNamesp
 
 def test_depth_in_metres(node: Any, encode: Any) -> None:
     depth = torch.linspace(1.5, 12.0, 64).repeat(64, 1)
-    preview, metres, nearness, sure, text = node("PixWizardDecodeDepth", image=encode("depth", depth))
+    preview, metres, nearness, sure, text, drawn = node("PixWizardDecodeDepth", image=encode("depth", depth))
     assert preview.shape == (1, 64, 64, 3) and sure > 0.9
+    assert drawn.shape[1] > 400 and drawn.shape[2] > drawn.shape[1], "enlarged, with a scale beside it"
     torch.testing.assert_close(metres[0, ..., 0], depth, atol=0.05, rtol=0.01)
     assert nearness[0, 0, 0] == 1 and nearness[0, 0, -1] == 0
     assert abs(json.loads(text)[0]["farthest_m"] - 12) < 0.1
@@ -177,8 +178,9 @@ def test_relative_depth_has_no_metres(node: Any, encode: Any) -> None:
     image = encode("depth", depth, codec="relative")
     expected = (1 / depth - 1 / 8) / (1 / 2 - 1 / 8)
     for asked in (dict(sentence="Make a relative depth map."), dict(code="relative")):
-        preview, metres, nearness, sure, text = node("PixWizardDecodeDepth", image=image, **asked)
+        preview, metres, nearness, sure, text, drawn = node("PixWizardDecodeDepth", image=image, **asked)
         assert preview.shape == image.shape and sure == 1 and isinstance(metres, ExecutionBlocker)
+        assert drawn.shape[1] > 400
         torch.testing.assert_close(nearness[0], expected, atol=1e-5, rtol=1e-5)
         (found,) = json.loads(text)
         assert found["relative"] and (found["nearest"], found["farthest"]) == (1, 0)
@@ -187,7 +189,7 @@ def test_relative_depth_has_no_metres(node: Any, encode: Any) -> None:
 
 def test_normals(node: Any, encode: Any) -> None:
     normal = torch.nn.functional.normalize(torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0)), dim=0)
-    _, values, sure, _ = node("PixWizardDecodeNormals", image=encode("normal", normal))
+    _, values, sure, *_ = node("PixWizardDecodeNormals", image=encode("normal", normal))
     torch.testing.assert_close(values[0].permute(2, 0, 1), normal, atol=1e-3, rtol=0)
     assert sure > 0.9
 
@@ -196,7 +198,7 @@ def test_classes_and_a_mask_of_one(node: Any, encode: Any) -> None:
     classes = torch.ones(64, 64, dtype=torch.long)
     classes[16:40, 16:40] = 4
     image = encode("segmentation", classes)
-    _, mask, ids, sure, text = node("PixWizardDecodeSegmentation", image=image, pick="box")
+    _, mask, ids, sure, text, _ = node("PixWizardDecodeSegmentation", image=image, pick="box")
     assert torch.equal(mask[0].bool(), classes == 4) and torch.equal(ids[0, ..., 0].long(), classes) and sure > 0.9
     assert {entry["name"] for entry in json.loads(text)[0]["classes"]} == {"ground", "box"}
     assert node("PixWizardDecodeSegmentation", image=image, pick="1")[1].sum() == (classes == 1).sum()
@@ -209,7 +211,7 @@ def test_masks_by_overlay_and_in_black_and_white(
 ) -> None:
     truth = scene.mask[0] > 0.5
     overlay = encode("referring_segmentation", truth, scene.clean)
-    mask, _, found, sure, _ = node("PixWizardDecodeMask", image=overlay, source=scene.clean)
+    mask, _, found, sure, *_ = node("PixWizardDecodeMask", image=overlay, source=scene.clean)
     assert found and sure > 0.1
     assert (mask[0].bool() & truth).sum() / (mask[0].bool() | truth).sum() > 0.9
     answer = node("VAEDecode", vae=parts.vae, samples=node("VAEEncode", vae=parts.vae, pixels=overlay)[0])[0]
@@ -239,23 +241,25 @@ def test_colours_of_marks_are_read_from_the_sentence(node: Any, encode: Any, sce
 def test_boxes(node: Any, encode: Any, scene: SimpleNamespace) -> None:
     box = torch.tensor([[20.0, 30.0, 70.0, 90.0]])
     image = encode("referring_box", box, scene.clean)
-    _, boxes, mask, count, _, text = node("PixWizardDecodeBoxes", image=image, source=scene.clean)
+    _, boxes, mask, count, _, text, drawn = node("PixWizardDecodeBoxes", image=image, source=scene.clean)
     assert count == 1 and abs(boxes[0][0]["x"] - 20) <= 1 and abs(boxes[0][0]["width"] - 50) <= 2
     assert abs(mask.sum() - 50 * 60) < 250 and json.loads(text)[0]["canvas_width"] == 128
+    named = node("PixWizardDecodeBoxes", image=image, source=scene.clean, names="the cone, nothing")[-1]
+    assert named.shape == drawn.shape and not torch.equal(named, drawn)
     assert node("PixWizardDecodeBoxes", image=scene.clean, source=scene.clean)[3] == 0
 
 
 def test_dots_and_skeletons(node: Any, encode: Any, scene: SimpleNamespace, host: SimpleNamespace) -> None:
     dot = torch.tensor([[40.0, 60.0, 1.0]])
     image = encode("keypoint", dot, scene.clean, colors=("red",))
-    _, frames, count, _, _ = node("PixWizardDecodeKeypoints", image=image, source=scene.clean)
+    _, frames, count, *_ = node("PixWizardDecodeKeypoints", image=image, source=scene.clean)
     x, y, seen = frames[0]["people"][0]["pose_keypoints_2d"]
     assert count == 1 and abs(x - 40) < 1 and abs(y - 60) < 1 and seen == 1
     render = host.ours("training.render.figures").render_figures
     figure = render(1, 256, torch.Generator().manual_seed(2))
     pose = figure.pose[0][figure.pose[0].flatten(1).any(1)]
     skeleton = encode("pose", pose, size=(256, 256))
-    _, frames, count, _, _ = node("PixWizardDecodeKeypoints", image=skeleton, kind="skeleton (pose)")
+    _, frames, count, *_ = node("PixWizardDecodeKeypoints", image=skeleton, kind="skeleton (pose)")
     assert len(frames[0]["people"]) == len(pose) and count >= 0.9 * (pose[..., 2] > 0).sum()
 
 

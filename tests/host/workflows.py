@@ -83,14 +83,17 @@ def predict() -> Graph:
     image = graph.example(seed=12)
     graph.shown["example"] = image
     answer = graph.decode(graph.ask("depth", image, "Depth", "_depth"), "_depth", column=0)
-    graph.shown["depth"] = graph.add("depth", "PixWizardDecodeDepth", image=answer, code="walk", near=1.0, far=13.0)
+    graph.add("depth", "PixWizardDecodeDepth", image=answer, code="walk", near=1.0, far=13.0)
+    graph.shown["depth"] = Link("depth", 5)
     answer = graph.decode(graph.ask("normal", image, "Normals", "_normal"), "_normal", column=0)
-    graph.shown["normals"] = graph.add("normals", "PixWizardDecodeNormals", image=answer)
+    graph.add("normals", "PixWizardDecodeNormals", image=answer)
+    graph.shown["normals"] = Link("normals", 4)
     answer = graph.decode(graph.ask("segmentation", image, "Classes", "_classes"), "_classes", column=0)
     classes = "ignore, ground, background, sphere, box, cylinder, cone"
-    graph.shown["classes"] = graph.add(
+    graph.add(
         "classes", "PixWizardDecodeSegmentation", image=answer, code="palette", class_names=classes, pick="ground"
     )
+    graph.shown["classes"] = Link("classes", 5)
     return graph
 
 

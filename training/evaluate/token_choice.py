@@ -49,7 +49,12 @@ def chosen_tokens(pipeline: Any, picture: Image.Image, instructions: Sequence[st
     features, mask = pipeline.text_encoder.encode(list(instructions))
     task = pipeline.task_encoder.encode(list(instructions))
     selected = pipeline.transformer.encode_conditions(features, mask, task, tokens).selected
-    kept = torch.zeros(*selected.shape[:2], tokens.shape[1], dtype=torch.bool, device=selected.device)
+    return kept_of(selected, tokens.shape[1])
+
+
+def kept_of(selected: Tensor, count: int) -> Tensor:
+    """Whether each layer keeps each of `count` tokens, [B,R,N] bool, of the indices [R,B,k] of those that it keeps."""
+    kept = torch.zeros(*selected.shape[:2], count, dtype=torch.bool, device=selected.device)
     return kept.scatter_(-1, selected, True).movedim(0, 1).cpu()
 
 
@@ -62,28 +67,35 @@ def overlaps(kept: Tensor) -> Tensor:
     return (torch.einsum("irn,jrn->ijr", one, one) / one.sum(-1)[:, None]).mean(-1)
 
 
-def sheet(picture: Image.Image, names: Sequence[str], instructions: Sequence[str], kept: Tensor) -> Image.Image:
-    """The picture, and for each task the picture with its tokens as bright as many layers keep them."""
+def sheet(picture: Image.Image, names: Sequence[str], notes: Sequence[str], kept: Tensor) -> Image.Image:
+    """The picture, and for each task the picture with its tokens as bright as many layers keep them.
+
+    Args:
+        names, notes: two lines over each: a task and its sentence.
+        kept: [T,R,N]; of one task by layers it is [R,1,N].
+    """
     share = SIDE / max(picture.size)
     width, height = (max(1, round(side * share)) for side in picture.size)
-    small = np.asarray(resized(picture, (width, height))).astype(np.float64)
+    small = resized(picture, (width, height))
     across = min(ACROSS, len(names) + 1)
     rows = -(-(len(names) + 1) // across)
     cell = (SIDE + GAP, height + TEXT + GAP)
     whole = Image.new("RGB", (across * cell[0] + GAP, rows * cell[1] + GAP), "white")
     draw = ImageDraw.Draw(whole)
-    tiles = [("the picture", "", np.ones((height, width)))]
-    tiles += [
-        (name, sentence, brightness(one, (width, height)))
-        for name, sentence, one in zip(names, instructions, kept, strict=True)
-    ]
-    for i, (name, sentence, bright) in enumerate(tiles):
+    tiles = [("the picture", "", small)]
+    tiles += [(name, note, dimmed(small, one)) for name, note, one in zip(names, notes, kept, strict=True)]
+    for i, (name, note, shown) in enumerate(tiles):
         left, top = GAP + i % across * cell[0], GAP + i // across * cell[1]
         draw.text((left, top), name, fill="black")
-        draw.text((left, top + TEXT // 2 - 1), textwrap.shorten(sentence, SIDE // LETTER, placeholder="…"), fill="gray")
-        shown = Image.fromarray((small * bright[..., None]).round().astype(np.uint8))
+        draw.text((left, top + TEXT // 2 - 1), textwrap.shorten(note, SIDE // LETTER, placeholder="…"), fill="gray")
         whole.paste(shown, (left, top + TEXT))
     return whole
+
+
+def dimmed(picture: Image.Image, kept: Tensor) -> Image.Image:
+    """A picture with its tokens as bright as many layers keep them, of kept [R,N]."""
+    bright = brightness(kept, picture.size)
+    return Image.fromarray((np.asarray(picture).astype(np.float64) * bright[..., None]).round().astype(np.uint8))
 
 
 def brightness(kept: Tensor, size: tuple[int, int]) -> np.ndarray:
