@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ class RunSettings:
         # Together, because an answer without one of them must not be taken for one with it, nor the other way round.
         options = {name: value for name, value in self.call.items() if name not in ALWAYS_SAID}
         values = dict(self.call) | dict(
-            options=json.dumps(options) if options else None,
+            options=_as_json(options) if options else None,
             size_asked=size,
             keep_size=self.keep_size,
             decode=self.label is not None,
@@ -97,9 +98,14 @@ class RunSettings:
             source_sha256=digest,
             backend=None if self.backend == "eager" else self.backend,
             engine=self.engine_digest,
-            chain=json.dumps([dict(call) for call in self.earlier]) if self.earlier else None,
+            chain=_as_json([dict(call) for call in self.earlier]) if self.earlier else None,
         )
         return {name: None if value is None else str(value) for name, value in values.items()}
+
+
+def _as_json(values: Any) -> str:
+    """Plain values and dataclasses of them."""
+    return json.dumps(values, default=vars)
 
 
 def chain_files(output: Path, steps: int) -> tuple[Path, ...]:
@@ -125,3 +131,49 @@ class JobOutcome:
     notes: tuple[str, ...] = ()
     chain: tuple[Path, ...] = ()
     error: Exception | None = None
+
+
+def plan(inputs: Sequence[Path], output: Path) -> list[Job]:
+    """What is to be done.
+
+    Raises:
+        ValueError: an output that does not fit the number of inputs or is one of them, a folder without pictures, two
+            inputs of one name.
+        FileNotFoundError: an input that does not exist.
+    """
+    from ..comfyui_pixwizard.pictures.images import picture_files
+
+    sources: list[Path] = []
+    for path in map(Path.expanduser, inputs):
+        if not path.exists():
+            raise FileNotFoundError(f"an input must be a picture or a folder, found none at {path}: check the path")
+        sources += picture_files(path) if path.is_dir() else [path]
+    output = output.expanduser()
+    for path in map(Path.expanduser, inputs):
+        if path.is_dir() and path.resolve() == output.resolve():
+            raise ValueError(
+                f"answers go to another folder than their pictures, found {output} for both: a second run would take "
+                "them for pictures, so name a new folder"
+            )
+    if len(sources) > 1 or any(Path(path).is_dir() for path in inputs):
+        if output.is_file() or output.suffix.lower() == ".png":
+            raise ValueError(f"several pictures are written to a folder, found the file {output}: name a folder")
+        return [Job(source, output / name) for source, name in zip(sources, _names(sources), strict=True)]
+    source = sources[0] if sources else None
+    if output.is_dir():
+        output = output / (f"{source.stem}.png" if source else "canvas.png")
+    if output.suffix.lower() != ".png":
+        raise ValueError(f"answers are PNG files, found {output}: end it in .png, or name a folder that exists")
+    return [Job(source, output)]
+
+
+def _names(sources: Sequence[Path]) -> list[str]:
+    """File names of the answers: a.jpg becomes a.png, or a.jpg.png where there is an a.webp too."""
+    stems = Counter(source.stem for source in sources)
+    names = [f"{source.stem if stems[source.stem] == 1 else source.name}.png" for source in sources]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"answers in one folder need different names, found {twice[0]} twice: run the folders one by one"
+        )
+    return names

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+
+from .local_options import LocalOptions
 
 if TYPE_CHECKING:
     from ..comfyui_pixwizard.answer import Keeping
@@ -92,6 +93,7 @@ class Run:
     windows: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Work at the picture's own size, or at any --size, in overlapping windows of the model's size: for restoring
     pictures larger than the model was trained for, in memory that hardly grows with them."""
+    local: Annotated[LocalOptions, tyro.conf.arg(name="")] = field(default_factory=LocalOptions)
     decode: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also write what the answer stands for, at the model's size: depth (16-bit PNG in millimetres, .npy in metres),
     relative depth where the instruction asks for it (16-bit PNG, .npy from 0 farthest to 1 nearest), normals (.npy),
@@ -119,6 +121,8 @@ class Run:
             ValueError: settings that cannot be used, or a picture that cannot when it is the only one.
             FileNotFoundError: no such picture.
         """
+        from .jobs import plan
+
         jobs = plan(self.inputs, self.output)
         tasks, size = self._check(jobs)
         from .resume import leftovers_removed, made_before
@@ -189,6 +193,7 @@ class Run:
             keep_unchanged=not self.whole_answer,
             **self._keeping().told(),
             **({"windows": True} if self.windows else {}),
+            **({"local": local} if (local := self.local.edit(instruction, task)) else {}),
         )
 
     def _keeping(self) -> Keeping:
@@ -280,6 +285,8 @@ class Run:
                 "--whole-answer pastes nothing back, found --threshold or --reference beside it: leave it or them out"
             )
         tasks = self._tasks(has_image=jobs[0].source is not None)
+        if self.local.local_mask is not None and jobs[0].source is None:
+            raise ValueError("--local-mask edits a part of a picture, found no INPUT: name one")
         task, steps = tasks[-1], len(tasks)
         if self.decode and task is None:
             raise ValueError(
@@ -328,53 +335,6 @@ def _kept_lines(kept: Sequence[Job], of: int) -> list[str]:
     if len(kept) > NAMED:
         return [f"kept {len(kept)} of {of} answers, made before with these settings"]
     return [f"kept {job.output}, made before with these settings" for job in kept]
-
-
-def plan(inputs: Sequence[Path], output: Path) -> list[Job]:
-    """What is to be done.
-
-    Raises:
-        ValueError: an output that does not fit the number of inputs or is one of them, a folder without pictures, two
-            inputs of one name.
-        FileNotFoundError: an input that does not exist.
-    """
-    from ..comfyui_pixwizard.pictures.images import picture_files
-    from .jobs import Job
-
-    sources: list[Path] = []
-    for path in map(Path.expanduser, inputs):
-        if not path.exists():
-            raise FileNotFoundError(f"an input must be a picture or a folder, found none at {path}: check the path")
-        sources += picture_files(path) if path.is_dir() else [path]
-    output = output.expanduser()
-    for path in map(Path.expanduser, inputs):
-        if path.is_dir() and path.resolve() == output.resolve():
-            raise ValueError(
-                f"answers go to another folder than their pictures, found {output} for both: a second run would take "
-                "them for pictures, so name a new folder"
-            )
-    if len(sources) > 1 or any(Path(path).is_dir() for path in inputs):
-        if output.is_file() or output.suffix.lower() == ".png":
-            raise ValueError(f"several pictures are written to a folder, found the file {output}: name a folder")
-        return [Job(source, output / name) for source, name in zip(sources, _names(sources), strict=True)]
-    source = sources[0] if sources else None
-    if output.is_dir():
-        output = output / (f"{source.stem}.png" if source else "canvas.png")
-    if output.suffix.lower() != ".png":
-        raise ValueError(f"answers are PNG files, found {output}: end it in .png, or name a folder that exists")
-    return [Job(source, output)]
-
-
-def _names(sources: Sequence[Path]) -> list[str]:
-    """File names of the answers: a.jpg becomes a.png, or a.jpg.png where there is an a.webp too."""
-    stems = Counter(source.stem for source in sources)
-    names = [f"{source.stem if stems[source.stem] == 1 else source.name}.png" for source in sources]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ValueError(
-            f"answers in one folder need different names, found {twice[0]} twice: run the folders one by one"
-        )
-    return names
 
 
 def parse_size(text: str | None) -> int | tuple[int, int] | None:

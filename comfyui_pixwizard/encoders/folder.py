@@ -63,15 +63,23 @@ def check_folder(folder: str | Path, kind: str, model_types: tuple[str, ...]) ->
 
 
 def load_model(
-    model_class: type[Model], folder: str | Path, kind: str, model_types: tuple[str, ...], dtype: torch.dtype
+    model_class: type[Model],
+    folder: str | Path,
+    kind: str,
+    model_types: tuple[str, ...],
+    dtype: torch.dtype,
+    **options: Any,
 ) -> Model:
     """A transformers model with every weight read from the folder, in `dtype`, in eval mode.
+
+    Args:
+        options: of `from_pretrained`.
 
     Raises:
         ValueError: as `check_folder`, or when weights are missing, misshapen or unreadable.
     """
     path = check_folder(folder, kind, model_types)
-    return _loaded(model_class, f"{kind} in {path}", dtype, path, local_files_only=True)
+    return _loaded(model_class, f"{kind} in {path}", dtype, path, local_files_only=True, **options)
 
 
 def model_of(
@@ -90,7 +98,7 @@ def _loaded(model_class: type[Model], what: str, dtype: torch.dtype, path: Path 
     try:
         with quiet():
             loaded: Any = model_class.from_pretrained(
-                path, attn_implementation="sdpa", output_loading_info=True, **given
+                path, output_loading_info=True, **({"attn_implementation": "sdpa"} | given)
             )
     except Exception as error:  # safetensors, zip and shape errors share no base class
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

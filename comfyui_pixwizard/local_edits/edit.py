@@ -29,7 +29,7 @@ from .direction import DIRECTION_FILE, Direction
 from .forms import FORMS, LATENT_PIXEL, in_form, latent_share
 from .masks import read_mask
 
-AUTO, BEST = "auto", "best"
+AUTO, DETECTOR, BEST = "auto", "detector", "best"
 CHOICES = (BEST, *FORMS)
 # Of the share of a candidate's change that lies outside of the exact mask, beside the direction's cosine.
 OUTSIDE_WEIGHT = 0.5
@@ -40,20 +40,36 @@ class LocalEdit:
     """How a local edit is asked for.
 
     Attributes:
-        mask: where: "auto" has the model itself find the thing (its task referring_mask); else a picture, a file, an
-            array or a tensor, white or true where to edit, see `masks.read_mask`.
+        mask: where: "auto" has the model itself find the thing (its task referring_mask), "detector" has networks of
+            the user's own find it; else a picture, a file, an array or a tensor, white or true where to edit, see
+            `masks.read_mask`.
         form: one of `forms.FORMS`; "best" makes a candidate of each and takes the one of the highest score.
-        thing: what "auto" looks for; None takes it from the instruction.
+        thing: what "auto" and "detector" look for; None takes it from the instruction.
+        detector, segmenter: folders of the networks, see `detector.Finder`.
+        digest: of the mask's file; it changes no answer, but tells those of one mask from those of another.
 
     Raises:
-        ValueError: another form.
+        ValueError: another form, a detector without its folders or folders without it, a thing beside a mask.
     """
 
     mask: Any = AUTO
     form: str = BEST
     thing: str | None = None
+    detector: str | None = None
+    segmenter: str | None = None
+    digest: str | None = None
 
     def __post_init__(self) -> None:
+        folders = [folder for folder in (self.detector, self.segmenter) if folder is not None]
+        if len(folders) != (2 if self._asks(DETECTOR) else 0):
+            raise ValueError(
+                "a detector is asked for as mask 'detector' with the folders of a detector and a segmenter (--detector "
+                f"DIR --segmenter DIR), found {', '.join(folders) or 'none'}: name both, or take mask 'auto'"
+            )
+        if self.thing is not None and not self.looks:
+            raise ValueError(
+                f"a thing is looked for where no mask is given, found {self.thing!r} beside a mask: leave one out"
+            )
         if self.form not in CHOICES:
             raise ValueError(f"a local edit has the form {', '.join(CHOICES)}, found {self.form!r}: choose one of them")
 
@@ -65,7 +81,24 @@ class LocalEdit:
     @property
     def looks(self) -> bool:
         """Whether the thing has to be found."""
-        return isinstance(self.mask, str) and self.mask == AUTO
+        return self._asks(AUTO) or self._asks(DETECTOR)
+
+    def _asks(self, word: str) -> bool:
+        return isinstance(self.mask, str) and self.mask == word
+
+    def find(self, model: Editor, picture: Image.Image, seed: int) -> Tensor:
+        """The mask [h, w] bool of the thing in a picture.
+
+        Raises:
+            ValueError: nothing is found, or no detector in its folder.
+        """
+        thing = str(self.thing)
+        if self._asks(AUTO):
+            return find_thing(model, picture, thing, seed)
+        from .detector import Finder
+
+        found = Finder.shared(self.detector, self.segmenter)(picture, thing)
+        return _checked(found, "detector", thing)
 
     def about(self, instruction: str, task: Task | None) -> LocalEdit:
         """The same with the thing that an instruction is about, where it has to be found.
@@ -200,7 +233,7 @@ def edit_locally(
         raise ValueError("a local edit needs a picture, found a blank canvas: give one, or leave the mask out")
     local, source = local.about(instruction, task), to_tensor(picture)
     score = direction_score(model, source, instruction) if len(local.forms) > 1 else None
-    where = find_thing(model, picture, str(local.thing), seed) if local.looks else local.mask
+    where = local.find(model, picture, seed) if local.looks else local.mask
     mask = read_mask(where, picture.size)
     compared = source if keeping is not None and keeping.reference == SOURCE else model.round_trip(source)
     threshold = None if keeping is None else keeping.threshold_for(task)
@@ -218,10 +251,14 @@ def find_thing(model: Editor, picture: Picture, thing: str, seed: int = 0) -> Te
     """
     sentence = get_task("referring_mask").instruction(caption=thing)
     found = model(picture, sentence, task="referring_mask", seed=seed, keep_size=False, decode=True).label
+    return _checked(found, "model", thing)
+
+
+def _checked(found: Tensor, finder: str, thing: str) -> Tensor:
     if not bool(found.any()):
         raise ValueError(
-            f"the model finds nothing of {thing!r} in the picture: name the thing in other words (--local-thing), or "
-            "give a mask"
+            f"the {finder} finds nothing of {thing!r} in the picture: name the thing in other words (--local-thing), "
+            "or give a mask"
         )
     return found
 
