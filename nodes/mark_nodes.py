@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from comfy_api.latest import io
 from einops import repeat
 from torch import Tensor
 
+from ..comfyui_pixwizard.pictures.interchange import pose_frames
 from ..comfyui_pixwizard.tasks import get_task
 from ..comfyui_pixwizard.tasks.codecs.asked import asked_colors
 from ..comfyui_pixwizard.tasks.codecs.marks import MARK_COLORS
@@ -96,6 +98,20 @@ class DecodeMask(Node):
         return answered(cls, values, entries, sure, drawing_of("mask", labels, sure, ground_of(image, source)))
 
 
+def as_dicts(labels: Sequence[Tensor]) -> list[list[dict[str, int]]]:
+    """Boxes [N, 4] of pictures in the form of the host's BOUNDING_BOX."""
+    whole = [[[round(value) for value in row] for row in label.tolist()] for label in labels]
+    return [[dict(x=x0, y=y0, width=x1 - x0, height=y1 - y0) for x0, y0, x1, y1 in boxes] for boxes in whole]
+
+
+def inside(label: Tensor, height: int, width: int) -> Tensor:
+    """Mask [H, W], 1 inside boxes [N, 4]."""
+    mask = torch.zeros(height, width)
+    for x0, y0, x1, y1 in ([max(round(value), 0) for value in row] for row in label.tolist()):
+        mask[y0:y1, x0:x1] = 1.0
+    return mask
+
+
 class DecodeBoxes(Node):
     """Boxes round the things that the instruction means."""
 
@@ -124,13 +140,7 @@ class DecodeBoxes(Node):
         labels, sure = decoded(get_task("referring_box"), answers, references(image, source, vae), color=color)
         on = answers if source is None else shown_source(image, source)
         height, width = image.shape[1:3]
-        mask = torch.zeros(len(answers), height, width)
-        boxes: list[list[dict[str, int]]] = []
-        for i, label in enumerate(labels):
-            corners = [[round(value) for value in row] for row in label.tolist()]
-            boxes.append([dict(x=x0, y=y0, width=x1 - x0, height=y1 - y0) for x0, y0, x1, y1 in corners])
-            for x0, y0, x1, y1 in corners:
-                mask[i, max(y0, 0) : y1, max(x0, 0) : x1] = 1.0
+        boxes, mask = as_dicts(labels), torch.stack([inside(label, height, width) for label in labels])
         entries = [dict(canvas_width=width, canvas_height=height, boxes=label.tolist()) for label in labels]
         preview = preview_of("boxes", labels, on)
         values = (preview, boxes, mask, sum(map(len, boxes)))
@@ -168,12 +178,7 @@ class DecodeKeypoints(Node):
         colors_seen = asked_colors("keypoint", sentence) or listed(colors)
         base = references(image, source, vae) if dots else None
         labels, sure = decoded(task, answers, base, **(dict(colors=colors_seen) if dots else {}))
-        height, width = image.shape[1:3]
-        frames = []
-        for label in labels:
-            people = label[None] if dots else label
-            rows = [{"pose_keypoints_2d": [round(v, 2) for v in person.flatten().tolist()]} for person in people]
-            frames.append({"canvas_width": width, "canvas_height": height, "people": rows})
+        frames = pose_frames((label[None] if dots else label for label in labels), (image.shape[2], image.shape[1]))
         count = sum(int((label[..., 2] > 0).sum()) for label in labels)
         on = answers if source is None or not dots else shown_source(image, source)
         kind_of = "keypoints" if dots else "pose"

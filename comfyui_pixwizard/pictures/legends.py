@@ -36,13 +36,13 @@ Color = tuple[int, int, int]
 
 
 def draw_for_people(
-    kind: str, label: Tensor, confidence: float, on: Tensor | None = None, names: Sequence[str] = ()
+    kind: str, label: Tensor, confidence: float | None, on: Tensor | None = None, names: Sequence[str] = ()
 ) -> Image.Image:
     """A label with what it takes to read it.
 
     Args:
         kind: of the label, "image" and "edges" excepted.
-        confidence: of the answer, 0 to 1.
+        confidence: of the answer, 0 to 1; None where the label is no answer.
         on: picture [3,H,W] in [0,1] on which masks, boxes and points are drawn; a pose takes its size without one.
         names: of classes by id, of boxes or points in order.
 
@@ -91,21 +91,21 @@ def sized(picture: Image.Image, sharp: bool = False) -> tuple[Image.Image, float
     return (picture.resize(size, Image.Resampling.NEAREST) if sharp else resized(picture, size)), float(factor)
 
 
-def _framed(picture: Image.Image, column: Image.Image | None, words: str, confidence: float) -> Image.Image:
+def _framed(picture: Image.Image, column: Image.Image | None, words: str, confidence: float | None) -> Image.Image:
     width = picture.width + (0 if column is None else COLUMN)
     sheet = Image.new("RGB", (width, picture.height + LINE), PAPER)
     sheet.paste(picture, (0, 0))
     if column is not None:
         sheet.paste(column, (picture.width, 0))
-    draw, middle = ImageDraw.Draw(sheet), picture.height + LINE // 2
-    told = f"confidence {confidence:.2f}"
-    draw.text((MARGIN, middle), told, INK, _font(), anchor="lm")
-    left = MARGIN + round(draw.textlength("confidence 0.00", _font())) + MARGIN
-    bar = (left, middle - 5, left + BAR, middle + 5)
-    draw.rectangle(bar, PALE)
-    if confidence > 0:
-        draw.rectangle((*bar[:2], left + round(BAR * min(confidence, 1.0)), bar[3]), INK)
-    room = width - left - BAR - 3 * MARGIN
+    draw, middle, left = ImageDraw.Draw(sheet), picture.height + LINE // 2, 0
+    if confidence is not None:
+        draw.text((MARGIN, middle), f"confidence {confidence:.2f}", INK, _font(), anchor="lm")
+        left = 2 * MARGIN + round(draw.textlength("confidence 0.00", _font()))
+        draw.rectangle((left, middle - 5, left + BAR, middle + 5), PALE)
+        if confidence > 0:
+            draw.rectangle((left, middle - 5, left + round(BAR * min(confidence, 1.0)), middle + 5), INK)
+        left += BAR
+    room = width - left - 3 * MARGIN
     if words and room > 0:
         draw.text((width - MARGIN, middle), fitted(draw, words, room), INK, _font(), anchor="rm")
     return sheet

@@ -18,15 +18,15 @@ def given(example: Any, conditioned: Any) -> tuple[Any, ...]:
     return conditioned(example(count=2, size=64))
 
 
-def test_pictures_stand_in_a_row(node: Any, example: Any) -> None:
-    one, two = example(size=64), example(count=2, size=128)
+def test_pictures_stand_in_a_row(node: Any) -> None:
+    one, two = torch.rand(1, 64, 64, 3), (torch.rand(2, 128, 128, 3) * 255).round() / 255
     row = node("PixWizardSideBySide", source=one, answer=two, height=128)[0]
     assert row.shape[0] == 2 and row.shape[2] == 2 * 128 + 3 * 8
     torch.testing.assert_close(row[1, 26 : 26 + 128, 8 + 128 + 8 : -8], two[1], atol=1e-6, rtol=0)
     three = node("PixWizardSideBySide", source=one, answer=two, label=two, height=128, titles="a, b, c")[0]
     assert three.shape[2] == 3 * 128 + 4 * 8
     with pytest.raises(ValueError, match="a picture for label must come once or once for each of 3 rows, found 2"):
-        node("PixWizardSideBySide", source=one, answer=example(count=3, size=64), label=two)
+        node("PixWizardSideBySide", source=one, answer=one.expand(3, -1, -1, -1), label=two)
 
 
 def test_kept_tokens_are_those_of_the_pipeline(

@@ -166,6 +166,11 @@ def nearness_of(depth: Any) -> Tensor:
     return (inverse - low) / (high - low).clamp_min(1e-6)
 
 
+def metres_of(nearness: Tensor, near: float, far: float) -> Tensor:
+    """Metres of relative depth whose nearest (1) and farthest (0) are known: inverse to `nearness_of`."""
+    return 1 / (nearness / near + (1 - nearness) / far)
+
+
 def encode_relative(depth: Any, source: Any = None) -> Tensor:
     """Grey, white nearest and black farthest of its own map: depth [...,H,W] in metres to [...,3,H,W]."""
     return torch.stack([nearness_of(depth)] * 3, dim=-3)
