@@ -87,4 +87,45 @@ class Build:
         print(f"{report['good']} samples in {recipe.output}: {report['made']} of {report['shards']} shards made now")
         for reason, count in report["rejected"].items():
             print(f"  {count:>8} left out: {reason} (such as {report['examples'][reason][0]})")
+        for change, count in report.get("relabelled", {}).items():
+            print(f"  {count:>8} counted as another task: {change}")
+        return 0
+
+
+@dataclass
+class JudgeFilters:
+    """Precision and recall of filters of edit data, on rendered pairs of which some are spoiled in known ways.
+
+    Judged are the filters of a recipe, or those that docs/filters.md has for this project's own models.
+    """
+
+    recipe: Path | None = None
+    """A recipe of `data build`, whose relabelling and filters are judged; its inputs are not looked at."""
+    pairs: int = 1000
+    """Rendered pairs."""
+    spoiled: int | None = None
+    """How many of them are spoiled; by default three in ten."""
+    seed: int = 0
+    """Seed of the pairs."""
+    json: Path | None = None
+    """Write all figures, and every pair's scores, to this file."""
+
+    def run(self) -> int:
+        """Judge and print a table. Raises ValueError for a recipe that cannot be followed, or too few pairs."""
+        from tqdm import tqdm
+
+        from ..comfyui_pixwizard.files.safe_files import write_json
+        from ..training.data.build.edit_filters import edit_recipe
+        from ..training.data.build.recipe import read_recipe
+        from ..training.evaluate.filter_judge import judge_filters, table
+
+        recipe = edit_recipe() if self.recipe is None else read_recipe(self.recipe)
+        if not recipe.filters and recipe.relabel is None:
+            raise ValueError(f"{self.recipe} needs filters or relabel to judge, found neither: add some")
+        spoiled = self.pairs * 3 // 10 if self.spoiled is None else self.spoiled
+        with tqdm(total=self.pairs, unit="pair") as bar:
+            report = judge_filters(recipe, self.pairs, spoiled, self.seed, bar.update)
+        if self.json is not None:
+            write_json(self.json, report)
+        print(table(report))
         return 0

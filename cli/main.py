@@ -53,7 +53,11 @@ BENCHES = {
     "large": Command("..bench.large", "Large"),
     "drift": Command("..bench.drift", "Drift"),
 }
-DATA = {"preview": Command(".data", "Preview"), "build": Command(".data", "Build")}
+DATA = {
+    "preview": Command(".data", "Preview"),
+    "build": Command(".data", "Build"),
+    "judge-filters": Command(".data", "JudgeFilters"),
+}
 COMMANDS: dict[str, Command | Group] = {
     "run": Command(".run", "Run", "do what an instruction says, to one or many pictures"),
     "demo": Command(".demo_command", "Demo", "run every task on examples and write a page to look at"),

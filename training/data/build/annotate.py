@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 
 from ....comfyui_pixwizard.pictures.images import to_tensor
 from ...annotators import ANNOTATORS as FILTERS
 from . import recipe as recipes
+from .depth_annotator import depth_annotator, weights_of
+from .judged import Judged
 from .notes import Annotator, Note
 from .places import Rejected
 
@@ -36,9 +37,7 @@ def _network(name: str, kind: str) -> Callable[[recipes.AnnotatorSettings], Anno
     def make(told: recipes.AnnotatorSettings) -> Annotator:
         from . import annotate_networks
 
-        if not told.model:
-            raise ValueError(f"annotator {name} needs a folder of weights, found none: set model")
-        made: Annotator = getattr(annotate_networks, kind)(told.model, **told.options)
+        made: Annotator = getattr(annotate_networks, kind)(weights_of(told), **told.options)
         return made
 
     return make
@@ -56,7 +55,7 @@ def _auxiliary(name: str, detector: str) -> Callable[[recipes.AnnotatorSettings]
 # A new annotator is a class with the protocol above and a line here.
 ANNOTATORS: dict[str, Callable[[recipes.AnnotatorSettings], Annotator]] = {
     **{name: (lambda told: FilterAnnotator(told.name)) for name in FILTERS},
-    "depth": _network("depth", "Depth"),
+    "depth": depth_annotator,
     "segmentation": _network("segmentation", "Segmentation"),
     "caption": _network("caption", "Caption"),
     "pose": _auxiliary("pose", "OpenposeDetector"),
@@ -65,7 +64,7 @@ ANNOTATORS: dict[str, Callable[[recipes.AnnotatorSettings], Annotator]] = {
 
 
 class Tools:
-    """The annotators and scores of a recipe, loaded once in each worker.
+    """The annotators, the predictor and the scores of a recipe, loaded once in each worker.
 
     Raises:
         ValueError: an unknown name, weights or a package that are not there, options that are not taken.
@@ -73,27 +72,55 @@ class Tools:
 
     def __init__(self, recipe: recipes.BuildRecipe):
         from .quality_scores import SCORES
+        from .relabel import predictor_of
 
-        self.filters = recipe.filters
+        self.filters, self.relabel = recipe.filters, recipe.relabel
+        self.predict = predictor_of(recipe.relabel) if recipe.relabel else None
         self.annotators = [_made(ANNOTATORS, "annotator", told.name, told) for told in recipe.annotators]
         self.scores = [_made(SCORES, "score", told.score, told) for told in recipe.filters]
 
-    def score(self, target: Image.Image, source: Image.Image | None, captions: Sequence[str]) -> dict[str, float]:
+    def task(self, instructions: Sequence[str], stored: str) -> str:
+        """What a pair counts as: the stored task, unless the recipe relabels it by its sentences.
+
+        Raises:
+            Rejected: they ask for none.
+        """
+        from .relabel import asked_task
+
+        if self.predict is None or self.relabel is None or not instructions:
+            return stored
+        asked = asked_task(self.predict, instructions, stored)
+        if asked is None and self.relabel.unknown == "leave out":
+            raise Rejected("no task")
+        known = asked is not None and (not self.relabel.tasks or asked in self.relabel.tasks)
+        return asked if asked is not None and known else stored
+
+    def value(self, number: int, judged: Judged) -> float | None:
+        """The score of a filter by its number; None where it does not apply."""
+        wanted = self.filters[number].tasks
+        found: float | None = self.scores[number](judged) if not wanted or judged.task in wanted else None
+        return found
+
+    def score(
+        self,
+        target: Image.Image,
+        source: Image.Image | None,
+        captions: Sequence[str],
+        instructions: Sequence[str] = (),
+        task: str = "",
+    ) -> dict[str, float]:
         """All scores of a sample that apply to it.
 
         Raises:
             Rejected: one is out of its bounds.
         """
-        found = {}
-        for bound, score in zip(self.filters, self.scores, strict=True):
-            value = score(target, source, captions)
-            if value is None:
-                continue
-            low = -np.inf if bound.at_least is None else bound.at_least
-            high = np.inf if bound.at_most is None else bound.at_most
-            if not low <= value <= high:
+        judged, found = Judged(target, source, captions, instructions, task), {}
+        for number, bound in enumerate(self.filters):
+            value = self.value(number, judged)
+            if not bound.passes(value):
                 raise Rejected(f"filter {bound.score}")
-            found[bound.score] = value
+            if value is not None:
+                found[bound.score] = value
         return found
 
     def annotate(self, pictures: Sequence[Image.Image]) -> list[Note]:

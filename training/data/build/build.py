@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import multiprocessing.process
-import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -19,8 +18,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ....comfyui_pixwizard.files.components import BUNDLED
 from ....comfyui_pixwizard.files.digests import model_fingerprint
-from ....comfyui_pixwizard.files.safe_files import DRAFT
+from ....comfyui_pixwizard.files.safe_files import DRAFT, sha256_of
 from ..feed.workers import KILLED, start_worker
 from .annotate import Tools
 from .inputs import Candidate, candidates, expanded
@@ -42,6 +42,7 @@ def build(recipe: BuildRecipe, workers: int = 1, ray: str | None = None) -> dict
     inputs = expanded(recipe)
     output = Path(recipe.output)
     folders = {told.model for told in recipe.annotators} | {told.model for told in recipe.filters}
+    folders |= {recipe.relabel.predictor} if recipe.relabel else set()
     models = {folder: _fingerprint(folder) for folder in sorted(folders) if folder}
     tools = Tools(recipe)  # tells what is missing before anything is written
     left = _drafts(output)
@@ -79,7 +80,10 @@ def _missing(output: Path, wanted: Iterable[Work], names: list[str]) -> Iterator
 
 
 def _fingerprint(folder: str) -> str:
-    return model_fingerprint(Path(folder)) if os.path.isdir(folder) else ""
+    place = Path(BUNDLED.get(folder, folder))
+    if place.is_file():
+        return sha256_of(place)
+    return model_fingerprint(place) if place.is_dir() else ""
 
 
 def _drafts(output: Path) -> list[Path]:

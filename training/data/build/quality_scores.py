@@ -1,25 +1,30 @@
 """Scores by which samples are kept or left out: `SCORES[name](told)` makes one.
 
 After the filters of InstructDiffusion (aesthetics, and how much source and target differ) and of Emu Edit (agreement of
-pictures and words by CLIP, structure that an edit must keep). A score that does not apply to a sample is None, and then
-lets it through: the gap of a picture without a source, the agreement with a caption that there is not.
+pictures and words by CLIP, structure that an edit must keep, things that must be there or not). A score that does not
+apply to a sample is None, and then lets it through: the gap of a picture without a source, the agreement with a caption
+that there is not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from ....comfyui_pixwizard.pictures.images import to_tensor
+from ....comfyui_pixwizard.tasks.codecs.clean_up import box_mean
 from ...annotators.filters import gradient, opponent, soften
+from .edit_scores import DepthGap, Presence
+from .judged import Judged, Score
 from .recipe import Filter
+from .word_scores import Aesthetic, AestheticGap, ClipDirection, ClipImage, ClipText
 
-Score = Callable[[Image.Image, Image.Image | None, Sequence[str]], float | None]
 SIDE = 256  # scores of pairs are taken at this shorter side, so that they mean the same for all sizes
+# A pixel has changed when the mean round it of the largest channel's change is above this: JPEG's blocks are not.
+CHANGED, ROUND = 0.06, 2
 
 
 def _pair(target: Image.Image, source: Image.Image) -> tuple[Tensor, Tensor]:
@@ -30,100 +35,48 @@ def _pair(target: Image.Image, source: Image.Image) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-def gap(target: Image.Image, source: Image.Image | None, captions: Sequence[str]) -> float | None:
+def gap(judged: Judged) -> float | None:
     """Mean absolute difference of source and target, 0 to 1: near 0 nothing was done, far from it another picture."""
-    if source is None:
+    if judged.source is None:
         return None
-    first, second = _pair(target, source)
+    first, second = _pair(judged.target, judged.source)
     return float((first - second).abs().mean())
 
 
-def structure(target: Image.Image, source: Image.Image | None, captions: Sequence[str]) -> float | None:
-    """How far slopes of source and target agree, 0 to 1 (1 - their L1 distance over their sum)."""
-    if source is None:
+def extent(judged: Judged) -> float | None:
+    """Share of the picture that is not what it was, 0 to 1: little for a change of one thing, much for all of it."""
+    if judged.source is None:
         return None
-    slopes = [torch.hypot(*gradient(soften(opponent(picture)[:, :1]))) for picture in _pair(target, source)]
+    first, second = _pair(judged.target, judged.source)
+    return float((box_mean((first - second).abs().amax(1), ROUND) > CHANGED).float().mean())
+
+
+def structure(judged: Judged) -> float | None:
+    """How far slopes of source and target agree, 0 to 1 (1 - their L1 distance over their sum)."""
+    if judged.source is None:
+        return None
+    pair = _pair(judged.target, judged.source)
+    slopes = [torch.hypot(*gradient(soften(opponent(picture)[:, :1]))) for picture in pair]
     total = slopes[0].sum() + slopes[1].sum()
     return float(1 - (slopes[0] - slopes[1]).abs().sum() / total.clamp_min(1e-6))
 
 
-def detail(target: Image.Image, source: Image.Image | None, captions: Sequence[str]) -> float:
+def detail(judged: Judged) -> float:
     """Mean slope of the target's brightness in units of 1/255 a pixel, low for what is blurred or flat."""
-    x, y = gradient(opponent(to_tensor(target) / 2 + 0.5)[:, :1])
+    x, y = gradient(opponent(to_tensor(judged.target) / 2 + 0.5)[:, :1])
     return float(torch.hypot(x, y).mean() * 255)
-
-
-class _Clip:
-    """CLIP's two towers from a folder."""
-
-    def __init__(self, told: Filter):
-        from .clip_scores import Clip
-
-        if not told.model:
-            raise ValueError(f"score {told.score} needs a folder of a CLIP model, found none: set model")
-        self.clip = Clip.shared(told.model)
-
-
-class ClipText(_Clip):
-    """Cosine of the target and its first caption."""
-
-    def __call__(self, target: Image.Image, source: Image.Image | None, captions: Sequence[str]) -> float | None:
-        if not captions:
-            return None
-        return float(F.cosine_similarity(self.clip.picture(target), self.clip.text(captions[0]), dim=0))
-
-
-class ClipImage(_Clip):
-    """Cosine of source and target."""
-
-    def __call__(self, target: Image.Image, source: Image.Image | None, captions: Sequence[str]) -> float | None:
-        if source is None:
-            return None
-        return float(F.cosine_similarity(self.clip.picture(target), self.clip.picture(source), dim=0))
-
-
-class ClipDirection(_Clip):
-    """Cosine of the change of the picture and the change of its captions, which are two: before and after."""
-
-    def __call__(self, target: Image.Image, source: Image.Image | None, captions: Sequence[str]) -> float | None:
-        if source is None or len(captions) < 2:
-            return None
-        pictures = self.clip.picture(target) - self.clip.picture(source)
-        words = self.clip.text(captions[1]) - self.clip.text(captions[0])
-        return float(F.cosine_similarity(pictures, words, dim=0))
-
-
-class Aesthetic(_Clip):
-    """A linear head on CLIP's normalised picture vector, as the LAION predictor: options {"head": file of weights}.
-
-    The file holds `weight` [1,P] or [P] and `bias`, safetensors or a plain state dict.
-    """
-
-    def __init__(self, told: Filter):
-        from ....comfyui_pixwizard.files.safe_files import read_tensors
-
-        super().__init__(told)
-        if "head" not in told.options:
-            raise ValueError('score aesthetic needs a linear head, found none: set options {"head": "file"}')
-        tensors = read_tensors(told.options["head"])
-        if not {"weight", "bias"} <= set(tensors):
-            raise ValueError(f"an aesthetic head holds weight and bias, found {sorted(tensors)}: give another file")
-        self.weight, self.bias = tensors["weight"].float().reshape(-1), float(tensors["bias"].float())
-        if len(self.weight) != self.clip.features:
-            raise ValueError(
-                f"the aesthetic head reads {len(self.weight)} numbers, CLIP gives {self.clip.features}: use its own"
-            )
-
-    def __call__(self, target: Image.Image, source: Image.Image | None, captions: Sequence[str]) -> float:
-        return float(self.clip.picture(target) @ self.weight) + self.bias
 
 
 SCORES: dict[str, Callable[[Filter], Score]] = {
     "gap": lambda told: gap,
+    "extent": lambda told: extent,
     "structure": lambda told: structure,
     "detail": lambda told: detail,
+    "depth": DepthGap,
+    "presence": Presence,
     "clip_text": ClipText,
     "clip_image": ClipImage,
     "clip_direction": ClipDirection,
     "aesthetic": Aesthetic,
+    "aesthetic_gap": AestheticGap,
 }

@@ -7,6 +7,7 @@
         {"kind": "annotations", "path": "edits.jsonl", "root": "edits", "task": "edit_replace"}
       ],
       "annotators": [{"name": "depth", "model": "models/Depth-Anything-V2-Small-hf"}],
+      "relabel": {"predictor": "words"},
       "filters": [{"score": "gap", "at_least": 0.01, "at_most": 0.5}]
     }
 
@@ -17,11 +18,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ....comfyui_pixwizard.optional import pip_install, required
+from ....comfyui_pixwizard.tasks import TASKS
 
 REPORT = "report.json"
 # Read by pydantic, which checks these classes: no unknown fields, and no text where a number belongs.
@@ -79,7 +82,14 @@ class AnnotatorSettings:
 
 @dataclass(frozen=True)
 class Filter:
-    """A score that samples must have, see `quality_scores.SCORES`; without bounds it is only put into the manifest."""
+    """A score that samples must have, see `quality_scores.SCORES`; without bounds it is only put into the manifest.
+
+    Attributes:
+        model: folder of weights, where it needs some; "nano" is the bundled model, "begun" the
+            towers that its training begins with, "scenes" the bundled detector.
+        options: passed on.
+        tasks: pairs of which tasks it looks at; by default every sample.
+    """
 
     __pydantic_config__: ClassVar = STRICT
     score: str
@@ -87,6 +97,32 @@ class Filter:
     at_most: Number | None = None
     model: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
+
+    def passes(self, value: float | None) -> bool:
+        """Whether a value is within the bounds; None, where the score does not apply, is."""
+        if value is None:
+            return True
+        low = -math.inf if self.at_least is None else self.at_least
+        high = math.inf if self.at_most is None else self.at_most
+        return low <= value <= high
+
+
+@dataclass(frozen=True)
+class Relabel:
+    """Pairs count as the task that their sentences ask for, whatever they were stored under.
+
+    Attributes:
+        predictor: "words" for a guess by words, which needs no model; or the model whose predictor is asked, "nano"
+            or a folder.
+        tasks: those that pairs may come to count as; one that asks for another keeps its own. By default all.
+        unknown: what becomes of a pair whose sentences ask for no task: left out, or kept as it is stored.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+    predictor: str = "words"
+    tasks: tuple[str, ...] = ()
+    unknown: Literal["leave out", "keep"] = "leave out"
 
 
 @dataclass(frozen=True)
@@ -97,7 +133,7 @@ class BuildRecipe:
         output: folder of shards, manifest and report.
         inputs: at least one.
         shard: samples looked at for one shard, the unit of work that is done whole or again.
-        annotators, filters: see there.
+        annotators, relabel, filters: see there.
         smallest: pixels of a shorter side.   most_pixels: width times height at most.
         modes: Pillow's names of what is taken; transparency is laid on white when it is read for training.
         store_side: longer side in pixels that pictures are made smaller to; none keeps files as they are.
@@ -110,6 +146,7 @@ class BuildRecipe:
     inputs: tuple[Input, ...]
     shard: int = 1000
     annotators: tuple[AnnotatorSettings, ...] = ()
+    relabel: Relabel | None = None
     filters: tuple[Filter, ...] = ()
     smallest: int = 256
     most_pixels: int = 100_000_000
@@ -123,7 +160,9 @@ class BuildRecipe:
         return dataclasses.asdict(self)
 
 
-PARTS = {"inputs": Input, "annotators": AnnotatorSettings, "filters": Filter}
+PARTS = {"inputs": Input, "annotators": AnnotatorSettings, "filters": Filter, "relabel": Relabel}
+# What a model may be named without a path.
+BUNDLED = ("nano", "begun", "scenes", "words")
 MISTAKES = {
     "unexpected_keyword_argument": "{parent} has the fields {names}, found {name!r}: leave it out",
     "missing": "{parent} needs {name}, found no {name}: add it",
@@ -150,12 +189,16 @@ def read_recipe(path: Path) -> BuildRecipe:
     def here(value: str) -> str:
         return str(place / Path(value).expanduser()) if value else ""
 
+    def weights(value: str) -> str:
+        return value if value in BUNDLED else here(value)
+
     recipe = dataclasses.replace(
         recipe,
         output=here(recipe.output),
         inputs=tuple(dataclasses.replace(i, path=here(i.path), root=here(i.root)) for i in recipe.inputs),
-        annotators=tuple(dataclasses.replace(a, model=here(a.model)) for a in recipe.annotators),
-        filters=tuple(dataclasses.replace(f, model=here(f.model)) for f in recipe.filters),
+        annotators=tuple(dataclasses.replace(a, model=weights(a.model)) for a in recipe.annotators),
+        relabel=recipe.relabel and dataclasses.replace(recipe.relabel, predictor=weights(recipe.relabel.predictor)),
+        filters=tuple(dataclasses.replace(f, model=weights(f.model)) for f in recipe.filters),
     )
     _check(recipe, path)
     return recipe
@@ -171,6 +214,10 @@ def _check(recipe: BuildRecipe, path: Path) -> None:
         raise ValueError(
             f"store_side is at least smallest ({recipe.smallest}), found {recipe.store_side}: change {path.name}"
         )
+    looked_at = {f"filter {bound.score}": bound.tasks for bound in recipe.filters}
+    for name, tasks in (looked_at | {"relabel": recipe.relabel.tasks if recipe.relabel else ()}).items():
+        if unknown := [task for task in tasks if task not in TASKS]:
+            raise ValueError(f"{name} takes tasks of the registry, found {unknown[0]!r}: see pixwizard tasks")
     for bound in recipe.filters:
         if None not in (bound.at_least, bound.at_most) and bound.at_least > bound.at_most:  # type: ignore[operator]
             raise ValueError(f"filter {bound.score} lets nothing through: at_least is above at_most; change them")

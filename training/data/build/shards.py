@@ -13,7 +13,7 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,10 +46,13 @@ class Work:
 
 @dataclass
 class Tally:
-    """What became of candidates: good ones, left out ones by reason, and a few of these by name."""
+    """What became of candidates: good ones, left out ones by reason, and a few of these by name; and of the good ones
+    those that count as another task than they were stored under.
+    """
 
     good: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    relabelled: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def reject(self, reason: str, origin: str, count: int = 1) -> None:
@@ -62,18 +65,21 @@ class Tally:
         """Add what `told` made of another."""
         self.good += other["good"]
         self.rejected.update(other["rejected"])
+        self.relabelled.update(other.get("relabelled", {}))
         for reason, origins in other["examples"].items():
             noted = self.examples.setdefault(reason, [])
             noted += origins[: EXAMPLES - len(noted)]
 
     def told(self) -> dict[str, Any]:
         """As JSON has it, most frequent reasons first."""
-        reasons = sorted(self.rejected.items(), key=lambda item: (-item[1], item[0]))
+        reasons, relabelled = (
+            sorted(counts.items(), key=lambda item: (-item[1], item[0])) for counts in (self.rejected, self.relabelled)
+        )
         return {
             "good": self.good,
             "rejected": dict(reasons),
             "examples": {name: self.examples[name] for name, _ in reasons},
-        }
+        } | ({"relabelled": dict(relabelled)} if relabelled else {})
 
 
 def schema() -> Any:
@@ -163,10 +169,15 @@ def _samples(
             if candidate.broken or candidate.target is None:
                 raise Rejected(candidate.broken or "missing")
             target, source = read_pair(candidate.target, candidate.source, recipe)
-            found = tools.score(target.image, source.image if source else None, candidate.captions)
+            task = tools.task(candidate.instructions, candidate.task) if source else candidate.task
+            pictures = target.image, source.image if source else None
+            found = tools.score(*pictures, candidate.captions, candidate.instructions, task)
         except Rejected as rejected:
             tally.reject(rejected.reason, f"{candidate.input}: {candidate.origin}")
             continue
+        if task != candidate.task:
+            tally.relabelled[f"{candidate.task or 'none'} to {task}"] += 1
+            candidate = replace(candidate, task=task)
         read.append((candidate, target, source))
         scores.append(found)
     notes = tools.annotate([target.image for _, target, _ in read])
