@@ -15,6 +15,9 @@ from ..comfyui_pixwizard.pictures.legends import draw_for_people
 from ..comfyui_pixwizard.tasks import Task
 from .conversions import from_pillow, schema
 
+# Pictures of a batch that are drawn for people: enlarged, a thousand small ones would fill the memory.
+LOOKED_AT = 64
+
 
 def decoder_schema(node_id: str, aliases: list[str], outputs: dict[str, Any], *inputs: Any) -> io.Schema:
     """The schema of a node that decodes an image; to its outputs come those that `answered` adds."""
@@ -55,9 +58,9 @@ def answered(
 def drawing_of(
     kind: str, labels: Sequence[Tensor], sure: Sequence[float], on: Tensor | None = None, names: Sequence[str] = ()
 ) -> Tensor:
-    """IMAGE of labels with scales, legends, names and confidence."""
+    """IMAGE of labels with scales, legends, names and confidence; of a batch the first LOOKED_AT."""
     places = [None] * len(labels) if on is None else list(on)
-    rows = zip(labels, sure, places, strict=True)
+    rows = list(zip(labels, sure, places, strict=True))[:LOOKED_AT]
     return from_pillow([draw_for_people(kind, label, c, place, names) for label, c, place in rows])
 
 

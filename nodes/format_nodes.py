@@ -32,7 +32,7 @@ from ..comfyui_pixwizard.tasks.codecs.depth import metres_of, nearness_of
 from .carried import carried
 from .conversions import Node, from_pillow, one_for_each, resized_mask, schema
 from .decode_nodes import model_inputs
-from .decoder_common import listed, pictures
+from .decoder_common import LOOKED_AT, listed, pictures
 from .image_nodes import LARGEST
 from .mark_nodes import BOUNDING_BOX, POSE_KEYPOINT, as_dicts, inside
 
@@ -138,7 +138,7 @@ class BoxesFromFormats(Node):
                 "pictures with the host's batch nodes"
             )
         labels, names = ((rows * len(image))[: len(image)] for rows in (labels, names))
-        rows = zip(labels, pictures(image), names, strict=True)
+        rows = list(zip(labels, pictures(image), names, strict=True))[:LOOKED_AT]
         drawn = from_pillow([draw_for_people("boxes", label, None, on, _called(row)) for label, on, row in rows])
         mask = torch.stack([inside(label, *image.shape[1:3]) for label in labels])
         count = sum(map(len, labels))

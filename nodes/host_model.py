@@ -275,7 +275,7 @@ class PixWizardModel(comfy.model_base.BaseModel):
         zeros = encoded.image_keys.new_zeros(shape)
         return zeros, zeros
 
-    def _text(self, given: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    def _text(self, given: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         config: PixWizardConfig = self.diffusion_model.config
         features: Any = given.get("cross_attn")
         vector: Any = given.get("pooled_output")
