@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PACKAGES := comfyui_pixwizard runtime export training bench nodes cli
 
-.PHONY: help install demo test test-host test-page lint clean
+.PHONY: help install demo test test-host test-page workflows lint clean
 
 help:
 	@echo "make install   .venv with everything that demo and tests need, and $(BIN)/pixwizard"
@@ -15,6 +15,7 @@ help:
 	@echo "make test      ruff, mypy, pytest"
 	@echo "make test-host every node and workflow in a real ComfyUI: COMFYUI_PATH=checkout COMFYUI_PYTHON=its/python"
 	@echo "make test-page the same in its page: COMFYUI_PATH and COMFYUI_PYTHON as above, chromium and npm"
+	@echo "make workflows write the example workflows, their pictures and the blueprints again: variables as above"
 	@echo "make clean     remove .venv, demo/ and caches (training runs are kept)"
 
 install: $(STAMP)
@@ -51,8 +52,11 @@ test: lint
 test-host:
 	@test -n "$(COMFYUI_PATH)" || { echo "test-host needs a ComfyUI checkout, found no COMFYUI_PATH: run make test-host \
 	COMFYUI_PATH=/path/to/ComfyUI COMFYUI_PYTHON=/path/to/its/python" >&2; exit 2; }
-	COMFYUI_PATH="$(COMFYUI_PATH)" $(or $(COMFYUI_PYTHON),python3) -m pytest -q tests/host \
+	COMFYUI_PATH="$(COMFYUI_PATH)" $(or $(COMFYUI_PYTHON),python3) -m pytest -q $(or $(HOST_TESTS),tests/host) \
 		-o addopts="--import-mode=importlib --confcutdir=tests/host" -p no:cacheprovider
+
+workflows:
+	UPDATE_WORKFLOWS=1 $(MAKE) test-host HOST_TESTS="tests/host/test_workflows.py tests/host/test_blueprints.py"
 
 test-page:
 	@test -n "$(COMFYUI_PATH)" || { echo "test-page needs a ComfyUI checkout, found no COMFYUI_PATH: run make test-page \

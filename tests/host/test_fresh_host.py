@@ -43,6 +43,14 @@ def test_the_extension_loads_and_lists_all_nodes(server: FreshHost) -> None:
     assert "ComfyUI-PixWizard" in server.get("workflow_templates")
 
 
+def test_the_list_of_blueprints_has_ours(server: FreshHost) -> None:
+    found = server.get("global_subgraphs")
+    files = {path.stem: path.read_text() for path in (EXTENSION / "subgraphs").glob("*.json")}
+    assert len(files) == 5
+    assert {entry["name"]: server.get(f"global_subgraphs/{number}")["data"] for number, entry in found.items()} == files
+    assert {entry["info"]["node_pack"] for entry in found.values()} == {"custom_nodes.ComfyUI-PixWizard"}
+
+
 def test_the_restoration_workflow_runs(server: FreshHost) -> None:
     graph = json.loads((FOLDER / "api" / "Restore a picture.json").read_text())
     done = server.run(graph)

@@ -40,3 +40,9 @@ def outputs_of(node_class: Any) -> list[tuple[str, str]]:
     types = node_class.RETURN_TYPES
     names = getattr(node_class, "RETURN_NAMES", None) or types
     return [(str(name), str(kind)) for name, kind in zip(names, types, strict=True)]
+
+
+def multiline(node_class: Any, key: str) -> bool:
+    """Whether the page shows a box of several lines."""
+    spec = _inputs(node_class)[key]
+    return len(spec) > 1 and bool(spec[1].get("multiline"))

@@ -1,12 +1,14 @@
 """The example workflows, described once; the page's form and the API's form are both made from this.
 
-`UPDATE_WORKFLOWS=1 make test-host` writes them, with thumbnails. Their titles are names of files, since the page's
+`make workflows` writes them, with thumbnails and blueprints. Their titles are names of files, since the page's
 template browser shows these.
 """
 
 from __future__ import annotations
 
 from workflow_graph import Graph, Link
+from workflows_more import accelerated, chain, folder, lora, normals, released
+from workflows_reading import boxes, classes, joints, poses, predict
 
 ASK, ANSWER = "Ask", "Answer"
 
@@ -70,33 +72,6 @@ def control() -> Graph:
     return graph
 
 
-def predict() -> Graph:
-    graph = Graph(
-        "Read depth, normals and classes",
-        "读取深度、法线和类别",
-        (
-            "Metres, unit vectors and class ids, each with a preview and with data for other nodes.",
-            "米、单位向量和类别编号，每项都有预览，也有供其他节点使用的数据。",
-        ),
-    )
-    graph.load()
-    image = graph.example(seed=12)
-    graph.shown["example"] = image
-    answer = graph.decode(graph.ask("depth", image, "Depth", "_depth"), "_depth", column=0)
-    graph.add("depth", "PixWizardDecodeDepth", image=answer, code="walk", near=1.0, far=13.0)
-    graph.shown["depth"] = Link("depth", 5)
-    answer = graph.decode(graph.ask("normal", image, "Normals", "_normal"), "_normal", column=0)
-    graph.add("normals", "PixWizardDecodeNormals", image=answer)
-    graph.shown["normals"] = Link("normals", 4)
-    answer = graph.decode(graph.ask("segmentation", image, "Classes", "_classes"), "_classes", column=0)
-    classes = "ignore, ground, background, sphere, box, cylinder, cone"
-    graph.add(
-        "classes", "PixWizardDecodeSegmentation", image=answer, code="palette", class_names=classes, pick="ground"
-    )
-    graph.shown["classes"] = Link("classes", 5)
-    return graph
-
-
 def edges() -> Graph:
     graph = Graph(
         "Draw edges",
@@ -148,7 +123,7 @@ def inpaint() -> Graph:
         ),
     )
     graph.load()
-    image = graph.example("photograph: coffee", "inpaint", seed=6)
+    image = graph.example("photograph: cat", "inpaint", seed=5)
     latent = graph.ask("inpaint", image, ASK)
     graph.step(ANSWER)
     graph.compare(image, graph.finish(graph.decode(latent), image))
@@ -303,6 +278,7 @@ WORKFLOWS = {
     make().title: make
     for make in (
         restore, ground, control, predict, edges, edit, inpaint, outpaint, text_to_image, remove_anything,
-        replace_anything, add_anything, stock_sampler,
+        replace_anything, add_anything, stock_sampler, normals, classes, boxes, joints, poses, chain, folder,
+        accelerated, lora, released,
     )
 }  # fmt: skip

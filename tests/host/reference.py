@@ -1,0 +1,77 @@
+"""What a graph should answer: by the core pipeline where it samples, by the nodes themselves elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# What the pipeline takes unless told otherwise.
+DEFAULT_SOLVER = "unipc"
+
+
+class Reference:
+    """Works an API graph out.
+
+    Args:
+        node: runs one node by its class.
+        pipeline: the core pipeline.
+        adapted: the same with the weights of the graph's LoRA.
+        known: outputs of some nodes, by their numbers.
+    """
+
+    def __init__(self, graph: dict[str, Any], node: Any, pipeline: Any, adapted: Any = None, known: Any = None) -> None:
+        self.graph, self.node, self.pipeline, self.adapted = graph, node, pipeline, adapted
+        self.done: dict[str, tuple[Any, ...]] = dict(known or {})
+
+    def value(self, given: Any) -> Any:
+        return self.outputs(given[0])[given[1]] if isinstance(given, list) else given
+
+    def outputs(self, number: str) -> tuple[Any, ...]:
+        if number not in self.done:
+            entry = self.graph[number]
+            work = getattr(self, entry["class_type"], None)
+            self.done[number] = work(entry["inputs"]) if work else self._run(entry)
+        return self.done[number]
+
+    def _run(self, entry: dict[str, Any]) -> tuple[Any, ...]:
+        return self.node(entry["class_type"], **{key: self.value(given) for key, given in entry["inputs"].items()})
+
+    def PixWizardInstruction(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
+        _, _, *rest = self._run({"class_type": "PixWizardInstruction", "inputs": inputs})
+        return (rest[0], "", *rest)
+
+    def PixWizardImageConditioning(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
+        source, sentence = self.value(inputs["image"]), self.value(inputs["positive"])
+        assert inputs["resolution"] == 0, "the workflows' pictures already have the model's size"
+        question = (source, sentence)
+        return question, question, question, question, source
+
+    def _sample(
+        self, pipeline: Any, question: Any, points: int, text: float, image: float, seed: int, solver: str
+    ) -> tuple[Any, ...]:
+        source, sentence = question
+        answers = pipeline.generate(
+            source.permute(0, 3, 1, 2) * 2 - 1,
+            [sentence] * len(source),
+            steps=points,
+            solver=solver,
+            guidance=(text, image),
+            seeds=[seed + i for i in range(len(source))],
+        )
+        return ((answers / 2 + 0.5).permute(0, 2, 3, 1),)
+
+    def PixWizardSampler(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
+        assert inputs["solver"] == "the model's"
+        names = ("positive", "points", "text_guidance", "image_guidance", "seed")
+        loras = self.graph[inputs["model"][0]]["class_type"] == "LoraLoaderModelOnly"
+        pipeline = self.adapted if loras else self.pipeline
+        return self._sample(pipeline, *(self.value(inputs[name]) for name in names), DEFAULT_SOLVER)
+
+    def SamplerCustomAdvanced(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
+        guider = self.graph[inputs["guider"][0]]["inputs"]
+        points = self.graph[inputs["sigmas"][0]]["inputs"]["points"]
+        seed = self.graph[inputs["noise"][0]]["inputs"]["noise_seed"]
+        scales = guider["cfg_conds"], guider["cfg_cond2_negative"]
+        return self._sample(self.pipeline, self.value(guider["cond1"]), points, *scales, seed, "euler")
+
+    def VAEDecode(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
+        return (self.value(inputs["samples"]),)
