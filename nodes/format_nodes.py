@@ -137,7 +137,7 @@ class BoxesFromFormats(Node):
                 f"boxes are of one picture or of each of {len(image)}, found those of {len(labels)}: pick or repeat "
                 "pictures with the host's batch nodes"
             )
-        labels, names = ((rows * len(image))[: len(image)] for rows in (labels, names))
+        labels, names = (labels * len(image))[: len(image)], (names * len(image))[: len(image)]
         rows = list(zip(labels, pictures(image), names, strict=True))[:LOOKED_AT]
         drawn = from_pillow([draw_for_people("boxes", label, None, on, _called(row)) for label, on, row in rows])
         mask = torch.stack([inside(label, *image.shape[1:3]) for label in labels])
@@ -256,7 +256,8 @@ def _to_metres(maps: Tensor, form: str, near: float, far: float, options: dict[s
     grey = maps.mean(1).clamp(0, 1)
     if form == INVERSE:
         return metres_of(grey, near, far)
-    return torch.lerp(*torch.tensor([near, far] if form == FAR_WHITE else [far, near]), grey)
+    black, white = (near, far) if form == FAR_WHITE else (far, near)
+    return black + grey * (white - black)
 
 
 def _of_metres(metres: Tensor, form: str, options: dict[str, Any]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 # What the pipeline takes unless told otherwise.
@@ -38,6 +39,25 @@ class Reference:
     def PixWizardInstruction(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
         _, _, *rest = self._run({"class_type": "PixWizardInstruction", "inputs": inputs})
         return (rest[0], "", *rest)
+
+    def PixWizardTaskEncoder(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
+        _, sentence, task = self._run({"class_type": "PixWizardTaskEncoder", "inputs": inputs})
+        return sentence, sentence, task
+
+    def PixWizardSetTask(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
+        """The sentence of the task: no workflow samples from another one's text."""
+        return (self.value(inputs["task_vector"]),)
+
+    def PixWizardKeptTokens(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
+        def ours(name: str) -> Any:
+            return import_module(type(self.pipeline).__module__.replace("comfyui_pixwizard.pipeline", name))
+
+        choice, images = ours("training.evaluate.token_choice"), ours("comfyui_pixwizard.pictures.images")
+        (source,), sentence = self.value(inputs["positive"])
+        picture = images.unit_to_image(source.permute(2, 0, 1))
+        (kept,) = choice.chosen_tokens(self.pipeline, picture, [sentence])
+        large = ours("comfyui_pixwizard.pictures.legends").sized(picture)[0]
+        return (ours("nodes.conversions").from_pillow([choice.dimmed(large, kept)]),)
 
     def PixWizardImageConditioning(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
         source, sentence = self.value(inputs["image"]), self.value(inputs["positive"])

@@ -68,6 +68,11 @@ def test_kept_tokens_name_what_is_wrong(node: Any, parts: SimpleNamespace, given
             node("PixWizardKeptTokens", **(asked | wrong))
 
 
+def test_of_large_batches_the_first_are_drawn(node: Any) -> None:
+    preview, *_, drawn = node("PixWizardDecodeNormals", image=torch.rand(70, 8, 8, 3))
+    assert len(preview) == 70 and len(drawn) == 64
+
+
 def triangles(path: Path) -> int:
     """Of a GLB file."""
     length = struct.unpack("<I", path.read_bytes()[12:16])[0]

@@ -171,11 +171,6 @@ def test_depth_in_metres(node: Any, encode: Any) -> None:
     assert abs(json.loads(text)[0]["farthest_m"] - 12) < 0.1
 
 
-def test_of_large_batches_the_first_are_drawn(node: Any) -> None:
-    preview, *_, drawn = node("PixWizardDecodeNormals", image=torch.rand(70, 8, 8, 3))
-    assert len(preview) == 70 and len(drawn) == 64
-
-
 def test_relative_depth_has_no_metres(node: Any, encode: Any) -> None:
     from comfy_execution.graph_utils import ExecutionBlocker
 

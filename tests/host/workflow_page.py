@@ -214,7 +214,8 @@ class Body:
 
 def has_picture(kind: str) -> bool:
     """Whether a node shows pictures in the page, as samplers do while they work."""
-    if kind in {"PreviewImage", "SaveImage", "LoadImage", "PixWizardExample", "PixWizardEditChain"} or "Canvas" in kind:
+    own = {f"PixWizard{name}" for name in ("Example", "EditChain", "SideBySide", "KeptTokens")}
+    if kind in {"PreviewImage", "SaveImage", "LoadImage"} | own or "Canvas" in kind:
         return True
     return kind.startswith("PixWizardDecode") or ("Sampler" in kind and kind != "KSamplerSelect")
 

@@ -125,6 +125,42 @@ def poses() -> Graph:
     return graph
 
 
+def look() -> Graph:
+    graph = Graph(
+        "See what the model looks at",
+        "查看模型所看之处",
+        (
+            "The words go in twice: as text, and as a task vector, which decides what each layer looks at. Here the "
+            "words stay and the vector changes; **Mix Tasks** puts two together. Nothing is sampled: link *positive* "
+            "to **PixWizard Sampler** to see what comes of it.",
+            "文字输入两次：作为文本特征，以及作为任务向量，后者决定每一层看哪里。这里文字不变，只换向量；用“混合任务”可把"
+            "两个合在一起。本流程不采样：把 *positive* 连到“PixWizard 采样器”即可看到结果。",
+        ),
+    )
+    graph.load()
+    image = graph.example("photograph: cat")
+    words = dict(clip=PARTS[1], text="", caption="", color="red", class_name="", wording=0)
+    graph.step("Text and task")
+    text = graph.add("instruction", "PixWizardInstruction", task="depth", **words)
+    vector = graph.add("task", "PixWizardTaskEncoder", task="derain", **words)
+    graph.column()
+    other = graph.add("set_task", "PixWizardSetTask", text=text, task_vector=vector)
+    seen = dict(empty=Link("instruction", 1), clip_vision=PARTS[2], vae=PARTS[3], image=image, resolution=0)
+    for name, positive in (("conditioning", text), ("conditioning_other", other)):
+        graph.add(name, "PixWizardImageConditioning", positive=positive, **seen)
+    graph.step("What is looked at")
+    for name, conditioning in (("kept", "conditioning"), ("kept_other", "conditioning_other")):
+        given = dict(positive=Link(conditioning), source=Link(conditioning, 4), layer=0)
+        graph.add(name, "PixWizardKeptTokens", model=PARTS[0], **given)
+    graph.column()
+    graph.shown["row"] = graph.add(
+        "row", "PixWizardSideBySide", source=Link("conditioning", 4), answer=Link("kept"), label=Link("kept_other"),
+        titles="the picture, words and task: depth, words: depth - task: derain", height=384,
+    )  # fmt: skip
+    graph.wide.add("row")
+    return graph
+
+
 def _large(graph: Graph, kind: str, /, **inputs: Any) -> None:
     """A decoder that stands large in a column of its own."""
     name = kind.lower()
