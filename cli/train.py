@@ -11,6 +11,7 @@ import tyro
 from ..training.loop.exporting import RunExport
 from ..training.loop.packing import Pack, Unpack
 from ..training.recipes.arms import NanoArms
+from ..training.recipes.carried import CarryRecipe
 from ..training.recipes.nano import NanoRecipe
 from ..training.recipes.paper_recipes import Lora, Stage1, Stage2
 from ..training.recipes.table_recipe import TableRecipe
@@ -24,6 +25,7 @@ Recipe = (
     | Annotated[Lora, tyro.conf.subcommand("lora")]
     | Annotated[TwoStageRecipe, tyro.conf.subcommand("two-stage")]
     | Annotated[TableRecipe, tyro.conf.subcommand("table")]
+    | Annotated[CarryRecipe, tyro.conf.subcommand("carry")]
     | Annotated[RunExport, tyro.conf.subcommand("export")]
     | Annotated[Pack, tyro.conf.subcommand("pack")]
     | Annotated[Unpack, tyro.conf.subcommand("unpack")]
@@ -42,6 +44,6 @@ class Train:
         # Numbers below 1e-38 cost a CPU a hundred cycles each; set before worker threads start, which inherit it.
         torch.set_flush_denormal(True)
         done = self.recipe.run()
-        if os.environ.get("RANK", "0") == "0" and not isinstance(self.recipe, (RunExport, Pack, Unpack)):
+        if os.environ.get("RANK", "0") == "0" and not isinstance(self.recipe, (CarryRecipe, RunExport, Pack, Unpack)):
             print("finished" if done else "stopped early: run the same command again to go on")
         return 0

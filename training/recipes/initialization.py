@@ -69,6 +69,18 @@ def spread_times(embedder: TimestepEmbedder, spread: float = 0.5) -> None:
     last.bias.copy_(-weight @ ramps.mean(0))
 
 
+@torch.no_grad()
+def scatter_embeddings(
+    transformer: PixWizardTransformer, generator: torch.Generator, task: float = 0.4, image: float = 0.15
+) -> None:
+    """Project task and picture to the conditioning vector at random instead of not at all, so that modulations can be
+    fitted by it. task, image: standard deviation of a channel of each projection.
+    """
+    for embedder, spread in ((transformer.task_embedder, task), (transformer.global_semantic_embedder, image)):
+        weight = embedder[1].weight
+        weight.copy_(torch.randn(weight.shape, generator=generator) * spread / weight.shape[1] ** 0.5)
+
+
 def in_full_precision(module: nn.Module) -> None:
     """Run a module outside autocast: in bfloat16 neighbouring times are one."""
     run = module.forward

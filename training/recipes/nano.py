@@ -252,7 +252,7 @@ class NanoRecipe:
             (0.05, self.large.scenes.draw),
             (0.1, self.small.scenes.draw_labels),
             (0.05, self.large.scenes.draw_labels),
-            (0.25, self._marked),
+            (0.25, self.marked),
         ]
         stage = AutoencoderStage(self.autoencoder, sources, bfloat16=self.bfloat16)
         stage.draw_ahead(self.processes)
@@ -266,12 +266,12 @@ class NanoRecipe:
         self.autoencoder.requires_grad_(False).eval()
         # Always by what is rendered: a later call with photographs must find the same latents.
         generator = torch.Generator().manual_seed(6)
-        rendered = self.leaves.draw, self.small.scenes.draw, self.small.scenes.draw_labels, self._marked
+        rendered = self.leaves.draw, self.small.scenes.draw, self.small.scenes.draw_labels, self.marked
         pictures = torch.cat([draw(150, 128, generator) for draw in rendered])
         self.autoencoder.normalize_latents(pictures.to(self.place) * 2 - 1)
         return done
 
-    def _marked(self, n: int, size: int, generator: torch.Generator) -> torch.Tensor:
+    def marked(self, n: int, size: int, generator: torch.Generator) -> torch.Tensor:
         """Pictures [n,3,size,size] that are answers of MARKS: what is thin, and what no picture has."""
         chosen = torch.randint(len(MARKS), (n,), generator=generator)
         counts = torch.bincount(chosen, minlength=len(MARKS)).tolist()
