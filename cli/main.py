@@ -52,6 +52,7 @@ BENCHES = {
     "sizes": Command("..bench.sizes", "Sizes"),
     "large": Command("..bench.large", "Large"),
     "drift": Command("..bench.drift", "Drift"),
+    "local": Command("..bench.local", "Local"),
 }
 DATA = {
     "preview": Command(".data", "Preview"),

@@ -12,6 +12,7 @@ from ..training.loop.exporting import RunExport
 from ..training.loop.packing import Pack, Unpack
 from ..training.recipes.arms import NanoArms
 from ..training.recipes.carried import CarryRecipe
+from ..training.recipes.direction_fit import DirectionRecipe
 from ..training.recipes.nano import NanoRecipe
 from ..training.recipes.paper_recipes import Lora, Stage1, Stage2
 from ..training.recipes.table_recipe import TableRecipe
@@ -26,6 +27,7 @@ Recipe = (
     | Annotated[TwoStageRecipe, tyro.conf.subcommand("two-stage")]
     | Annotated[TableRecipe, tyro.conf.subcommand("table")]
     | Annotated[CarryRecipe, tyro.conf.subcommand("carry")]
+    | Annotated[DirectionRecipe, tyro.conf.subcommand("direction")]
     | Annotated[RunExport, tyro.conf.subcommand("export")]
     | Annotated[Pack, tyro.conf.subcommand("pack")]
     | Annotated[Unpack, tyro.conf.subcommand("unpack")]

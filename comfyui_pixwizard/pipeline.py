@@ -256,7 +256,7 @@ class PixWizardPipeline(PipelineParts):
 
         def generated(shown: Tensor, shares: Tensor | None = None) -> Tensor:
             sentences, drawn = [instruction] * len(shown), noise_generators(len(shown), None, [seed] * len(shown))
-            rows = self.task_rows(sentences, [chosen and chosen.name] * len(shown))
+            rows = self.task_rows(sentences, [chosen.name if chosen else None] * len(shown))
             return self._generate(shown, sentences, how, drawn, progress, seconds, rows, shares)
 
         if local is not None:

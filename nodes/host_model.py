@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ..comfyui_pixwizard.conditions import Conditions
 from ..comfyui_pixwizard.config import PixWizardConfig
+from ..comfyui_pixwizard.local_edits.direction import Direction
 from ..comfyui_pixwizard.noise import LARGEST_SEED, noise_generators
 from ..comfyui_pixwizard.sampling import BEST, SAMPLED, sampled_draws
 from ..comfyui_pixwizard.tasks.declared import Declared
@@ -137,7 +138,13 @@ class CondMask(comfy.conds.CONDRegular):
 
 
 class PixWizardModel(comfy.model_base.BaseModel):
-    """The host's model around `HostTransformer`: flow, with a source latent beside the noisy one."""
+    """The host's model around `HostTransformer`: flow, with a source latent beside the noisy one.
+
+    Attributes:
+        direction: of the folder that it was loaded from, if there is one, see Local Edit.
+    """
+
+    direction: Direction | None = None
 
     def __init__(self, model_config: ModelConfig, device: Any = None) -> None:
         flow = comfy.model_base.ModelType.FLOW

@@ -20,6 +20,7 @@ from ..comfyui_pixwizard.files.components import BUNDLED, PIPELINE_FILE, load_pa
 from ..comfyui_pixwizard.files.open_clip import OpenClip, find_open_clip, is_open_clip
 from ..comfyui_pixwizard.files.released import ARGS_FILE, declared_by, infer_config, read_args
 from ..comfyui_pixwizard.files.safe_files import TensorFile, read_tensors
+from ..comfyui_pixwizard.local_edits.direction import Direction
 from ..comfyui_pixwizard.tasks.declared import Declared
 from . import host_detection, host_model, host_text, host_vision
 from .carried import carry
@@ -88,6 +89,7 @@ def load_folder(folder: Path, weights: str) -> ModelParts:
         vae = comfy.sd.VAE(sd=dict(autoencoder.vae.state_dict()))
     clip = clip_of(folder)
     carry(declared, clip, vae)
+    model.model.direction = Direction.read(folder)
     return ModelParts(model, clip, host_vision.load_vision(folder / "image_encoder"), vae)
 
 

@@ -49,10 +49,15 @@ class Finder:
         # The detector's classes have no fused attention.
         given: dict[str, Any] = dict(dtype=torch.float32, use_safetensors=True)
         self.detector: Any = load_model(
-            GroundingDinoForObjectDetection, folders[0], "the detector", ("grounding-dino",), **given,
+            GroundingDinoForObjectDetection,
+            folders[0],
+            "the detector",
+            ("grounding-dino",),
+            **given,
             attn_implementation="eager",
-        ).to(device)  # fmt: skip
-        self.segmenter: Any = load_model(SamModel, folders[1], "the segmenter", ("sam",), **given).to(device)
+        )
+        self.segmenter: Any = load_model(SamModel, folders[1], "the segmenter", ("sam",), **given)
+        self.detector, self.segmenter = self.detector.to(device), self.segmenter.to(device)
         self.sizes = _sizes(folders[0])
         self.device = torch.device(device)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -25,7 +26,16 @@ from ..pictures.paste_back import SOURCE, pasted
 from ..sampling import Held
 from ..tasks import Task, get_task
 from ..tasks.language.things import thing_of
-from .direction import DIRECTION_FILE, Direction
+from .direction import (
+    DIRECTION_FILE,
+    PROBE_WORDS,
+    Direction,
+    asked_features,
+    change_features,
+    probe_picture,
+    tokens_of,
+    vectors_of,
+)
 from .forms import FORMS, LATENT_PIXEL, in_form, latent_share
 from .masks import read_mask
 
@@ -132,7 +142,7 @@ class Editor(Protocol):
     def direction(self) -> Direction | None:
         """By which candidates are compared."""
 
-    def __call__(self, image: Picture | None, instruction: str, **options: Any) -> Result:
+    def __call__(self, *arguments: Any, **options: Any) -> Result:
         """Do what an instruction says."""
 
     def round_trip(self, pictures: Tensor) -> Tensor:
@@ -269,22 +279,38 @@ def direction_score(model: Editor, source: Tensor, instruction: str) -> Callable
     Raises:
         ValueError: the model has no direction, or one of other encoders.
     """
-    if model.direction is None:
+    direction = needed(model.direction)
+    words = vectors_of(model.task_encoder, [PROBE_WORDS, instruction])
+    tokens = partial(tokens_of, model.image_encoder)
+    direction.check(tokens(probe_picture()), words[:1])
+    return partial(agreement_of, direction, tokens, words[1:], source)
+
+
+def needed(direction: Direction | None) -> Direction:
+    """A model's direction.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if direction is None:
         raise ValueError(
             f"the best of several forms is chosen by the model's {DIRECTION_FILE}, found none in its folder: make it "
             f"with pixwizard train direction, or name a form ({', '.join(FORMS)})"
         )
-    direction, task_encoder, image_encoder = model.direction, model.task_encoder, model.image_encoder
-    direction.check(task_encoder, image_encoder)
+    return direction
 
-    @torch.inference_mode()
-    def score(pictures: Tensor) -> Tensor:
-        weight = next(image_encoder.parameters())
-        tokens = image_encoder.encode(torch.cat((source.to(pictures), pictures)).to(weight.device, weight.dtype))
-        asked = task_encoder.encode([instruction]).expand(len(pictures), -1)
-        return direction.agreement(asked, tokens[:1].expand(len(pictures), -1, -1), tokens[1:])
 
-    return score
+def agreement_of(
+    direction: Direction, tokens: Callable[[Tensor], Tensor], asked: Tensor, source: Tensor, pictures: Tensor
+) -> Tensor:
+    """`Direction.agreement` [n] of pictures [n, 3, H, W] made of a source [1, 3, H, W].
+
+    Args:
+        tokens: image tokens of pictures.   asked: task vector [1, w] of the instruction.
+    """
+    seen = tokens(torch.cat((source, pictures)))
+    change = change_features(seen[:1].expand(len(pictures), -1, -1), seen[1:])
+    return direction.agreement(asked_features(asked).expand(len(pictures), -1), change)
 
 
 def held_part(branches: Mapping[str, Branch], shares: Tensor) -> Held:

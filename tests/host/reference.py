@@ -93,5 +93,20 @@ class Reference:
         scales = guider["cfg_conds"], guider["cfg_cond2_negative"]
         return self._sample(self.pipeline, self.value(guider["cond1"]), points, *scales, seed, "euler")
 
+    def PixWizardLocalEdit(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
+        source, sentence = self.value(inputs["positive"])
+        package = type(self.pipeline).__module__.rpartition(".")[0]
+        edits, images = (import_module(f"{package}.{name}") for name in ("local_edits.edit", "pictures.images"))
+        names = dict(steps="points", text_guidance="text_guidance", image_guidance="image_guidance", seed="seed")
+        found = self.pipeline(
+            images.unit_to_image(source[0].permute(2, 0, 1)),
+            sentence,
+            task="edit_recolor",
+            threshold=inputs["threshold"],
+            local=edits.LocalEdit(self.value(inputs["mask"])[0] > 0.5, inputs["form"]),
+            **{name: self.value(inputs[key]) for name, key in names.items()},
+        )
+        return (images.image_to_unit(found.image).permute(1, 2, 0)[None],)
+
     def VAEDecode(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
         return (self.value(inputs["samples"]),)

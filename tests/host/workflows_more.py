@@ -77,6 +77,42 @@ def chain() -> Graph:
     return graph
 
 
+def one_thing() -> Graph:
+    graph = Graph(
+        "Edit one thing only",
+        "只编辑一个物体",
+        (
+            "The thing in the mask changes, every other pixel stays as it is. With a picture of your own paint the "
+            "mask in Load Image, or take it from **Select by words (mask)**. **Local Edit** tries three forms of the "
+            "mask and says which one it took.",
+            "只有遮罩中的物体改变，其他像素保持不变。处理自己的图像时，可在“加载图像”中涂画遮罩，或使用“按文字选取（遮罩）”"
+            "的结果。“局部编辑”会尝试遮罩的三种形式，并给出选用了哪一种。",
+        ),
+    )
+    graph.load()
+    image = graph.example(seed=21)
+    graph.step(ASK)
+    model, clip, vision, vae = PARTS
+    told = graph.add(
+        "instruction", "PixWizardInstruction", clip=clip, task="edit_recolor", text="", caption=Link("example", 3),
+        color="blue", class_name="", wording=0,
+    )  # fmt: skip
+    seen = graph.add(
+        "conditioning", "PixWizardImageConditioning", positive=told, empty=Link("instruction", 1), clip_vision=vision,
+        vae=vae, image=image, resolution=0,
+    )  # fmt: skip
+    graph.column()
+    edited = graph.add(
+        "edit", "PixWizardLocalEdit", model=model, positive=seen, image_only=Link("conditioning", 1),
+        negative=Link("conditioning", 2), vae=vae, source=Link("conditioning", 4), mask=Link("example", 4),
+        form="best", seed=1, points=Link("instruction", 4), text_guidance=Link("instruction", 5),
+        image_guidance=Link("instruction", 6), solver="the model's", threshold=0.1, clip_vision=vision,
+    )  # fmt: skip
+    graph.step(ANSWER)
+    graph.compare(image, edited)
+    return graph
+
+
 def folder() -> Graph:
     graph = Graph(
         "Restore a folder",

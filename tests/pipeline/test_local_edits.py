@@ -24,7 +24,16 @@ from pixwizard.comfyui_pixwizard.flow import interpolate
 from pixwizard.comfyui_pixwizard.guidance import DualGuidance
 from pixwizard.comfyui_pixwizard.local_edits import detector as detector_module
 from pixwizard.comfyui_pixwizard.local_edits.detector import Finder
-from pixwizard.comfyui_pixwizard.local_edits.direction import Direction, of_words, probe_of
+from pixwizard.comfyui_pixwizard.local_edits.direction import (
+    PROBE_WORDS,
+    Direction,
+    asked_features,
+    change_features,
+    probe_of,
+    probe_picture,
+    tokens_of,
+    vectors_of,
+)
 from pixwizard.comfyui_pixwizard.local_edits.edit import LocalEdit, make_candidates, outside_share
 from pixwizard.comfyui_pixwizard.local_edits.forms import BOX, DILATED, EXACT, FORMS, in_form, latent_share
 from pixwizard.comfyui_pixwizard.local_edits.masks import read_mask
@@ -35,6 +44,7 @@ from pixwizard.comfyui_pixwizard.scaling import PLAIN, Scaling
 from pixwizard.comfyui_pixwizard.solvers import EVALUATIONS
 from pixwizard.comfyui_pixwizard.tasks import TASKS
 from pixwizard.comfyui_pixwizard.tasks.language.things import OF_THINGS, thing_of
+from pixwizard.training.recipes.direction_fit import fitted_maps, right_share
 
 WORDS = "Make the red ball blue."
 
@@ -197,9 +207,10 @@ def test_the_thing_of_free_sentences(sentence: str, thing: str | None) -> None:
 def direction_of(model: Any, seed: int) -> Direction:
     generator = torch.Generator().manual_seed(seed)
     words, seen = model.task_encoder.features, model.image_encoder.features
+    probe = probe_of(vectors_of(model.task_encoder, [PROBE_WORDS]), tokens_of(model.image_encoder, probe_picture()))
     return Direction(
-        torch.randn(8, words, generator=generator), torch.zeros(words), torch.randn(8, seen, generator=generator),
-        torch.zeros(seen), probe_of(model.task_encoder, model.image_encoder),
+        torch.randn(8, words, generator=generator), torch.zeros(8), torch.randn(8, 3 * seen, generator=generator),
+        torch.zeros(8), probe,
     )  # fmt: skip
 
 
@@ -226,11 +237,34 @@ def test_the_best_of_three_by_direction(fresh_tiny: Callable[[], PixWizardPipeli
 
 def test_agreement_is_a_cosine_of_what_is_asked_and_what_is_shown(tiny: PixWizardPipeline) -> None:
     found = direction_of(tiny, 1)
-    vectors = tiny.task_encoder.encode(["Make it red.", "Remove it."]).detach()
-    before = torch.randn(2, 4, tiny.image_encoder.features, generator=torch.Generator().manual_seed(2))
-    wanted = (of_words(vectors) @ found.words.T) @ torch.linalg.pinv(found.picture.T)
-    torch.testing.assert_close(found.agreement(vectors, before, before + wanted[:, None]), torch.ones(2))
-    torch.testing.assert_close(found.agreement(vectors, before, before - 3 * wanted[:, None]), -torch.ones(2))
+    asked = asked_features(vectors_of(tiny.task_encoder, ["Make it red.", "Remove it."]))
+    wanted = (asked @ found.asked_weight.T) @ torch.linalg.pinv(found.change_weight.T)
+    torch.testing.assert_close(found.agreement(asked, wanted), torch.ones(2))
+    torch.testing.assert_close(found.agreement(asked, -3 * wanted), -torch.ones(2))
+
+
+def test_features_of_a_change_are_those_of_its_place() -> None:
+    before = torch.randn(2, 9, 4, generator=torch.Generator().manual_seed(0))
+    after = before.clone()
+    after[:, 3] += 2.0
+    found = change_features(before, after)
+    torch.testing.assert_close(found, torch.cat((before[:, 3], after[:, 3], torch.full((2, 4), 2 / 9)), 1))
+    assert bool(change_features(before, before).isfinite().all())
+
+
+def test_maps_are_fitted_to_edits_that_they_have_not_seen() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(600, 6, generator=generator)
+    sides = [
+        hidden @ torch.randn(6, width, generator=generator) + 0.5 * torch.randn(600, width, generator=generator)
+        for width in (20, 30)
+    ]
+    probe = torch.zeros(1)
+    fitted = fitted_maps(sides[0][:400], sides[1][:400], 8, ridge=0.1, probe=probe)
+    new = fitted.agreement(sides[0][400:], sides[1][400:])
+    others = fitted.agreement(sides[0][400:], sides[1][400:].roll(1, 0))
+    assert float(new.mean()) > 0.8 > 0.2 > float(others.mean().abs())
+    assert right_share(fitted, sides[0][400:], sides[1][400:]) > 0.95
 
 
 def test_scores_count_direction_and_change_outside() -> None:

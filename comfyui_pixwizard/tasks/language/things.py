@@ -86,7 +86,8 @@ def _pattern(task: str, text: str) -> _Pattern:
 
 def _spelled(text: str) -> str:
     """A pattern of a template's words, in whatever words the grammar has for them, with articles or without."""
-    parts, at = [], 0
+    parts: list[str] = []
+    at = 0
     for match in EXCHANGED.finditer(text):
         others = {plain(word) for word in (*SYNONYMS.get(match[0], ()), *HELD_OUT_SYNONYMS.get(match[0], ()), match[0])}
         parts += [_plain_pattern(text[at : match.start()]), f"(?:{'|'.join(map(re.escape, sorted(others)))})"]

@@ -60,11 +60,32 @@ def expanded(recipe: BuildRecipe) -> list[Input]:
         found += _meta(given) if given.kind == "meta" else [given]
     found = [replace(i, name=i.name or Path(i.path.rstrip("*/.")).stem.rstrip("*-_.")) for i in found]
     for one in found:
+        if one.kind == "generated" and not one.task:
+            raise ValueError(f"input {one.name} draws pairs of a task, found none: set task, such as edit_recolor")
         if one.task and one.task not in TASKS:
             raise ValueError(f"input {one.name} needs a task of the registry, found {one.task!r}: see pixwizard tasks")
         if [other.name for other in found].count(one.name) > 1:
             raise ValueError(f"inputs have names of their own, found {one.name!r} twice: set name")
-    return found
+    return [_drawn(one, Path(recipe.output)) if one.kind == "generated" else one for one in found]
+
+
+def _drawn(given: Input, output: Path) -> Input:
+    """An input whose pictures have been drawn, their folder as its root."""
+    from .generated_pairs import DrawnPairs, made_pairs
+
+    how: DrawnPairs = typed(DrawnPairs, given.options, f"input {given.name}: options")
+    return replace(given, root=str(made_pairs(Path(given.path), given.model, how, output, given.name)))
+
+
+def _generated(given: Input) -> Iterator[Candidate]:
+    from .generated_pairs import DrawnPairs, picture_paths, read_captions
+
+    path, how = Path(given.path), DrawnPairs(**given.options)
+    for number, captions in enumerate(read_captions(path)):
+        for candidate in range(how.candidates):
+            source, target = map(file_ref, picture_paths(Path(given.root), number, candidate))
+            origin, told = f"{path.name}:{number + 1}/{candidate + 1}", (captions.before, captions.after)
+            yield Candidate(given.name, origin, target, source, given.task, (captions.instruction,), told)
 
 
 def _meta(given: Input) -> list[Input]:
@@ -107,6 +128,7 @@ def candidates(given: Input) -> Iterator[Candidate]:
         "webdataset": _tars,
         "parquet": _parquets,
         "layout": _layout,
+        "generated": _generated,
     }[given.kind](given)
 
 

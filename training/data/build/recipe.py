@@ -39,8 +39,8 @@ class Input:
 
     Attributes:
         kind: folder (of pictures, and folders inside), annotations (the released JSON list or JSON lines), meta (the
-            released YAML or JSON list of annotation files), webdataset (tars), parquet, or layout (a data set in its
-            own).
+            released YAML or JSON list of annotation files), webdataset (tars), parquet, layout (a data set in its
+            own), or generated (pairs that a text-to-image model draws from captions).
         path: folder or file; `*` stands for several tars or Parquet files.
         name: unique; by default the stem of the path.
         task: of the registry, for pairs; none for clean pictures, which serve every task that is derived from one.
@@ -49,10 +49,11 @@ class Input:
         columns: of Parquet, what is found where: target (bytes, a struct with bytes, or a path), source, instruction,
             caption.
         layout, split: of a layout, its name (see `benchmarks.layouts`) and which part of the data set.
+        model, options: of generated, who draws ("nano" or a folder) and how, see `generated_pairs.DrawnPairs`.
     """
 
     __pydantic_config__: ClassVar = STRICT
-    kind: Literal["folder", "annotations", "meta", "webdataset", "parquet", "layout"]
+    kind: Literal["folder", "annotations", "meta", "webdataset", "parquet", "layout", "generated"]
     path: str
     name: str = ""
     task: str = ""
@@ -62,6 +63,8 @@ class Input:
     columns: dict[str, str] = field(default_factory=dict)
     layout: str = ""
     split: str = ""
+    model: str = "nano"
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,9 @@ def read_recipe(path: Path) -> BuildRecipe:
     recipe = dataclasses.replace(
         recipe,
         output=here(recipe.output),
-        inputs=tuple(dataclasses.replace(i, path=here(i.path), root=here(i.root)) for i in recipe.inputs),
+        inputs=tuple(
+            dataclasses.replace(i, path=here(i.path), root=here(i.root), model=weights(i.model)) for i in recipe.inputs
+        ),
         annotators=tuple(dataclasses.replace(a, model=weights(a.model)) for a in recipe.annotators),
         relabel=recipe.relabel and dataclasses.replace(recipe.relabel, predictor=weights(recipe.relabel.predictor)),
         filters=tuple(dataclasses.replace(f, model=weights(f.model)) for f in recipe.filters),
