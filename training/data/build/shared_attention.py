@@ -27,7 +27,7 @@ from ....comfyui_pixwizard.transformer import PixWizardTransformer
 
 # The branch of guidance that reads the captions.
 READS = "full"
-# How much, of the most that the changed words attend anywhere, a token must attend to them to count as changed.
+# From where on, between the least and the most that tokens attend to the changed words, one counts as changed.
 ATTENDED = 0.4
 ROUNDING = 1e-5
 
@@ -188,7 +188,8 @@ def changed_place(attended: Tensor, height: int, width: int) -> Tensor:
     rows = height * width // attended.shape[1]
     side = round(rows**0.5)
     grid = rearrange(attended, "p (y x) -> p 1 y x", y=height // side)
-    place = (grid >= ATTENDED * grid.amax((2, 3), keepdim=True)).float()
+    low, high = grid.amin((2, 3), keepdim=True), grid.amax((2, 3), keepdim=True)
+    place = (grid >= low + ATTENDED * (high - low)).float()
     return F.interpolate(F.max_pool2d(place, 3, 1, 1), (height, width), mode="nearest")
 
 
