@@ -209,7 +209,7 @@ def test_no_wires_cross_between_readings() -> None:
             at = points[at].get("parentId")
         way.append((one["pos"][0] + one["size"][0], one["pos"][1] + 14 + 20 * slot))
         wires.append(({origin, target}, list(pairwise(way))))
-    assert len(wires) == 6
+    assert len(wires) == 8
     for (ends, way), (_, second) in combinations(wires, 2):
         assert not any(crossing(a, b) for a in way for b in second), ends
     for ends, way in wires:

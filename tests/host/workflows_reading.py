@@ -11,6 +11,8 @@ ASK, ANSWER = "Ask", "Answer"
 READ = BLUEPRINTS["PixWizard Read"]
 ROUGH = "nano was trained too briefly to find them reliably: *confidence* says how sure it is."
 ROUGH_CHINESE = "nano 训练得太少，还不能可靠地找到：“置信度”说明有多可信。"
+# The output of the blueprint by which a decoder knows the model.
+VAE = 4
 # The outputs of decoders that their nodes show.
 DRAWN = {"Depth": 5, "Normals": 4, "Segmentation": 5, "Boxes": 6, "Keypoints": 5}
 # What decoders of marks compare with.
@@ -32,17 +34,17 @@ def predict() -> Graph:
     image = graph.example(seed=12)
     graph.shown["example"] = image
     graph.lanes.append(image)
-    classes = "ignore, ground, background, sphere, box, cylinder, cone"
     for name, task, title, decoder in (
-        ("depth", "depth", "Read depth", dict(code="walk", near=1.0, far=13.0)),
+        ("depth", "depth", "Read depth", dict(code="the model's", near=1.0, far=13.0)),
         ("normals", "normal", "Read normals", {}),
-        ("classes", "segmentation", "Read classes", dict(code="palette", class_names=classes, pick="ground")),
+        ("classes", "segmentation", "Read classes", dict(code="the model's", class_names="", pick="ground")),
     ):
         graph.step(name.capitalize())
         answer = graph.add(f"read_{name}", READ, image=image, task=task)
         graph.titles[f"read_{name}"] = title
         kind = "Segmentation" if name == "classes" else name.capitalize()
-        graph.add(name, f"PixWizardDecode{kind}", image=answer, **decoder)
+        carrier = {} if kind == "Normals" else {"vae": Link(f"read_{name}", VAE)}
+        graph.add(name, f"PixWizardDecode{kind}", image=answer, **decoder, **carrier)
         graph.shown[name] = Link(name, DRAWN[kind])
     return graph
 
