@@ -48,16 +48,14 @@ class Finder:
         self.tokenizer = load_tokenizer(folders[0], "the detector")
         # The detector's classes have no fused attention.
         given: dict[str, Any] = dict(dtype=torch.float32, use_safetensors=True)
-        self.detector: Any = load_model(
-            GroundingDinoForObjectDetection,
-            folders[0],
-            "the detector",
-            ("grounding-dino",),
-            **given,
-            attn_implementation="eager",
-        )
-        self.segmenter: Any = load_model(SamModel, folders[1], "the segmenter", ("sam",), **given)
-        self.detector, self.segmenter = self.detector.to(device), self.segmenter.to(device)
+        loaded: list[Any] = [
+            load_model(
+                GroundingDinoForObjectDetection, folders[0], "the detector", ("grounding-dino",), **given,
+                attn_implementation="eager",
+            ),
+            load_model(SamModel, folders[1], "the segmenter", ("sam",), **given),
+        ]  # fmt: skip
+        self.detector, self.segmenter = (network.to(device) for network in loaded)
         self.sizes = _sizes(folders[0])
         self.device = torch.device(device)
 

@@ -101,7 +101,7 @@ class Reference:
         found = self.pipeline(
             images.unit_to_image(source[0].permute(2, 0, 1)),
             sentence,
-            task="edit_recolor",
+            task=self.value(self.graph[inputs["points"][0]]["inputs"]["task"]),
             threshold=inputs["threshold"],
             local=edits.LocalEdit(self.value(inputs["mask"])[0] > 0.5, inputs["form"]),
             **{name: self.value(inputs[key]) for name, key in names.items()},

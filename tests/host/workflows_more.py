@@ -94,8 +94,8 @@ def one_thing() -> Graph:
     graph.step(ASK)
     model, clip, vision, vae = PARTS
     told = graph.add(
-        "instruction", "PixWizardInstruction", clip=clip, task="edit_recolor", text="", caption=Link("example", 3),
-        color="blue", class_name="", wording=0,
+        "instruction", "PixWizardInstruction", clip=clip, task="edit_style", text="Turn it into a pencil drawing.",
+        caption="", color="red", class_name="", wording=0,
     )  # fmt: skip
     seen = graph.add(
         "conditioning", "PixWizardImageConditioning", positive=told, empty=Link("instruction", 1), clip_vision=vision,

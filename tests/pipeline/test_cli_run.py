@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from pixwizard.cli.evaluate import Eval
+from pixwizard.cli.jobs import plan
 from pixwizard.cli.main import main
-from pixwizard.cli.run import Run, parse_size, plan
+from pixwizard.cli.run import Run, parse_size
 from pixwizard.comfyui_pixwizard.files.components import read_declared
 from pixwizard.comfyui_pixwizard.pictures.images import metadata_of
 from pixwizard.comfyui_pixwizard.pipeline import PixWizardPipeline

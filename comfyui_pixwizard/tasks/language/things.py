@@ -70,7 +70,7 @@ def _orders(template: str) -> list[str]:
 
 
 def _pattern(task: str, text: str) -> _Pattern:
-    letters, parts = 0, []
+    letters, parts = 0, list[str]()
     for piece in re.split(r"({\w+}|; )", without_politeness(text).strip(" ,.!?")):
         if piece == "{caption}":
             parts.append(rf"(?P<caption>{'' if any(parts) else _NAMED}.+?)")
