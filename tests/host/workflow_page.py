@@ -187,6 +187,8 @@ class Body:
         if isinstance(kind, Blueprint):
             about: dict[str, Any] = {"cnr_id": "pixwizard", "proxyWidgets": proxies}
             shown, title = identity(kind), {"title": kind.graph.title} | title
+            # What the nodes inside show while they work appears on this one.
+            size[1] += PICTURE
         else:
             shown = kind
             about = {"cnr_id": "pixwizard" if kind.startswith("PixWizard") else "comfy-core", "Node name for S&R": kind}

@@ -11,7 +11,7 @@ HUB = "https://huggingface.co"
 RELEASED = {
     "load": [
         ModelFile("consolidated.00-of-01.pth", f"{HUB}/Afeng-x/PixWizard/tree/main", "pixwizard"),
-        ModelFile("model_args.pth", f"{HUB}/Afeng-x/PixWizard/tree/main", "pixwizard"),
+        ModelFile("model_args.pth", f"{HUB}/Afeng-x/PixWizard/tree/main#model_args.pth", "pixwizard"),
     ],
     "text": [
         ModelFile("gemma-2b.safetensors", f"{HUB}/google/gemma-2b/tree/main", "text_encoders"),

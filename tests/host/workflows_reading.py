@@ -24,10 +24,10 @@ def predict() -> Graph:
         "Read depth, normals and classes",
         "读取深度、法线和类别",
         (
-            "Metres, unit vectors and class ids, each with a preview and with data for other nodes. **PixWizard "
-            "Read** is a blueprint: double-click it to see the nodes inside.",
-            "米、单位向量和类别编号，每项都有预览，也有供其他节点使用的数据。**PixWizard Read** 是一个蓝图：双击它可"
-            "以看到里面的节点。",
+            "Metres, unit vectors and class ids, each with a preview and with data for other nodes. The three "
+            "readers are **PixWizard Read**, a blueprint: the button in its corner opens it.",
+            "米、单位向量和类别编号，每项都有预览，也有供其他节点使用的数据。三个读取节点都是蓝图 **PixWizard Read**："
+            "用右上角的按钮可以打开它。",
         ),
     )
     graph.step("Picture")

@@ -1,7 +1,9 @@
-// Every example workflow, opened from the page's template browser and run there; screenshots stay in SCREENSHOTS.
+// Every example workflow, opened from the page's template browser and run there, and every blueprint, taken from the
+// search for nodes; screenshots stay in SCREENSHOTS.
 //
 // COMFYUI_PATH names a checkout, COMFYUI_PYTHON its Python, CHROMIUM a browser (default /usr/bin/chromium).
-// ONLY=name runs one workflow. The host runs on the CPU with a base folder of its own, so nothing of the user's is touched.
+// ONLY=pattern runs the workflows and blueprints whose names match. The host runs on the CPU with a base folder of its
+// own, so nothing of the user's is touched.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -17,11 +19,17 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..")
 const host = process.env.COMFYUI_PATH;
 const browserPath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const shots = path.resolve(process.env.SCREENSHOTS ?? path.join(root, "runs", "page"));
-const names = fs
-  .readdirSync(path.join(root, "example_workflows"))
-  .filter((name) => name.endsWith(".json"))
-  .map((name) => path.basename(name, ".json"))
-  .filter((name) => !process.env.ONLY || name === process.env.ONLY);
+const stored = (folder) =>
+  fs
+    .readdirSync(path.join(root, folder))
+    .filter((name) => name.endsWith(".json"))
+    .map((name) => path.basename(name, ".json"))
+    .filter((name) => new RegExp(process.env.ONLY ?? "").test(name));
+const names = stored("example_workflows");
+const blueprints = stored("subgraphs");
+// Its files are gigabytes.
+const RELEASED = "The released weights";
+const WARNING = "Comfy.Workflow.ShowMissingModelsWarning";
 const START_MS = 180_000;
 const RUN_MS = 120_000;
 const reason = !host
@@ -54,12 +62,26 @@ async function until(check, what, limit) {
   }
 }
 
+// What a reader brings: a folder of pictures, and a LoRA, whose weights here are of no layer.
+function bring() {
+  const pictures = path.join(base, "input", "pictures");
+  const loras = path.join(base, "models", "loras");
+  for (const folder of [pictures, loras]) fs.mkdirSync(folder, { recursive: true });
+  for (const name of ["coffee.jpg", "rocket.jpg"])
+    fs.copyFileSync(path.join(root, "nodes", "photographs", name), path.join(pictures, name));
+  const header = Buffer.from(JSON.stringify({ none: { dtype: "F32", shape: [1], data_offsets: [0, 4] } }));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(header.length));
+  fs.writeFileSync(path.join(loras, "pixwizard_lora.safetensors"), Buffer.concat([length, header, Buffer.alloc(4)]));
+}
+
 before(async () => {
   if (reason) return;
   fs.mkdirSync(shots, { recursive: true });
   base = fs.mkdtempSync(path.join(os.tmpdir(), "pixwizard-page-"));
   for (const name of ["custom_nodes", "models", "input", "output", "temp", "user"]) fs.mkdirSync(path.join(base, name));
   fs.symlinkSync(root, path.join(base, "custom_nodes", "ComfyUI-PixWizard"));
+  bring();
   const port = await freePort();
   url = `http://127.0.0.1:${port}`;
   const options = ["main.py", "--cpu", "--listen", "127.0.0.1", "--port", String(port), "--base-directory", base];
@@ -68,7 +90,7 @@ before(async () => {
   for (const stream of [server.stdout, server.stderr]) stream.on("data", (data) => log.push(String(data)));
   await until(async () => (await fetch(`${url}/system_stats`)).ok, "the host to start", START_MS);
   // Without this the first start covers the canvas with its tutorial.
-  const settings = { "Comfy.TutorialCompleted": true, "Comfy.Workflow.ShowMissingModelsWarning": false };
+  const settings = { "Comfy.TutorialCompleted": true, [WARNING]: false };
   await fetch(`${url}/api/settings`, { method: "POST", body: JSON.stringify(settings) });
   browser = await chromium.launch({
     executablePath: browserPath,
@@ -140,47 +162,99 @@ test("help pages and translations are served", { skip: reason || Boolean(process
   assert.match(words.zh.nodeDefs.PixWizardSampler.description, /\p{Script=Han}/u);
 });
 
-for (const name of names) {
+// Runs what is on the canvas; answers its entry in the history.
+async function run(what) {
+  const before = Object.keys(await (await fetch(`${url}/history`)).json());
+  await page.evaluate(() => window.app.queuePrompt(0, 1));
+  const entry = await until(
+    async () => {
+      const history = await (await fetch(`${url}/history`)).json();
+      const fresh = Object.keys(history).find((key) => !before.includes(key));
+      return fresh && history[fresh].status.completed !== undefined ? history[fresh] : undefined;
+    },
+    `${what} to finish`,
+    RUN_MS,
+  );
+  assert.equal(entry.status.status_str, "success", JSON.stringify(entry.status.messages));
+  return entry;
+}
+
+// Waits until nodes show what the run made, and takes the picture of the page.
+async function shown(entry, ids, what) {
+  for (const id of ids) assert.ok(entry.outputs[id]?.images?.length, `node ${id} shows nothing`);
+  // Pictures reach their nodes after the result.
+  await until(
+    () => page.evaluate((ids) => ids.every((id) => window.app.graph.getNodeById(Number(id))?.imgs?.length), ids),
+    "the previews",
+    30_000,
+  );
+  await fitView();
+  await page.waitForTimeout(2000);
+  await page.screenshot({ path: path.join(shots, `${what}.png`) });
+}
+
+async function open(name) {
+  const address = `${url}/api/workflow_templates/ComfyUI-PixWizard/${encodeURIComponent(name)}.json`;
+  const graph = await (await fetch(address)).json();
+  await browseTemplates();
+  await card(name).scrollIntoViewIfNeeded({ timeout: 20_000 });
+  await card(name).click();
+  const count = graph.nodes.length;
+  await until(() => page.evaluate((n) => window.app.graph._nodes.length === n, count), `${name} to open`, 30_000);
+  await page.waitForTimeout(1500);
+  return graph;
+}
+
+for (const name of names.filter((name) => name !== RELEASED)) {
   test(`${name} opens and runs`, { skip: reason }, async () => {
     const problems = [];
     const complain = (error) => problems.push(String(error));
     page.on("pageerror", complain);
-    const graph = await (await fetch(`${url}/api/workflow_templates/ComfyUI-PixWizard/${encodeURIComponent(name)}.json`)).json();
-    await browseTemplates();
-    await card(name).scrollIntoViewIfNeeded({ timeout: 20_000 });
-    await card(name).click();
-    const count = graph.nodes.length;
-    await until(() => page.evaluate((n) => window.app.graph._nodes.length === n, count), `${name} to open`, 30_000);
-    await page.waitForTimeout(1500);
+    const graph = await open(name);
     // Nodes outside of the view are not drawn and would not fetch their pictures.
     await fitView();
     const missing = await page.evaluate(() => window.app.graph._nodes.filter((node) => node.has_errors).map((n) => n.type));
     assert.deepEqual(missing, []);
-    const before = Object.keys(await (await fetch(`${url}/history`)).json());
-    await page.evaluate(() => window.app.queuePrompt(0, 1));
-    const entry = await until(
-      async () => {
-        const history = await (await fetch(`${url}/history`)).json();
-        const fresh = Object.keys(history).find((key) => !before.includes(key));
-        return fresh && history[fresh].status.completed !== undefined ? history[fresh] : undefined;
-      },
-      `${name} to finish`,
-      RUN_MS,
-    );
-    assert.equal(entry.status.status_str, "success", JSON.stringify(entry.status.messages));
+    const entry = await run(name);
     const shows = (node) => node.type === "PreviewImage" || /^PixWizardDecode/.test(node.type);
-    const previews = graph.nodes.filter(shows).map((node) => String(node.id));
-    for (const id of previews) assert.ok(entry.outputs[id]?.images?.length, `node ${id} shows nothing`);
-    // Pictures reach their nodes after the result.
-    await until(
-      () => page.evaluate((ids) => ids.every((id) => window.app.graph.getNodeById(Number(id))?.imgs?.length), previews),
-      "the previews",
-      30_000,
-    );
-    await fitView();
-    await page.waitForTimeout(2000);
-    await page.screenshot({ path: path.join(shots, `${name}.png`) });
+    await shown(entry, graph.nodes.filter(shows).map((node) => String(node.id)), name);
     page.off("pageerror", complain);
     assert.deepEqual(problems, []);
   });
 }
+
+for (const name of blueprints) {
+  test(`${name} is found by the search for nodes and runs as one node`, { skip: reason }, async () => {
+    await page.evaluate(() => window.app.graph.clear());
+    await page.evaluate(() => window.app.extensionManager.command.execute("Workspace.SearchBox.Toggle"));
+    await page.keyboard.type(name, { delay: 20 });
+    await page.getByText(name, { exact: true }).first().waitFor({ timeout: 20_000 });
+    await page.keyboard.press("Enter");
+    await until(() => page.evaluate(() => window.app.graph._nodes.length === 1), `${name} to be added`, 30_000);
+    const [title, preview] = await page.evaluate(() => {
+      const [node] = window.app.graph._nodes;
+      const [example, preview] = ["PixWizardExample", "PreviewImage"].map((type) => window.LiteGraph.createNode(type));
+      example.pos = [node.pos[0] - 500, node.pos[1]];
+      preview.pos = [node.pos[0] + 500, node.pos[1]];
+      for (const added of [example, preview]) window.app.graph.add(added);
+      for (const [slot, input] of [[0, "image"], [4, "mask"]])
+        if (node.findInputSlot(input) >= 0) example.connect(slot, node, node.findInputSlot(input));
+      node.connect(node.outputs.findIndex((output) => output.type === "IMAGE"), preview, 0);
+      return [node.title, String(preview.id)];
+    });
+    assert.equal(title, name);
+    await fitView();
+    await shown(await run(name), [preview], name);
+  });
+}
+
+test("the page names the files that are missing", { skip: reason || !names.includes(RELEASED) }, async () => {
+  await page.evaluate((warning) => window.app.extensionManager.setting.set(warning, true), WARNING);
+  const graph = await open(RELEASED);
+  const files = graph.nodes.flatMap((node) => node.properties.models ?? []);
+  assert.equal(files.length, 6);
+  for (const { name, directory } of files)
+    await page.getByText(`${directory} / ${name}`).first().waitFor({ timeout: 20_000 });
+  await page.screenshot({ path: path.join(shots, `${RELEASED}.png`) });
+  await page.keyboard.press("Escape");
+});
