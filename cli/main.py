@@ -59,6 +59,11 @@ DATA = {
     "build": Command(".data", "Build"),
     "judge-filters": Command(".data", "JudgeFilters"),
 }
+ALIGN = {
+    "grid": Command(".align", "AlignGrid"),
+    "train": Command("..training.alignment.picked_training", "AlignTrain"),
+    "experiment": Command("..training.alignment.alignment_gain", "AlignExperiment"),
+}
 COMMANDS: dict[str, Command | Group] = {
     "run": Command(".run", "Run", "do what an instruction says, to one or many pictures"),
     "demo": Command(".demo_command", "Demo", "run every task on examples and write a page to look at"),
@@ -76,6 +81,11 @@ COMMANDS: dict[str, Command | Group] = {
         BENCHES,
     ),
     "train": Command(".train", "Train", "train a model from nothing, or go on"),
+    "align": Group(
+        "pick among answers, train on what was picked",
+        "Let people, or a score, pick among twenty answers to each question, and train on what was picked.",
+        ALIGN,
+    ),
     "data": Group("build training data, look at pairs", "Build what a model is trained on, or look at it.", DATA),
     "eval": Command(".evaluate", "Eval", "measure a model on every task; eval benchmark, on data sets"),
 }

@@ -8,16 +8,18 @@ from pixwizard.cli.main import main
 from pixwizard.comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder, NanoAutoencoderConfig
 from pixwizard.comfyui_pixwizard.tasks import TASKS
 from pixwizard.comfyui_pixwizard.tasks.codecs.asked import asked_codec, asked_options
+from pixwizard.comfyui_pixwizard.tasks.codecs.marks import mark_color
 from pixwizard.comfyui_pixwizard.tasks.language.templates import plural
 from pixwizard.training.data.feed.mixture import GENERATION, Mixture, common_count, with_generation
 from pixwizard.training.data.rendered import builders, grounding
 from pixwizard.training.data.rendered.builders import BUILDERS
 from pixwizard.training.data.rendered.figure_pool import FacePool, FigurePool
 from pixwizard.training.data.rendered.grounding import box_of
+from pixwizard.training.data.rendered.marked_pictures import marked_pictures
 from pixwizard.training.data.rendered.scene_pool import ScenePool
 from pixwizard.training.data.rendered.shown_solids import shown_solids
 from pixwizard.training.data.rendered.sources import RenderedSources
-from pixwizard.training.recipes.nano import WEIGHTS
+from pixwizard.training.recipes.nano import ADAPTED, MARKED, WEIGHTS
 from pixwizard.training.render.dead_leaves import dead_leaves
 from pixwizard.training.render.scenes import sample_scenes
 from pixwizard.training.render.scenes.scene_words import solids
@@ -223,3 +225,30 @@ def test_preview_draws_a_sheet_and_refuses_what_it_cannot(tmp_path, capsys):
         assert picture.width > 4 * 2 * SIZE and picture.height > SIZE
     assert main(["data", "preview", "--task", "cook", *options]) == 2
     assert "found cook" in capsys.readouterr().err
+
+
+def test_marked_pictures_show_what_their_sentences_say(rendered):
+    """Plain pictures of the pool under them, marks of the colours that are named, and nothing else changed."""
+    pairs = marked_pictures(rendered, 24, generator(3))
+    again = marked_pictures(rendered, 24, generator(3))
+    assert torch.equal(pairs.target, again.target) and pairs.sentences == again.sentences
+    kinds = {kind for kind in ("mask", "box", "dot") for text in pairs.sentences if kind in text}
+    assert kinds == {"mask", "box", "dot"}
+    pools = torch.cat((rendered.scenes.picture(torch.arange(12)), rendered.figures.picture(torch.arange(6))))
+    for target, source, sentence in zip(pairs.target, pairs.source, pairs.sentences, strict=True):
+        assert source.unique().numel() == 1
+        changed = (pools - target).abs().amax(1) > 1e-4
+        share = changed.flatten(1).float().mean(1)
+        nearest = int(share.argmin())
+        assert 0 < share[nearest] < 0.7
+        if sentence.count(" box ") == 1 and " mask " not in sentence and " dot" not in sentence:
+            color = next(name for name in grounding.PAINTS if f"{name} box" in sentence)
+            paint = mark_color(color)
+            assert (target[:, changed[nearest]].mean(1) - paint).abs().max() < 0.2
+
+
+def test_a_mixture_takes_other_pairs_of_a_task(rendered, autoencoder):
+    batch = Mixture(autoencoder, rendered, *ADAPTED[:1], builders=MARKED).batch(6, generator())
+    assert batch.tasks == ["text_to_image"] * 6
+    assert all(any(kind in text for kind in ("mask", "box", "dot")) for text in batch.sentences)
+    assert not batch.truth.known.any()

@@ -65,6 +65,22 @@ def test_a_second_call_goes_on_and_keeps_the_first_stages(run_folder):
     assert newest(run_folder / "autoencoder").name == autoencoder
 
 
+def test_a_run_can_begin_with_marked_pictures(run_folder, tmp_path, monkeypatch):
+    (tmp_path / "pools").symlink_to(run_folder / "pools")
+    stages, usual = [], NanoRecipe.mixture_stage
+
+    def noted(self, model, *weights, marked=False):
+        stages.append((weights[0] == {"text_to_image": 1.0}, marked))
+        return usual(self, model, *weights, marked=marked)
+
+    monkeypatch.setattr(NanoRecipe, "mixture_stage", noted)
+    options = {"start": str(run_folder / "export"), "adaptation": 0.05, "task_table": True}
+    assert train(folder=tmp_path, minutes=0.08, **options) == 0
+    assert stages[:3] == [(False, False), (True, True), (False, False)] and steps(tmp_path) >= 2
+    with pytest.raises(ValueError, match=r"part of the plan of 0\.3 minutes, found 0\.3"):
+        train(folder=tmp_path, adaptation=0.3)
+
+
 def test_a_run_can_begin_with_a_model(run_folder, tmp_path):
     options = {"start": str(run_folder / "export"), "task_table": True}
     (tmp_path / "pools").symlink_to(run_folder / "pools")

@@ -30,6 +30,44 @@ SHORTEST, LONGEST = 800, 1333
 FOUND = 0.25
 
 
+class WordDetector:
+    """GroundingDINO from a folder: boxes of what words name, on the CPU or a device.
+
+    Raises:
+        ValueError: no such folder, another model in it, no safetensors, or weights that do not fit.
+    """
+
+    def __init__(self, folder: str | Path, device: str = "cpu") -> None:
+        with broken_torchvision_hidden():
+            from transformers import GroundingDinoForObjectDetection
+
+        place, kind = Path(folder).expanduser(), "the detector"
+        _only_safe(place, kind)
+        self.tokenizer = load_tokenizer(place, kind)
+        # Its classes have no fused attention.
+        given: dict[str, Any] = dict(dtype=torch.float32, use_safetensors=True, attn_implementation="eager")
+        loaded = load_model(GroundingDinoForObjectDetection, place, kind, ("grounding-dino",), **given)
+        self.model = _moved(loaded, device)
+        self.sizes, self.device = _sizes(place), torch.device(device)
+
+    @torch.inference_mode()
+    def __call__(self, picture: Image.Image, thing: str) -> tuple[Tensor, Tensor]:
+        """Boxes [n, 4] as x0 y0 x1 y1 in [0, 1] of what words name, and their probabilities [n], the surest first."""
+        shown = _prepared(picture, *self.sizes).to(self.device)
+        # The form of text that it was trained on: phrases that end in a full stop.
+        words = self.tokenizer(f"{thing.strip().rstrip('.').lower()}.", return_tensors="pt")
+        ids = words["input_ids"].to(self.device)
+        found = self.model(
+            pixel_values=shown, pixel_mask=torch.ones_like(shown[:, 0], dtype=torch.long), input_ids=ids,
+            attention_mask=torch.ones_like(ids), token_type_ids=torch.zeros_like(ids),
+        )  # fmt: skip
+        scores = found.logits[0].sigmoid().amax(-1)
+        order = scores.argsort(descending=True)
+        kept = order[scores[order] >= FOUND]
+        centre, size = found.pred_boxes[0, kept].split(2, dim=-1)
+        return torch.cat((centre - size / 2, centre + size / 2), dim=-1).clamp(0, 1).cpu(), scores[kept].cpu()
+
+
 class Finder:
     """GroundingDINO and SAM from two folders, on the CPU or a device.
 
@@ -39,24 +77,13 @@ class Finder:
 
     def __init__(self, detector: str | Path, segmenter: str | Path, device: str = "cpu") -> None:
         with broken_torchvision_hidden():
-            from transformers import GroundingDinoForObjectDetection, SamModel
+            from transformers import SamModel
 
-        folders = Path(detector).expanduser(), Path(segmenter).expanduser()
-        for folder, kind in zip(folders, ("the detector", "the segmenter"), strict=True):
-            if folder.is_dir() and not any(folder.glob("*.safetensors")):
-                raise ValueError(f"{kind} is read from safetensors alone, found none in {folder}: convert its weights")
-        self.tokenizer = load_tokenizer(folders[0], "the detector")
-        # The detector's classes have no fused attention.
+        self.detector = WordDetector(detector, device)
+        place, kind = Path(segmenter).expanduser(), "the segmenter"
+        _only_safe(place, kind)
         given: dict[str, Any] = dict(dtype=torch.float32, use_safetensors=True)
-        loaded: list[Any] = [
-            load_model(
-                GroundingDinoForObjectDetection, folders[0], "the detector", ("grounding-dino",), **given,
-                attn_implementation="eager",
-            ),
-            load_model(SamModel, folders[1], "the segmenter", ("sam",), **given),
-        ]  # fmt: skip
-        self.detector, self.segmenter = (network.to(device) for network in loaded)
-        self.sizes = _sizes(folders[0])
+        self.segmenter = _moved(load_model(SamModel, place, kind, ("sam",), **given), device)
         self.device = torch.device(device)
 
     # Several edits of a run look with the same one.
@@ -69,22 +96,9 @@ class Finder:
             return torch.zeros(picture.height, picture.width, dtype=torch.bool)
         return self.mask(picture, boxes)
 
-    @torch.inference_mode()
     def boxes(self, picture: Image.Image, thing: str) -> Tensor:
         """Boxes [n, 4] as x0 y0 x1 y1 in [0, 1] of what words name, the surest first."""
-        shown = _prepared(picture, *self.sizes).to(self.device)
-        # The form of text that it was trained on: phrases that end in a full stop.
-        words = self.tokenizer(f"{thing.strip().rstrip('.').lower()}.", return_tensors="pt")
-        ids = words["input_ids"].to(self.device)
-        found = self.detector(
-            pixel_values=shown, pixel_mask=torch.ones_like(shown[:, 0], dtype=torch.long), input_ids=ids,
-            attention_mask=torch.ones_like(ids), token_type_ids=torch.zeros_like(ids),
-        )  # fmt: skip
-        scores = found.logits[0].sigmoid().amax(-1)
-        order = scores.argsort(descending=True)
-        kept = order[scores[order] >= FOUND]
-        centre, size = found.pred_boxes[0, kept].split(2, dim=-1)
-        return torch.cat((centre - size / 2, centre + size / 2), dim=-1).clamp(0, 1).cpu()
+        return self.detector(picture, thing)[0]
 
     @torch.inference_mode()
     def mask(self, picture: Image.Image, boxes: Tensor) -> Tensor:
@@ -103,6 +117,16 @@ class Finder:
         cut = large[..., :height, :width]
         whole = F.interpolate(cut, (picture.height, picture.width), mode="bilinear", align_corners=False)
         return (whole[0] > 0).any(0).cpu()
+
+
+def _moved(network: Any, device: str) -> Any:
+    """On a device; transformers' own signature of `to` hides what it takes."""
+    return network.to(device)
+
+
+def _only_safe(folder: Path, kind: str) -> None:
+    if folder.is_dir() and not any(folder.glob("*.safetensors")):
+        raise ValueError(f"{kind} is read from safetensors alone, found none in {folder}: convert its weights")
 
 
 def _sizes(folder: Path) -> tuple[int, int, tuple[float, ...], tuple[float, ...]]:

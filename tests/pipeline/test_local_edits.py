@@ -44,6 +44,7 @@ from pixwizard.comfyui_pixwizard.scaling import PLAIN, Scaling
 from pixwizard.comfyui_pixwizard.solvers import EVALUATIONS
 from pixwizard.comfyui_pixwizard.tasks import TASKS
 from pixwizard.comfyui_pixwizard.tasks.language.things import OF_THINGS, thing_of
+from pixwizard.training.data.build.detectors import detector_of
 from pixwizard.training.recipes.direction_fit import fitted_maps, right_share
 
 WORDS = "Make the red ball blue."
@@ -378,6 +379,9 @@ def test_networks_of_the_user_find_the_thing(networks: tuple[Path, Path], monkey
     boxes = finder.boxes(picture, "The red ball.")
     assert boxes.shape == (12, 4) and bool((boxes[:, :2] <= boxes[:, 2:]).all())
     assert torch.equal(boxes, finder.boxes(picture, "the red ball")), "the form of words is the detector's"
+    found = detector_of(str(networks[0]))(picture, "the red ball")
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    assert torch.equal(torch.tensor([one.box for one in found]), boxes)
     monkeypatch.setattr(detector_module, "FOUND", 1.1)
     assert not bool(finder(picture, "the red ball").any())
     seen: dict[str, Any] = {}

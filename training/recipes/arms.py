@@ -18,15 +18,16 @@ from ...comfyui_pixwizard.config import PixWizardConfig
 from ...comfyui_pixwizard.files.safe_files import write_json
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
 from ...runtime.evaluators import fast_bfloat16
-from ..data.feed.mixture import Mixture
+from ..data.feed.mixture import GENERATION, Mixture
 from ..data.rendered.builders import BUILDERS
 from ..evaluate.questions import Questions
 from ..evaluate.runner import EvaluationSettings, Row, evaluate
 from ..loop.trainer import Trainer, TrainerConfig
 from ..loop.velocity import Drawing
 from .ablation import Part, hold
-from .mixture_stage import PLAIN, Aids, MixtureStage
-from .nano import RATES, VECTOR_LR, NanoRecipe
+from .balance import Balance
+from .mixture_stage import BLIND, PLAIN, Aids, MixtureStage
+from .nano import ADAPTED, MARKED, RATES, VECTOR_LR, NanoRecipe
 from .towers import NanoModel
 
 TASKS = ("referring_box", "referring_mask", "edit_remove", "edit_recolor")
@@ -41,6 +42,7 @@ class Arm:
         awake: the network's start, see `NanoModel.build`.
         rates: the summed biases and the towers have rates of their own.
         held: parts of the conditioning that it lacks, see `ablation.hold`.
+        adapted: share of the network's minutes, at their beginning, in which it draws marked pictures.
     """
 
     towers: bool = True
@@ -48,12 +50,14 @@ class Arm:
     rates: bool = True
     aids: Aids = field(default_factory=Aids)
     held: tuple[Part, ...] = ()
+    adapted: float = 0.0
 
 
 NEW = Arm()
 ARMS: dict[str, Arm] = {
     "old": Arm(towers=False, awake=False, rates=False, aids=PLAIN),
     "new": NEW,
+    "adapted": replace(NEW, adapted=0.15),
     "without towers": replace(NEW, towers=False),
     "without start": replace(NEW, awake=False, rates=False),
     "without teachers": replace(NEW, aids=replace(Aids(), teachers=(0.0, 0.0))),
@@ -64,8 +68,8 @@ ARMS: dict[str, Arm] = {
     "without task-aware choice": replace(NEW, held=("task-aware choice",)),
 }
 Name = Literal[
-    "old", "new", "without towers", "without start", "without teachers", "without emphasis", "without balance",
-    "without semantic tokens", "without structure", "without task-aware choice",
+    "old", "new", "adapted", "without towers", "without start", "without teachers", "without emphasis",
+    "without balance", "without semantic tokens", "without structure", "without task-aware choice",
 ]  # fmt: skip
 
 
@@ -138,8 +142,14 @@ class NanoArms:
             return True
         trainer = self.trainer(name, model)
         trainer.resume()
-        left = until - spent - trainer.seconds / 60
-        return left < 0.05 or trainer.run(minutes=left, plan_minutes=self.minutes - spent)
+        plan, usual = self.minutes - spent, trainer.stage
+        assert isinstance(usual, MixtureStage)
+        for marked, end in ((True, arm.adapted * plan), (False, plan)):
+            left = min(end, until - spent) - trainer.seconds / 60
+            trainer.stage = self.stage(arm, model, usual.balance, marked=True) if marked else usual
+            if left >= 0.05 and not trainer.run(minutes=left, plan_minutes=plan):
+                return False
+        return True
 
     def trainer(self, name: str, model: NanoModel) -> Trainer:
         """The trainer of an arm's transformer and towers."""
@@ -152,14 +162,20 @@ class NanoArms:
         if self.compile:
             model.compile()
         hold(model, arm.held)
-        mixture = Mixture(self.given.autoencoder, self.recipe.small, dict.fromkeys(self.tasks, 1.0), self.bfloat16)
-        drawing = Drawing(times=self.recipe.times)
-        stage = MixtureStage(model, [(1.0, self.batch_size, mixture)], drawing, self.bfloat16, arm.aids)
+        balance = Balance([*dict.fromkeys((*self.tasks, *((GENERATION,) if arm.adapted else ()))), BLIND])
+        stage = self.stage(arm, model, balance)
         rates: Mapping[str, float] = RATES if arm.rates else {}
         config = TrainerConfig(
             lr=self.recipe.lr, vector_lr=VECTOR_LR, rates=rates, cooldown=0.5, seed=self.seed, warmup=150
         )
         return Trainer(stage, self.folder / name.replace(" ", "-") / "transformer", config)
+
+    def stage(self, arm: Arm, model: NanoModel, balance: Balance, marked: bool = False) -> MixtureStage:
+        """An arm's tasks, or pictures with marks before them."""
+        weights, others = (ADAPTED[0], MARKED) if marked else (dict.fromkeys(self.tasks, 1.0), None)
+        mixture = Mixture(self.given.autoencoder, self.recipe.small, weights, self.bfloat16, others)
+        drawing = Drawing(times=self.recipe.times)
+        return MixtureStage(model, [(1.0, self.batch_size, mixture)], drawing, self.bfloat16, arm.aids, balance)
 
     # -- judging -------------------------------------------------------------------------------------------------------
 

@@ -26,10 +26,11 @@ from ...comfyui_pixwizard.files.table_file import TABLE_FILE, load_table
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
 from ...comfyui_pixwizard.tasks import TASKS
 from ...runtime.evaluators import fast_bfloat16
-from ..data.feed.mixture import Mixture, common_count, with_generation
-from ..data.rendered.builders import BUILDERS
+from ..data.feed.mixture import GENERATION, Mixture, common_count, with_generation
+from ..data.rendered.builders import BUILDERS, Builder
 from ..data.rendered.facts import sentences
 from ..data.rendered.figure_pool import FacePool, FigurePool
+from ..data.rendered.marked_pictures import marked_pictures
 from ..data.rendered.photos import PhotoPool
 from ..data.rendered.pools import LeafPool
 from ..data.rendered.scene_pool import ScenePool
@@ -59,6 +60,9 @@ WEIGHTS = dict.fromkeys(TASKS, 1.0) | dict.fromkeys(HARD, 3.0) | dict.fromkeys(D
 LARGE_WEIGHTS = dict.fromkeys(TASKS, 0.12) | dict.fromkeys(DEGRADATIONS, 1.0) | {"inpaint": 2.0}
 # The paper's share of text-to-image in stage 2 is 0.5; a model of this size forgets how to read with it.
 GENERATION_SHARE, LARGE_GENERATION_SHARE = 0.08, 0.02
+# The pretraining adaptation: text-to-image alone, of pictures with marks.
+MARKED: dict[str, Builder] = {GENERATION: marked_pictures}
+ADAPTED = {GENERATION: 1.0}, {GENERATION: 1.0}
 EDITS_OF_A_SCENE = 3
 # Lines, dots, letters and fine patterns, which an autoencoder of pictures alone loses; twice what it loses most.
 TWICE = "pose", "edit_texture"
@@ -108,6 +112,9 @@ class NanoRecipe:
     """Minutes of the whole training: stage 1 shows every task equally often, stage 2 by weight while the rate falls."""
     stage_1: float = 0.1
     """Share of the plan that is stage 1."""
+    adaptation: float = 0.0
+    """Minutes of the plan, at its beginning, in which the network only draws pictures with masks, boxes and dots on
+    them (docs/adaptation.md)."""
     folder: Path = Path("runs/nano")
     """Where the run keeps its pools, checkpoints and result."""
     photos: Path | None = None
@@ -168,6 +175,10 @@ class NanoRecipe:
             raise ValueError(
                 f"--minutes cannot be negative and --plan is positive, found {self.minutes:g} and {self.plan:g}: "
                 "give the length of this call and of the whole training"
+            )
+        if not 0 <= self.adaptation < self.plan:
+            raise ValueError(
+                f"--adaptation is a part of the plan of {self.plan:g} minutes, found {self.adaptation:g}: take fewer"
             )
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("--device cuda needs a GPU that this PyTorch can use, found none: leave --device out")
@@ -318,12 +329,13 @@ class NanoRecipe:
         equal = common_count(), common_count()
         trainer, done = Trainer(self.mixture_stage(model, *equal), self.folder / "transformer", config), True
         trainer.resume()
-        stages = (self.plan * self.stage_1, equal), (self.plan, self._stage_2())
+        first = self.adaptation + (self.plan - self.adaptation) * self.stage_1
+        stages = (self.adaptation, ADAPTED, True), (first, equal, False), (self.plan, self._stage_2(), False)
         ends = trainer.seconds / 60 + self.minutes
-        for until, weights in stages:
+        for until, weights, marked in stages:
             left = min(until, ends) - trainer.seconds / 60
             if left > 0 and done:
-                trainer.stage = self.mixture_stage(model, *weights)
+                trainer.stage = self.mixture_stage(model, *weights, marked=marked)
                 done = trainer.run(minutes=left, plan_minutes=self.plan)
         trainer.load_average()
         self.export(model, trainer)
@@ -334,11 +346,12 @@ class NanoRecipe:
         return with_generation(self.weights, self.generation), large
 
     def mixture_stage(
-        self, model: NanoModel, small_weights: dict[str, float], large_weights: dict[str, float]
+        self, model: NanoModel, small_weights: dict[str, float], large_weights: dict[str, float], marked: bool = False
     ) -> FlowStage:
-        """The stage of these weights of tasks at 128 and at 256 px."""
-        small = Mixture(self.autoencoder, self.small, small_weights, self.bfloat16)
-        large = Mixture(self.autoencoder, self.large, large_weights, self.bfloat16)
+        """The stage of these weights of tasks at 128 and at 256 px; marked: text-to-image draws marked pictures."""
+        others = MARKED if marked else None
+        small = Mixture(self.autoencoder, self.small, small_weights, self.bfloat16, others)
+        large = Mixture(self.autoencoder, self.large, large_weights, self.bfloat16, others)
         stage = MixtureStage(
             model,
             [

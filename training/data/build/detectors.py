@@ -84,12 +84,30 @@ def meant(phrase: str) -> list[int]:
     return [color * len(SHAPES) + shape for color in colors for shape in shapes]
 
 
+class NetworkDetector:
+    """A GroundingDINO of a folder, see `local_edits.detector.WordDetector`.
+
+    Raises:
+        ValueError: no such folder, or not the weights of such a model.
+    """
+
+    def __init__(self, folder: str):
+        from ....comfyui_pixwizard.local_edits.detector import WordDetector
+
+        self.find = WordDetector(folder, "cuda" if torch.cuda.is_available() else "cpu")
+
+    def __call__(self, picture: Image.Image, phrase: str) -> list[Found]:
+        boxes, scores = self.find(picture, phrase)
+        pairs = zip(boxes.tolist(), scores.tolist(), strict=True)
+        return [Found((x0, y0, x1, y1), score) for (x0, y0, x1, y1), score in pairs]
+
+
 def detector_of(model: str) -> Detector:
-    """The detector that a recipe names.
+    """The detector that a recipe names: SCENES, or a folder.
 
     Raises:
         ValueError: none is named, or none is there.
     """
-    if model != SCENES:
-        raise ValueError(f"score presence needs a detector, found {model!r}: set model to {SCENES!r}")
-    return SceneDetector()
+    if not model:
+        raise ValueError(f"score presence needs a detector, found none: set model to {SCENES!r} or to a folder of one")
+    return SceneDetector() if model == SCENES else NetworkDetector(model)

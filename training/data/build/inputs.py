@@ -158,7 +158,7 @@ def _annotations(given: Input) -> Iterator[Candidate]:
     """The released form `{height, width, ratio, input_path, target_path, prompt}`; sizes are taken from the files."""
     path = Path(given.path)
     root = Path(given.root) if given.root else path.parent
-    for number, item in enumerate(_json_items(path)):
+    for number, item in enumerate(json_items(path)):
         origin = f"{path.name}:{number + 1}"
         if not isinstance(item, dict) or not isinstance(item.get("target_path"), str):
             yield Candidate(given.name, origin, None, broken="no target_path")
@@ -179,7 +179,7 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(text.strip() for text in values if isinstance(text, str) and text.strip())
 
 
-def _json_items(path: Path) -> Iterator[Any]:
+def json_items(path: Path) -> Iterator[Any]:
     """Items of a JSON list or of JSON lines, these one at a time."""
     with path.open(encoding="utf-8") as file:
         start = file.read(1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ....comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
 from ....comfyui_pixwizard.tasks import TASKS
-from ..rendered.builders import BUILDERS
+from ..rendered.builders import BUILDERS, Builder
 from ..rendered.patch_labels import Truth
 from ..rendered.scene_pool import to_bytes
 from ..rendered.sources import Pairs, RenderedSources
@@ -91,6 +91,7 @@ class Mixture:
         rendered: pools at the size.
         weights: share of each task.
         bfloat16: encode under autocast.
+        builders: other pairs of tasks than the usual ones.
 
     Raises:
         ValueError: weights of unknown tasks.
@@ -102,12 +103,13 @@ class Mixture:
         rendered: RenderedSources,
         weights: Mapping[str, float],
         bfloat16: bool = False,
+        builders: Mapping[str, Builder] | None = None,
     ):
         unknown = sorted(set(weights) - set(BUILDERS))
         if unknown:
             raise ValueError(f"a mixture needs tasks of the registry, found {unknown}: choose from {sorted(BUILDERS)}")
         self.autoencoder, self.rendered, self.bfloat16 = autoencoder, rendered, bfloat16
-        self.weights = dict(weights)
+        self.weights, self.builders = dict(weights), BUILDERS | dict(builders or {})
 
     def batch(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Draw and encode a batch; samples of one task lie together."""
@@ -120,7 +122,7 @@ class Mixture:
         chosen = torch.multinomial(shares, batch_size, replacement=True, generator=generator)
         counts = torch.bincount(chosen, minlength=len(names)).tolist()
         drawn = [(name, n) for name, n in zip(names, counts, strict=True) if n]
-        parts = [BUILDERS[name](self.rendered, n, generator) for name, n in drawn]
+        parts = [self.builders[name](self.rendered, n, generator) for name, n in drawn]
         fresh, size = [part.target for part in parts if part.stored[1] is None], self.rendered.size
         return DrawnSamples(
             tasks=[name for name, n in drawn for _ in range(n)],
