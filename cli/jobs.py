@@ -51,6 +51,7 @@ class RunSettings:
         engine_digest: what tells it from others.
         provider: what the engine computes on.
         earlier: as `call`, those of the steps before it.
+        task_digest: of the file of a learned task, where the call names one.
     """
 
     call: Mapping[str, Any]
@@ -67,6 +68,7 @@ class RunSettings:
     engine_digest: str | None = None
     provider: str = "cpu"
     earlier: tuple[Mapping[str, Any], ...] = ()
+    task_digest: str | None = None
 
     @property
     def calls(self) -> tuple[Mapping[str, Any], ...]:
@@ -98,6 +100,7 @@ class RunSettings:
             source_sha256=digest,
             backend=None if self.backend == "eager" else self.backend,
             engine=self.engine_digest,
+            task_sha256=self.task_digest,
             chain=_as_json([dict(call) for call in self.earlier]) if self.earlier else None,
         )
         return {name: None if value is None else str(value) for name, value in values.items()}

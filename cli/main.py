@@ -53,6 +53,8 @@ BENCHES = {
     "large": Command("..bench.large", "Large"),
     "drift": Command("..bench.drift", "Drift"),
     "local": Command("..bench.local", "Local"),
+    "inversion": Command("..bench.few_pairs", "Inversion"),
+    "tasks": Command("..bench.task_words", "TaskWords"),
 }
 DATA = {
     "preview": Command(".data", "Preview"),

@@ -44,8 +44,10 @@ class Run:
     inputs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[INPUT [INPUT ...]]")] = ()
     """Pictures, or folders of pictures."""
     task: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")]] = ()
-    """A name that `pixwizard tasks` lists; guessed from the instruction by default. It gives the other defaults. Once,
-    or once for every instruction of a chain."""
+    """A name that `pixwizard tasks` lists; predicted from the words by default. It gives the other defaults. Once, or
+    once for every instruction of a chain."""
+    task_file: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Do what pixwizard train task learned from pairs and wrote to this file; it brings its own words and settings."""
     steps: int | None = None
     """Points of the time grid; one less than this is the number of steps."""
     solver: str | None = None
@@ -144,6 +146,7 @@ class Run:
         """What is asked for in every step, with the defaults that the pipeline would take."""
         from ..comfyui_pixwizard.files.components import BUNDLED, find_folder, read_declared, read_description
         from ..comfyui_pixwizard.files.digests import model_fingerprint
+        from ..comfyui_pixwizard.files.safe_files import sha256_of
         from ..runtime.evaluators import engine_digest
         from .jobs import RunSettings
 
@@ -167,21 +170,27 @@ class Run:
             engine=str(self.engine.expanduser().absolute()) if self.engine else None,
             engine_digest=engine_digest(self.engine.expanduser()) if self.engine else None,
             provider=self.provider,
+            task_digest=sha256_of(self.task_file.expanduser()) if self.task_file else None,
         )
 
     def _call(self, instruction: str, task: Task | None, model: Declared) -> dict[str, Any]:
         """The pipeline's arguments of one step."""
         name = task.name if task else None
-        declared = model[name]
+        declared, points, weights = model[name], self.steps, (self.text_guidance, self.image_guidance)
+        if self.task_file is not None:
+            from ..comfyui_pixwizard.files.learned_task import GUIDANCE, LearnedTask
+
+            points = points or LearnedTask.load(self.task_file).points
+            weights = tuple(GUIDANCE if weight is None else weight for weight in weights)
         row = declared.asked(
-            points=self.steps, solver=self.solver, text_guidance=self.text_guidance,
-            image_guidance=self.image_guidance, guided_channels=self.guided_channels,
+            points=points, solver=self.solver, text_guidance=weights[0], image_guidance=weights[1],
+            guided_channels=self.guided_channels,
         )  # fmt: skip
         # For the pipeline None is what the model declares.
         every = None if declared.guided_channels is None else 0
         return dict(
             instruction=instruction,
-            task=name,
+            task=str(self.task_file.expanduser().absolute()) if self.task_file else name,
             steps=row.points,
             solver=row.solver,
             text_guidance=row.text_guidance,
@@ -309,7 +318,19 @@ class Run:
     def _tasks(self, has_image: bool) -> list[Task | None]:
         """The task of every instruction; all but the first have a picture, made by the one before."""
         from ..comfyui_pixwizard.answer import choose_task
+        from ..comfyui_pixwizard.files.components import load_task_reader
 
+        if self.task_file is not None:
+            from ..comfyui_pixwizard.files.learned_task import LearnedTask
+
+            learned = LearnedTask.load(self.task_file)
+            if self.task or len(self.instruction) > 1 or not has_image:
+                raise ValueError(
+                    "--task-file does one thing to a picture, found --task, several instructions or no INPUT beside "
+                    "it: leave them out, and name a picture"
+                )
+            self.instruction = self.instruction or (learned.instruction,)
+            return [None]
         steps = len(self.instruction)
         if not steps:
             raise ValueError("an instruction must say what to do, found none: add -i 'Remove the noise'")
@@ -319,8 +340,9 @@ class Run:
                 "out, or name it so"
             )
         names: tuple[str | None, ...] = self.task if len(self.task) == steps else (self.task or (None,)) * steps
-        words = zip(self.instruction, names, strict=True)
-        return [choose_task(text, name, has_image=has_image or step > 0) for step, (text, name) in enumerate(words)]
+        read = None if all(names) else load_task_reader(self.model)
+        words = enumerate(zip(self.instruction, names, strict=True))
+        return [choose_task(text, name, has_image or step > 0, read) for step, (text, name) in words]
 
 
 def _written_lines(outcome: JobOutcome, settings: RunSettings) -> Iterator[str]:

@@ -13,8 +13,10 @@ from ..training.loop.packing import Pack, Unpack
 from ..training.recipes.arms import NanoArms
 from ..training.recipes.carried import CarryRecipe
 from ..training.recipes.direction_fit import DirectionRecipe
+from ..training.recipes.inversion import TaskRecipe
 from ..training.recipes.nano import NanoRecipe
 from ..training.recipes.paper_recipes import Lora, Stage1, Stage2
+from ..training.recipes.predictor_recipe import PredictorRecipe
 from ..training.recipes.table_recipe import TableRecipe
 from ..training.recipes.two_stage import TwoStageRecipe
 
@@ -28,6 +30,8 @@ Recipe = (
     | Annotated[TableRecipe, tyro.conf.subcommand("table")]
     | Annotated[CarryRecipe, tyro.conf.subcommand("carry")]
     | Annotated[DirectionRecipe, tyro.conf.subcommand("direction")]
+    | Annotated[PredictorRecipe, tyro.conf.subcommand("predictor")]
+    | Annotated[TaskRecipe, tyro.conf.subcommand("task")]
     | Annotated[RunExport, tyro.conf.subcommand("export")]
     | Annotated[Pack, tyro.conf.subcommand("pack")]
     | Annotated[Unpack, tyro.conf.subcommand("unpack")]

@@ -11,7 +11,8 @@ from torch import Tensor
 from .pictures.full_size import Change
 from .pictures.images import resized, to_image, to_tensor
 from .pictures.paste_back import REFERENCES, ROUND_TRIP
-from .tasks import TASKS, Task, get_task, guess_task
+from .task_reader import TaskReader
+from .tasks import TASKS, Task, get_task
 
 # Domains of the paper whose answers are their source, changed; those of others are pictures of another kind.
 SAME_PICTURE = {"restoration", "painting", "editing"}
@@ -82,15 +83,18 @@ class Result:
         return to_image(self.change.onto(to_tensor(source))[0])
 
 
-def choose_task(instruction: str, task: str | None, has_image: bool) -> Task | None:
-    """The named task, or the one that the instruction resembles, if any.
+def choose_task(instruction: str, task: str | None, has_image: bool, read: TaskReader | None = None) -> Task | None:
+    """The named task, or the one that the instruction asks for, if any.
+
+    Args:
+        read: finds it; None guesses.
 
     Raises:
         ValueError: an empty instruction, an unknown task, or one that needs a picture when there is none.
     """
     if not instruction.strip():
         raise ValueError("an instruction must say what to do, found an empty one: for example 'Remove the noise'")
-    name = task or guess_task(instruction, has_image=has_image)
+    name = task or (read or TaskReader())([instruction], has_image=has_image)[0]
     chosen = None if name is None else get_task(name)
     if chosen is not None and chosen.needs_image and not has_image:
         raise ValueError(

@@ -18,6 +18,7 @@ from torch import Tensor
 from .answer import Keeping, Result, choose_reader, choose_task
 from .evaluator import Eager, Evaluator
 from .files.components import KINDS, Description, find_folder, kind_of, load_parts, read_description, save_parts
+from .files.learned_task import GUIDANCE, LearnedTask, read_task
 from .guidance import ALWAYS, DualGuidance
 from .local_edits.edit import Candidates, LocalEdit, edit_locally, held_part
 from .noise import draw_noise, noise_generators
@@ -34,6 +35,7 @@ from .task_table import TaskRows, TaskTable
 from .tasks import Task, get_task
 from .tasks.declared import Declared
 from .tasks.defaults import GENERAL
+from .tasks.predictor import TaskPredictor
 from .transformer import PixWizardTransformer
 from .windows import InWindows
 
@@ -52,6 +54,7 @@ class PixWizardPipeline(PipelineParts):
         image_encoder: `.encode(image in [-1, 1]) -> image tokens`.
         autoencoder: `.encode(image) -> latents`, `.decode(latents) -> image`, `.channels`.
         task_table: learned vectors and tokens of tasks, for a model that has some.
+        task_predictor: finds the task of a sentence; without, it is guessed.
         max_size: side in pixels of the largest square that the model was trained for; None takes what it declares.
         class_names: names of the classes that its segmentations show, by id; the first is "nothing".
         depth_range: smallest and largest depth in metres that it was trained on; None where any may come.
@@ -71,6 +74,7 @@ class PixWizardPipeline(PipelineParts):
         image_encoder: Any,
         autoencoder: Any,
         task_table: TaskTable | None = None,
+        task_predictor: TaskPredictor | None = None,
         *,
         max_size: int | None = None,
         class_names: Sequence[str] = (),
@@ -78,7 +82,9 @@ class PixWizardPipeline(PipelineParts):
         declared: Declared | None = None,
         provenance: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(transformer, text_encoder, task_encoder, image_encoder, autoencoder, task_table)
+        super().__init__(
+            transformer, text_encoder, task_encoder, image_encoder, autoencoder, task_table, task_predictor
+        )
         if declared is None and (class_names or depth_range is not None or transformer.declared is None):
             declared = Declared.own(class_names, depth_range)
         self.declared: Declared = declared or transformer.declared or Declared.own()
@@ -142,7 +148,7 @@ class PixWizardPipeline(PipelineParts):
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         seeds: Sequence[int] | None = None,
         windows: bool = False,
-        tasks: Sequence[str | None] | None = None,
+        tasks: Sequence[str | LearnedTask | None] | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
         """Answers to a batch of pictures of one size.
@@ -184,7 +190,7 @@ class PixWizardPipeline(PipelineParts):
         image: Picture | None,
         instruction: str,
         *,
-        task: str | None = None,
+        task: str | Path | LearnedTask | None = None,
         steps: int | None = None,
         solver: str | None = None,
         text_guidance: float | None = None,
@@ -211,8 +217,9 @@ class PixWizardPipeline(PipelineParts):
 
         Args:
             image: a Pillow picture, an array or a file; None starts from a blank canvas.
-            instruction: what to do, in English.
-            task: a name in `tasks.TASKS`; it gives the defaults and how to decode. None guesses it.
+            instruction: what to do, in English; "" for a learned task's own sentence.
+            task: a name in `tasks.TASKS`; it gives the defaults and how to decode. None predicts it from the words. Or
+                a task that was learned from pairs, or its file.
             steps, solver, text_guidance, image_guidance, guided_channels: see `generate` and `DualGuidance`; None takes
                 what the model declares for the task, 0 guided channels are all.
             guidance_interval, token_choice, shift: see `DualGuidance` and `sampling.Sampling`.
@@ -236,7 +243,16 @@ class PixWizardPipeline(PipelineParts):
                 picture without one, sizes or steps that are too small, decode without a task.
             FileNotFoundError: no such picture.
         """
-        chosen = self.choose_task(instruction, task, has_image=image is not None)
+        learned = read_task(task)
+        if isinstance(learned, LearnedTask):
+            instruction, steps = instruction.strip() or learned.instruction, steps or learned.points
+            text_guidance, image_guidance = (GUIDANCE if w is None else w for w in (text_guidance, image_guidance))
+            chosen: Task | None = None
+            if image is None:
+                raise ValueError(f"the task {learned.name} works on a picture, found none: give one")
+        else:
+            chosen = self.choose_task(instruction, learned, has_image=image is not None)
+            learned = chosen and chosen.name
         reader, keeping = choose_reader(chosen, decode), Keeping(threshold, reference)
         row = self.declared[chosen.name if chosen else None].asked(
             points=steps, solver=solver, text_guidance=text_guidance, image_guidance=image_guidance,
@@ -256,7 +272,7 @@ class PixWizardPipeline(PipelineParts):
 
         def generated(shown: Tensor, shares: Tensor | None = None) -> Tensor:
             sentences, drawn = [instruction] * len(shown), noise_generators(len(shown), None, [seed] * len(shown))
-            rows = self.task_rows(sentences, [chosen.name if chosen else None] * len(shown))
+            rows = self.task_rows(sentences, [learned] * len(shown))
             return self._generate(shown, sentences, how, drawn, progress, seconds, rows, shares)
 
         if local is not None:
@@ -273,7 +289,7 @@ class PixWizardPipeline(PipelineParts):
         answer = answer[0]
         label = None if reader is None else self.read_label(reader, answer, to_tensor(source)[0], instruction)
         settings = dict(
-            instruction=instruction, task=chosen and chosen.name, steps=row.points, solver=row.solver,
+            instruction=instruction, task=getattr(learned, "name", learned), steps=row.points, solver=row.solver,
             text_guidance=row.text_guidance, image_guidance=row.image_guidance, guided_channels=row.guided_channels,
             seed=seed, size=f"{wanted[0]}x{wanted[1]}", model=self.name, **how.told("token_choice", "shift", "windows"),
             **({} if scaling == PLAIN else asdict(scaling)), **keeping.told(), **(made.told() if made else {}),
@@ -284,7 +300,9 @@ class PixWizardPipeline(PipelineParts):
             result.image = result.at_size_of(given)
         return result
 
-    choose_task = staticmethod(choose_task)
+    def choose_task(self, instruction: str, task: str | None, has_image: bool) -> Task | None:
+        """The named task, or the predicted one, if any; see `answer.choose_task`."""
+        return choose_task(instruction, task, has_image, self.predict_task)
 
     def read_label(self, task: Task, answer: Tensor, source: Tensor, instruction: str = "") -> Any:
         """The label that an answer [3, H, W] stands for, given its source [3, H, W]; both in [-1, 1].

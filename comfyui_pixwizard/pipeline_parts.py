@@ -17,18 +17,22 @@ from .cpu.kernels import use_cpu_kernels
 from .encoders.offload import brought
 from .encoders.tiled_decoding import decode_tiled, encode_pictures, needs_tiles
 from .evaluator import Branch
+from .files.learned_task import LearnedTask
 from .local_edits.direction import Direction
 from .pictures.images import padded_to_cells
+from .task_reader import TaskReader
 from .task_table import TaskRows, TaskTable
-from .tasks import guess_task
+from .tasks.predictor import TaskPredictor
 from .transformer import PixWizardTransformer
 
 
 class PipelineParts:
     """Transformer, encoders and autoencoder of one model; see `pipeline.PixWizardPipeline`.
 
+    `predict_task(sentences)` answers the task of each sentence, None where it asks for none.
+
     Raises:
-        ValueError: encoders or a task table whose widths are not the transformer's.
+        ValueError: encoders, a task table or a task predictor whose widths are not the transformer's.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class PipelineParts:
         image_encoder: Any,
         autoencoder: Any,
         task_table: TaskTable | None = None,
+        task_predictor: TaskPredictor | None = None,
     ) -> None:
         config = transformer.config
         for name, found, wanted in (
@@ -58,6 +63,7 @@ class PipelineParts:
                 "one model"
             )
         self.transformer, self.autoencoder, self.task_table = transformer.eval(), autoencoder, task_table
+        self.task_predictor, self.predict_task = task_predictor, TaskReader(task_predictor, task_encoder)
         self.text_encoder, self.task_encoder, self.image_encoder = text_encoder, task_encoder, image_encoder
         for part in self.parts.values():
             use_cpu_kernels(part)
@@ -65,15 +71,15 @@ class PipelineParts:
 
     @property
     def parts(self) -> dict[str, Any]:
-        """The components by name; a task table only where the model has one."""
-        table = {} if self.task_table is None else {"task_table": self.task_table}
+        """The components by name; a task table and a task predictor only where the model has one."""
+        more = {"task_table": self.task_table, "task_predictor": self.task_predictor}
         return {
             "transformer": self.transformer,
             "text_encoder": self.text_encoder,
             "task_encoder": self.task_encoder,
             "image_encoder": self.image_encoder,
             "autoencoder": self.autoencoder,
-            **table,
+            **{name: part for name, part in more.items() if part is not None},
         }
 
     @cached_property
@@ -93,25 +99,33 @@ class PipelineParts:
             part.to(device if name == "transformer" else "cpu")
         return self
 
-    def predict_task(self, sentences: Sequence[str]) -> list[str | None]:
-        """The task that each sentence asks for, or None where it asks for none that is known."""
-        return [guess_task(sentence) for sentence in sentences]
-
-    def task_rows(self, instructions: Sequence[str], tasks: Sequence[str | None] | None) -> TaskRows | None:
-        """What the task table says to each of B instructions, by its task or, without any, by the predicted one.
+    def task_rows(
+        self, instructions: Sequence[str], tasks: Sequence[str | LearnedTask | None] | None
+    ) -> TaskRows | None:
+        """What the task table, or a learned task, says to each of B instructions; without any tasks the predicted ones.
 
         Raises:
-            ValueError: another number of tasks.
+            ValueError: another number of tasks, or one that was learned on another kind of network.
         """
         if tasks is not None and len(tasks) != len(instructions):
             raise ValueError(
                 f"tasks are given for each of {len(instructions)} instructions, found {len(tasks)}: put None where "
                 "there is none"
             )
-        if self.task_table is None:
+        if self.task_table is None and not any(isinstance(task, LearnedTask) for task in tasks or ()):
             return None
-        named = self.predict_task(instructions) if tasks is None else tasks
-        return self.task_table.rows(self.task_table.places(named))
+        config = self.transformer.config
+        table = self.task_table or TaskTable.of(config, [""])
+        rows = []
+        for task in self.predict_task(instructions) if tasks is None else tasks:
+            if isinstance(task, LearnedTask):
+                task.check(config)
+                rows.append(task.rows())
+            else:
+                rows.append(table.rows(table.places([task])))
+        return TaskRows(
+            *(torch.cat([part.to(rows[0].vector.device) for part in parts]) for parts in zip(*rows, strict=True))
+        )
 
     def encode(
         self,

@@ -8,7 +8,9 @@ from functools import cache
 from typing import Any
 
 from ..comfyui_pixwizard.files.components import read_declared
+from ..comfyui_pixwizard.task_table import TaskTable
 from ..comfyui_pixwizard.tasks.declared import Declared
+from ..comfyui_pixwizard.tasks.predictor import TaskPredictor
 
 # Where the host keeps the network of a MODEL, a CLIP and a VAE.
 NETWORKS = ("model", "cond_stage_model", "first_stage_model")
@@ -28,6 +30,17 @@ def carry(declared: Declared, *parts: Any) -> None:
         for network in (getattr(part, name, None) for name in NETWORKS):
             if network is not None:
                 network.declared = declared
+
+
+def carry_learned(model: Any, clip: Any, table: TaskTable | None, predictor: TaskPredictor | None) -> None:
+    """Let MODEL carry a task table and CLIP a task predictor; in a tuple, so that the host takes them for no layers."""
+    model.model.task_table, clip.cond_stage_model.task_predictor = (table,), (predictor,)
+
+
+def carried_predictor(clip: Any) -> TaskPredictor | None:
+    """The task predictor of CLIP's model, where it has one."""
+    (found,) = getattr(getattr(clip, "cond_stage_model", None), "task_predictor", (None,))
+    return found
 
 
 def carried(*parts: Any) -> Declared:

@@ -14,6 +14,7 @@ from . import (
     host_detection,
     image_nodes,
     instruction_nodes,
+    learned_nodes,
     load_nodes,
     loading,
     local_node,
@@ -26,6 +27,7 @@ from . import (
 NODES: list[type[io.ComfyNode]] = [
     load_nodes.LoadPixWizard,
     load_nodes.LoadTextEncoders,
+    learned_nodes.LoadTask,
     instruction_nodes.Instruction,
     task_nodes.TaskEncoder,
     task_nodes.MixTasks,
@@ -65,5 +67,6 @@ class PixWizardExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         loading.register_folder()
+        learned_nodes.register_folder()
         host_detection.install()
         return NODES

@@ -27,6 +27,7 @@ from ..comfyui_pixwizard.config import PixWizardConfig
 from ..comfyui_pixwizard.local_edits.direction import Direction
 from ..comfyui_pixwizard.noise import LARGEST_SEED, noise_generators
 from ..comfyui_pixwizard.sampling import BEST, SAMPLED, sampled_draws
+from ..comfyui_pixwizard.task_table import TaskRows
 from ..comfyui_pixwizard.tasks.declared import Declared
 from . import lora_keys
 from .host_network import HostTransformer
@@ -35,6 +36,10 @@ from .notices import warn
 # Keys of a conditioning's dictionary: ours, and the host's own for a source latent.
 IMAGE_TOKENS = "pixwizard_image_tokens"
 SOURCE = "concat_latent_image"
+# The host's key of the task vector; ours of the name of the task, by which a MODEL with a task table is told.
+POOLED, TASK = "pooled_output", "pixwizard_task"
+# Entry of a MODEL's transformer options: `TaskRows` of one learned task, for the branches with the whole text.
+LEARNED_TASK = "pixwizard_learned_task"
 # Entry of a MODEL's transformer options: how image tokens are chosen.
 TOKEN_CHOICE = "pixwizard_token_choice"
 FLOAT8 = {"fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
@@ -235,10 +240,26 @@ class PixWizardModel(comfy.model_base.BaseModel):
         features, mask, vector, tokens = (comfy.utils.resize_to_batch_size(part, batch) for part in parts)
         draws = None if seed is None else self._draws(tokens, seed)
         mask = mask.to(where["device"])
+        rows = self._rows(given, batch)
         encoded = self.diffusion_model.encode_conditions(
-            features.to(**where), mask, vector.to(**where), tokens.to(**where), gumbel=draws
-        )
-        return encoded, mask
+            features.to(**where), mask, vector.to(**where), tokens.to(**where), gumbel=draws,
+            task_rows=None if rows is None else rows.to(**where),
+        )  # fmt: skip
+        # One longer than the text's where a learned token stands behind it.
+        text = encoded.text_keys.shape[-2]
+        valid = encoded.text_mask if encoded.text_mask is not None else mask.new_ones(batch, text)
+        return encoded, valid
+
+    def _rows(self, given: Mapping[str, Any], batch: int) -> TaskRows | None:
+        """What a learned task of the MODEL, or its task table by the conditioning's task, says to one branch."""
+        whole = str(given.get("prompt_type")) in ("positive", "full")
+        learned: TaskRows | None = self._options().get(LEARNED_TASK) if whole else None
+        if learned is not None:
+            return TaskRows(*(part.expand(batch, *part.shape[1:]) for part in learned))
+        (table,) = getattr(self, "task_table", (None,))
+        if table is None or given.get(TASK) is None:
+            return None
+        return table.rows(table.places([given[TASK]] * batch))
 
     def _check_latent(self, noise: Tensor) -> None:
         channels = self.diffusion_model.config.in_channels

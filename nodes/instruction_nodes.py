@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..comfyui_pixwizard.tasks import TASKS, get_task, guess_task
 from ..comfyui_pixwizard.tasks.declared import FREE
 from ..comfyui_pixwizard.tasks.task import fill
-from .carried import carried
-from .conversions import Node, schema
+from .carried import carried, carried_predictor
+from .conversions import Node, schema, with_values
+from .host_model import POOLED, TASK
 
 BY_WORDS = "by the words"
 
@@ -64,26 +66,26 @@ class Instruction(Node):
         wording: int,
         model: Any = None,
     ) -> io.NodeOutput:
-        sentence, chosen = sentence_of(task, text, caption, color, class_name, wording)
+        sentence = sentence_of(task, text, caption, color, class_name, wording)
         if clip is None:
             raise ValueError("Instruction needs a CLIP, found none: connect Load PixWizard's CLIP")
         encoded, empty = (clip.encode_from_tokens_scheduled(clip.tokenize(words)) for words in (sentence, ""))
+        chosen = task_by_words(clip, sentence, encoded[0][1].get(POOLED)) if task == BY_WORDS else task
+        encoded = with_values(encoded, {TASK: chosen})
         row = carried(model, clip)[chosen]
         weights = (row.text_guidance, row.image_guidance)
         return io.NodeOutput(encoded, empty, sentence, chosen or FREE, row.points, *weights)
 
 
-def sentence_of(
-    task: str, text: str, caption: str, color: str, class_name: str, wording: int
-) -> tuple[str, str | None]:
-    """The sentence to encode, and the task it belongs to, if any.
+def sentence_of(task: str, text: str, caption: str, color: str, class_name: str, wording: int) -> str:
+    """The sentence to encode: the text, or a task's own.
 
     Raises:
         ValueError: neither words nor a task, or a task without the words that its sentence needs.
     """
     text = text.strip()
     if text:
-        return text, guess_task(text) if task == BY_WORDS else task
+        return text
     if task == BY_WORDS:
         raise ValueError(
             "Instruction needs words or a task, found neither: write what to do, e.g. 'Remove the "
@@ -100,4 +102,16 @@ def sentence_of(
         field = "class_name" if empty[0] == "class" else empty[0]
         raise ValueError(f"the task {task} speaks of a {empty[0]}, found none: fill in {field}")
     templates = chosen.forms[form].drawn
-    return fill(templates[wording % len(templates)], words), task
+    return fill(templates[wording % len(templates)], words)
+
+
+def task_by_words(clip: Any, sentence: str, vector: Tensor | None) -> str | None:
+    """The task that a sentence asks for, by the predictor of CLIP's model, or by guess where it has none.
+
+    Args:
+        vector: the sentence's task vector [1, P], as CLIP encodes it.
+    """
+    predictor = carried_predictor(clip)
+    if predictor is None or vector is None or vector.shape[-1] != predictor.width:
+        return guess_task(sentence)
+    return predictor.predict([sentence], vector.float().cpu())[0]

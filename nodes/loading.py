@@ -18,12 +18,14 @@ from ..comfyui_pixwizard.encoders.transformers_models import PreTrainedTokenizer
 from ..comfyui_pixwizard.files.checkpoint import ModelFiles, check_names_and_shapes, meta_specs
 from ..comfyui_pixwizard.files.components import BUNDLED, PIPELINE_FILE, load_part, read_description
 from ..comfyui_pixwizard.files.open_clip import OpenClip, find_open_clip, is_open_clip
+from ..comfyui_pixwizard.files.predictor_file import PREDICTOR_FILE, load_predictor
 from ..comfyui_pixwizard.files.released import ARGS_FILE, declared_by, infer_config, read_args
 from ..comfyui_pixwizard.files.safe_files import TensorFile, read_tensors
+from ..comfyui_pixwizard.files.table_file import TABLE_FILE, load_table
 from ..comfyui_pixwizard.local_edits.direction import Direction
 from ..comfyui_pixwizard.tasks.declared import Declared
 from . import host_detection, host_model, host_text, host_vision
-from .carried import carry
+from .carried import carry, carry_learned
 
 FOLDER = "pixwizard"
 NANO = "nano (bundled)"
@@ -90,6 +92,12 @@ def load_folder(folder: Path, weights: str) -> ModelParts:
     clip = clip_of(folder)
     carry(declared, clip, vae)
     model.model.direction = Direction.read(folder)
+    carry_learned(
+        model,
+        clip,
+        load_table(folder / TABLE_FILE) if (folder / TABLE_FILE).is_file() else None,
+        load_predictor(folder / PREDICTOR_FILE) if (folder / PREDICTOR_FILE).is_file() else None,
+    )
     return ModelParts(model, clip, host_vision.load_vision(folder / "image_encoder"), vae)
 
 

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from ..comfyui_pixwizard.tasks.declared import FREE
 from .conversions import Node, schema
-from .instruction_nodes import sentence_inputs, sentence_of
+from .host_model import POOLED
+from .instruction_nodes import BY_WORDS, sentence_inputs, sentence_of, task_by_words
 
 TASK_VECTOR = io.Custom("PIXWIZARD_TASK")
-# Where the host keeps the task vector of a CONDITIONING.
-POOLED = "pooled_output"
 
 
 class TaskEncoder(Node):
@@ -38,8 +37,10 @@ class TaskEncoder(Node):
     def execute(
         cls, clip: Any, task: str, text: str, caption: str, color: str, class_name: str, wording: int
     ) -> io.NodeOutput:
-        sentence, chosen = sentence_of(task, text, caption, color, class_name, wording)
-        return io.NodeOutput(encode_task(clip, sentence), sentence, chosen or FREE)
+        sentence = sentence_of(task, text, caption, color, class_name, wording)
+        vector = encode_task(clip, sentence)
+        chosen = task_by_words(clip, sentence, vector) if task == BY_WORDS else task
+        return io.NodeOutput(vector, sentence, chosen or FREE)
 
 
 def encode_task(clip: Any, sentence: str) -> Tensor:

@@ -28,6 +28,7 @@ SMALL = dict(
     towers_minutes=0.1,
     plan=0.3,
     compile=False,
+    predictor=False,
 )
 
 

@@ -5,7 +5,7 @@ pipeline.json     format, kinds of the parts, largest size, names of classes, pr
 transformer/      config.json, safetensors in shards
 text_encoder/  task_encoder/  image_encoder/     Hugging Face folders; the last two may be OpenCLIP's, see `open_clip`
 autoencoder/      config.json, model.safetensors
-task_table.safetensors    where the model has one, see `task_table`
+task_table.safetensors  task_predictor.safetensors    where the model has one, see `task_table` and `tasks.predictor`
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from ..encoders.autoencoder import SdxlAutoencoder
 from ..encoders.clip import ClipTextEncoder, ClipVisionEncoder
 from ..encoders.gemma import GemmaTextEncoder
 from ..encoders.nano_autoencoder import NanoAutoencoder, NanoAutoencoderConfig
+from ..task_reader import TaskReader
 from ..tasks.declared import Declared
 from ..version import VERSION
 from .checkpoint import MAX_SHARD_BYTES, ModelFiles, load_transformer, save_transformer
+from .predictor_file import PREDICTOR_FILE, load_predictor, save_predictor
 from .safe_files import Spec, read_json, read_tensors, write_json, write_safetensors
 from .table_file import TABLE_FILE, load_table, save_table
 
@@ -143,6 +145,19 @@ def load_part(folder: Path, part: str, kind: str, dtype: torch.dtype) -> nn.Modu
     return KINDS[part][kind].from_pretrained(folder / part, dtype=dtype)
 
 
+def load_task_reader(model: str | Path) -> TaskReader:
+    """What finds the tasks of sentences for a model, without the rest of it; of one without a predictor, the guess.
+
+    Raises:
+        ValueError: no model there, or a broken one.
+    """
+    folder = find_folder(model)
+    if not (folder / PREDICTOR_FILE).is_file():
+        return TaskReader()
+    encoder = load_part(folder, "task_encoder", read_description(folder).components["task_encoder"], torch.float32)
+    return TaskReader(load_predictor(folder / PREDICTOR_FILE), encoder)
+
+
 def kind_of(part: str, component: Any) -> str:
     """The kind of a component, for pipeline.json.
 
@@ -165,6 +180,8 @@ def load_parts(folder: Path, found: Description, dtype: torch.dtype) -> dict[str
     parts: dict[str, nn.Module] = {"transformer": load_transformer(folder / "transformer", dtype)}
     if (folder / TABLE_FILE).is_file():
         parts["task_table"] = load_table(folder / TABLE_FILE, dtype)
+    if (folder / PREDICTOR_FILE).is_file():
+        parts["task_predictor"] = load_predictor(folder / PREDICTOR_FILE)
     return parts | {part: load_part(folder, part, found.components[part], dtype) for part in KINDS}
 
 
@@ -184,6 +201,10 @@ def save_parts(folder: Path, parts: Mapping[str, Any], found: Description, dtype
         save_table(parts["task_table"], folder / TABLE_FILE, dtype, provenance=found.provenance)
     else:
         (folder / TABLE_FILE).unlink(missing_ok=True)
+    if "task_predictor" in parts:
+        save_predictor(parts["task_predictor"], folder / PREDICTOR_FILE, provenance=found.provenance)
+    else:
+        (folder / PREDICTOR_FILE).unlink(missing_ok=True)
     values = asdict(found)
     if found.tasks is None:
         del values["tasks"]

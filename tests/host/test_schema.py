@@ -28,7 +28,9 @@ def described(node_class: Any) -> dict[str, Any]:
         for name in ("default", "min", "max", "step"):
             if getattr(item, name, None) is not None:
                 entry[name] = getattr(item, name)
-        if schema.node_id not in {"PixWizardLoad", "PixWizardLoadTextEncoders"} and getattr(item, "options", None):
+        if schema.node_id not in {"PixWizardLoad", "PixWizardLoadTask", "PixWizardLoadTextEncoders"} and getattr(
+            item, "options", None
+        ):
             entry["options"] = list(item.options)
         inputs.append(entry)
     outputs = [

@@ -44,6 +44,7 @@ from .balance import Balance
 from .flow_stage import FlowStage
 from .initialization import SUMMED_BIASES
 from .mixture_stage import BLIND, Aids, MixtureStage
+from .predictor_recipe import PredictorRecipe
 from .tower_stage import TowerStage
 from .towers import NanoModel, train_bpe
 
@@ -155,6 +156,8 @@ class NanoRecipe:
     """Processes that draw batches ahead; by default none on a CPU, and all cores but one beside a GPU."""
     task_table: bool = False
     """Also learn a vector and a token for each task (docs/task_vectors.md); a run has one from its start or none."""
+    predictor: bool = True
+    """Train the task predictor when the model is exported, which takes a minute."""
     compile: bool = True
     """Compile network and towers: half again as fast, after some minutes once; needs a C++ compiler."""
     seed: int = 0
@@ -375,6 +378,7 @@ class NanoRecipe:
             image_encoder=model.vision,
             autoencoder=self.autoencoder,
             task_table=model.table,
+            task_predictor=PredictorRecipe(seed=self.seed).trained(model.task) if self.predictor else None,
             max_size=256,
             class_names=CLASS_NAMES,
             depth_range=DEPTH_RANGE,
