@@ -110,7 +110,8 @@ class TaskWords:
         count = sum(len(samples) for questions, _ in groups for samples in questions.values())
         with tqdm(total=len(WAYS) * count, unit="picture") as bar:
             for way in WAYS:
-                rows[way] = follow(ToldTasks(pipeline, way, true), groups, UNSEEN, settings, bar.update)
+                told: Any = ToldTasks(pipeline, way, true)
+                rows[way] = follow(told, groups, UNSEEN, settings, bar.update)
         return rows
 
 

@@ -181,7 +181,8 @@ class Run:
             from ..comfyui_pixwizard.files.learned_task import GUIDANCE, LearnedTask
 
             points = points or LearnedTask.load(self.task_file).points
-            weights = tuple(GUIDANCE if weight is None else weight for weight in weights)
+            text, image = weights
+            weights = (GUIDANCE if text is None else text, GUIDANCE if image is None else image)
         row = declared.asked(
             points=points, solver=self.solver, text_guidance=weights[0], image_guidance=weights[1],
             guided_channels=self.guided_channels,

@@ -252,7 +252,7 @@ class PixWizardPipeline(PipelineParts):
                 raise ValueError(f"the task {learned.name} works on a picture, found none: give one")
         else:
             chosen = self.choose_task(instruction, learned, has_image=image is not None)
-            learned = chosen and chosen.name
+            learned = chosen.name if chosen else None
         reader, keeping = choose_reader(chosen, decode), Keeping(threshold, reference)
         row = self.declared[chosen.name if chosen else None].asked(
             points=steps, solver=solver, text_guidance=text_guidance, image_guidance=image_guidance,

@@ -21,7 +21,7 @@ from .config import PixWizardConfig
 from .layers import FinalLayer, TimestepEmbedder, zero_linear
 from .network_inputs import check_conditions, check_latents, encode_seen, pad_tables, pad_tokens, static_shapes
 from .rope import rope_table, scale_factors
-from .task_table import TaskRows, with_token
+from .task_table import TaskRows, TokenPlace, with_token
 from .token_sampler import exponential_draws
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ class PixWizardTransformer(nn.Module):
         """
         text_mask = text_mask.bool()
         check_conditions(self.config, text_features, text_mask, task_vector, image_tokens)
-        task_embedding, token = self.task_embedder(task_vector), None  # [B, D]
+        task_embedding = self.task_embedder(task_vector)  # [B, D]
+        token: TokenPlace | None = None
         if task_rows is not None:
             task_rows.check(len(text_features), self.config)
             task_embedding = task_embedding + task_rows.vector
