@@ -14,6 +14,7 @@ from ..comfyui_pixwizard.files.checkpoint import DTYPES, ModelFiles, meta_specs
 from ..comfyui_pixwizard.files.lumina import init_from_lumina
 from ..comfyui_pixwizard.files.released import ARGS_FILE, convert_released, read_released, weights_name
 from ..comfyui_pixwizard.files.safe_files import Spec, write_json
+from ..comfyui_pixwizard.tasks.released_codes import INDOORS
 
 if TYPE_CHECKING:  # transformers is slow to import, and not needed for --help
     from ..comfyui_pixwizard.files.open_clip import OpenClip
@@ -124,6 +125,9 @@ class Convert:
     """Take the averaged weights."""
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     """Element type of the output; the source's own by default, float32 with --init-from-lumina."""
+    depths: Literal["indoors", "streets"] = INDOORS
+    """What the released weights' depth maps are read as: 0 to 10 m, as of NYUv2 and SUN RGB-D, or 0 to 80 m, as of
+    Virtual KITTI 2; the result declares it."""
     init_from_lumina: bool = False
     """Build a start for training from Lumina-Next-T2I: its weights, new parts freshly initialised."""
     seed: int = 0
@@ -146,14 +150,22 @@ class Convert:
         if self.init_from_lumina and self.architecture is not None:
             raise ValueError("--architecture goes with an OpenCLIP checkpoint, found --init-from-lumina: leave one out")
         if self.init_from_lumina:
+            self._only_released()
             path = init_from_lumina(self.source, self.out, dtype=self.dtype or "float32", seed=self.seed)
         elif (checkpoint := self._open_clip()) is not None:
+            self._only_released()
             path = checkpoint.save(self.out, DTYPES[self.dtype] if self.dtype else None)
             print(f"both towers of {checkpoint.architecture}")
         else:
-            path = convert_released(self.source, self.out, ema=self.ema, dtype=self.dtype)
+            path = convert_released(self.source, self.out, ema=self.ema, dtype=self.dtype, depths=self.depths)
         print(f"wrote {path} ({path.stat().st_size / 1e6:,.1f} MB)")
         return 0
+
+    def _only_released(self) -> None:
+        if self.depths != INDOORS:
+            raise ValueError(
+                f"--depths is of the released weights, found {self.depths} with another source: leave it out"
+            )
 
     def _open_clip(self) -> OpenClip | None:
         """The OpenCLIP checkpoint that the source is, if it is one."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..config import PixWizardConfig
 from ..tasks.declared import Declared
-from ..tasks.released_codes import released
+from ..tasks.released_codes import INDOORS, released
 from .checkpoint import DECLARES, DTYPES, check_names_and_shapes, count_layers, meta_specs, output_file
 from .safe_files import Spec, TensorFile, read_pickle, sha256_of, write_safetensors
 
@@ -156,12 +156,20 @@ def read_released(folder: str | Path, ema: bool = False) -> tuple[TensorFile, Pi
     return file, config, args
 
 
-def declared_by(args: Mapping[str, Any]) -> Declared | None:
+def declared_by(args: Mapping[str, Any], depths: str = INDOORS) -> Declared | None:
     """What weights of the released form declare: the paper's codes, unless this project trained them."""
-    return None if args.get(OWN_CODES) else released(args)
+    if not args.get(OWN_CODES):
+        return released(args, depths)
+    if depths != INDOORS:
+        raise ValueError(
+            f"--depths is of the authors' weights, found {depths} with weights of this project: leave it out"
+        )
+    return None
 
 
-def convert_released(folder: str | Path, out: str | Path, *, ema: bool = False, dtype: str | None = None) -> Path:
+def convert_released(
+    folder: str | Path, out: str | Path, *, ema: bool = False, dtype: str | None = None, depths: str = INDOORS
+) -> Path:
     """Write a released folder as one safetensors file with configuration, provenance and what it declares.
 
     Args:
@@ -169,6 +177,7 @@ def convert_released(folder: str | Path, out: str | Path, *, ema: bool = False, 
         out: a .safetensors file, or a folder for `model.safetensors`.
         ema: the averaged weights.
         dtype: "float32", "float16" or "bfloat16"; None keeps each tensor's own.
+        depths: see `released_codes.released`.
 
     Returns:
         The file's path.
@@ -183,7 +192,7 @@ def convert_released(folder: str | Path, out: str | Path, *, ema: bool = False, 
     specs = {n: Spec(DTYPES[dtype] if dtype else spec.dtype, spec.shape) for n, spec in file.specs.items()}
     provenance = provenance_of(file.path, "pixwizard convert")
     provenance["args"] = {key: args[key] for key in KEPT_ARGS if key in args}
-    write_file(target, specs, file.read, config, provenance, declared_by(args))
+    write_file(target, specs, file.read, config, provenance, declared_by(args, depths))
     return target
 
 

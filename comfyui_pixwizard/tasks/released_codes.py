@@ -28,26 +28,28 @@ _NAMES = """
 """
 ADE20K_NAMES = ("ignore", *(name.strip() for name in _NAMES.split(",")))
 # Depth in metres that black and white stand for, by what the picture shows: the ranges of NYUv2 and SUN RGB-D, and of
-# Virtual KITTI 2. The first is declared.
-DEPTH_RANGES = {"indoors": (0.0, 10.0), "streets": (0.0, 80.0)}
+# Virtual KITTI 2.
+INDOORS = "indoors"
+DEPTH_RANGES = {INDOORS: (0.0, 10.0), "streets": (0.0, 80.0)}
 POINTS, GUIDANCE, CHANNELS, SOLVER, MAX_SIZE = 60, (4.0, 1.0), 3, "euler", 1024
-_NEAR, _FAR = DEPTH_RANGES["indoors"]
 CODES: dict[str, tuple[str, dict[str, Any]]] = {
-    "depth": ("gray", {"near": _NEAR, "far": _FAR, "near_bright": True}),
     "segmentation": ("ade20k", {"classes": list(range(1, len(ADE20K_NAMES))), "cleanup": False}),
 }
 
 
-def released(args: Mapping[str, Any] | None = None) -> Declared:
+def released(args: Mapping[str, Any] | None = None, depths: str = INDOORS) -> Declared:
     """What the released weights declare.
 
     Args:
         args: of their training; `image_size` names its sizes, as 1024 or "512-768".
+        depths: a key of DEPTH_RANGES, what black and white of depth maps stand for.
     """
+    near, far = DEPTH_RANGES[depths]
+    codes = CODES | {"depth": ("gray", {"near": near, "far": far, "near_bright": True})}
     rows = {}
     for name, task in TASKS.items():
         codec = next(iter(task.codecs))
-        codec, options = CODES.get(name, (codec, marks_options(codec)))
+        codec, options = codes.get(name, (codec, marks_options(codec)))
         rows[name] = TaskSettings(codec, options, SOLVER, POINTS, *GUIDANCE, CHANNELS)
     rows[FREE] = TaskSettings("picture", {}, SOLVER, POINTS, *GUIDANCE, CHANNELS)
     sizes = [int(text) for text in re.findall(r"\b\d{2,4}\b", str((args or {}).get("image_size", "")))]

@@ -73,6 +73,14 @@ def test_convert_declares_the_released_codes(converted: Path, folder: Path, caps
     assert " ".join(depth.split()[1:]) == "gray near=0, far=10, near_bright=True euler 60 4, 1 3 768"
 
 
+def test_depths_are_declared_as_the_data_had_them(converted: Path, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "streets.safetensors"
+    assert main(["convert", str(converted.parent), str(out), "--depths", "streets"]) == 0
+    assert "wrote" in capsys.readouterr().out
+    options = shown(out, capsys)["depth"]["codec_options"]
+    assert options == {"near": 0.0, "far": 80.0, "near_bright": True}
+
+
 def test_the_bundled_model_has_the_projects_own(capsys: pytest.CaptureFixture[str]) -> None:
     rows = shown("nano", capsys)
     for name, task in TASKS.items():
