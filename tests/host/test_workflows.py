@@ -126,8 +126,7 @@ def test_the_released_weights_are_named_where_they_are_missing(
     assert {number for title, number in numbers.items() if title in wanted} == set(missing)
     for title, files in wanted.items():
         chosen = {value for value in api[numbers[title]]["inputs"].values() if isinstance(value, str)}
-        # The settings lie beside the weights and are not chosen.
-        assert {name for name in files if name != "model_args.pth"} == chosen - {"default"}
+        assert set(files) == chosen - {"default"}
         assert all(name in str(missing[numbers[title]]) for name in chosen - {"default"})
     for files in graph.files.values():
         for name, url, directory in files:

@@ -8,11 +8,9 @@ ASK, ANSWER = "Ask", "Answer"
 # A folder of ComfyUI's input, and a file of models/loras, that a reader brings.
 FOLDER, LORA = "pictures", "pixwizard_lora.safetensors"
 HUB = "https://huggingface.co"
+# The dialog knows what a widget names; model_args.pth and tokenizer.model, which lie beside, are in the note.
 RELEASED = {
-    "load": [
-        ModelFile("consolidated.00-of-01.pth", f"{HUB}/Afeng-x/PixWizard/tree/main", "pixwizard"),
-        ModelFile("model_args.pth", f"{HUB}/Afeng-x/PixWizard/tree/main#model_args.pth", "pixwizard"),
-    ],
+    "load": [ModelFile("consolidated.00-of-01.pth", f"{HUB}/Afeng-x/PixWizard/tree/main", "pixwizard")],
     "text": [
         ModelFile("gemma-2b.safetensors", f"{HUB}/google/gemma-2b/tree/main", "text_encoders"),
         ModelFile(
