@@ -24,7 +24,7 @@ EDIT_FILTERS = (
     Filter("clip_image", at_least=-0.45, model="begun"),
     Filter("aesthetic_gap", at_most=6.5, model="begun"),
 )
-EDIT_RELABEL = Relabel(tasks=(*MOVING, *FLAT, *WHOLE))
+EDIT_RELABEL = Relabel("nano", tasks=(*MOVING, *FLAT, *WHOLE))
 
 
 def edit_recipe() -> BuildRecipe:
