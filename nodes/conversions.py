@@ -26,6 +26,8 @@ CATEGORY = "PixWizard"
 WORDS = Path(__file__).parents[1] / "locales" / "en" / "nodeDefs.json"
 # An input that the page may fold away.
 ADVANCED = {"advanced": True}
+# The host's key of the task vector; ours of the name of the task, by which a MODEL with a task table is told.
+POOLED, TASK = "pooled_output", "pixwizard_task"
 
 
 @cache

@@ -30,14 +30,13 @@ from ..comfyui_pixwizard.sampling import BEST, SAMPLED, sampled_draws
 from ..comfyui_pixwizard.task_table import TaskRows
 from ..comfyui_pixwizard.tasks.declared import Declared
 from . import lora_keys
+from .conversions import TASK
 from .host_network import HostTransformer
 from .notices import warn
 
 # Keys of a conditioning's dictionary: ours, and the host's own for a source latent.
 IMAGE_TOKENS = "pixwizard_image_tokens"
 SOURCE = "concat_latent_image"
-# The host's key of the task vector; ours of the name of the task, by which a MODEL with a task table is told.
-POOLED, TASK = "pooled_output", "pixwizard_task"
 # Entry of a MODEL's transformer options: `TaskRows` of one learned task, for the branches with the whole text.
 LEARNED_TASK = "pixwizard_learned_task"
 # Entry of a MODEL's transformer options: how image tokens are chosen.

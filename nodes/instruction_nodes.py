@@ -11,8 +11,7 @@ from ..comfyui_pixwizard.tasks import TASKS, get_task, guess_task
 from ..comfyui_pixwizard.tasks.declared import FREE
 from ..comfyui_pixwizard.tasks.task import fill
 from .carried import carried, carried_predictor
-from .conversions import Node, schema, with_values
-from .host_model import POOLED, TASK
+from .conversions import POOLED, TASK, Node, schema, with_values
 
 BY_WORDS = "by the words"
 

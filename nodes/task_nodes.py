@@ -13,8 +13,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..comfyui_pixwizard.tasks.declared import FREE
-from .conversions import Node, schema
-from .host_model import POOLED
+from .conversions import POOLED, Node, schema
 from .instruction_nodes import BY_WORDS, sentence_inputs, sentence_of, task_by_words
 
 TASK_VECTOR = io.Custom("PIXWIZARD_TASK")

@@ -267,7 +267,7 @@ def test_the_same_nodes_read_each_model_by_its_own_code(nodes: Any, converted: P
             model=models[name],
         )  # fmt: skip
         assert torch.equal(answer[2][0, ..., 0].long(), classes)
-        named = {entry["name"] for entry in json.loads(answer[-1])[0]["classes"]}
+        named = {entry["name"] for entry in json.loads(answer[-2])[0]["classes"]}
         assert named == {"nano": {"ground", "box"}, "released": {"wall", "floor"}}[name]
     grey = pictures["released"][0].movedim(0, -1)[None]
     own_choice = dict(code="gray", near=0.0, far=80.0, near_bright=True, model=models["nano"])
@@ -276,7 +276,11 @@ def test_the_same_nodes_read_each_model_by_its_own_code(nodes: Any, converted: P
 
 
 def test_instructions_give_the_models_settings(nodes: Any, converted: Path) -> None:
-    words = SimpleNamespace(tokenize=str, encode_from_tokens_scheduled=str, cond_stage_model=torch.nn.Identity())
+    words = SimpleNamespace(
+        tokenize=str,
+        encode_from_tokens_scheduled=lambda tokens: [[torch.zeros(1, 2, 3), {}]],
+        cond_stage_model=torch.nn.Identity(),
+    )
     asked = dict(task="derain", text="", caption="", color="", class_name="", wording=0)
     node = nodes.instruction_nodes.Instruction
     assert run(node, clip=words, **asked)[4:] == (2, 1.0, 1.0), "nano's, where nothing is declared"
