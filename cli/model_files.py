@@ -125,7 +125,7 @@ class Convert:
     """Take the averaged weights."""
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     """Element type of the output; the source's own by default, float32 with --init-from-lumina."""
-    depths: Literal["indoors", "streets"] = INDOORS
+    depths: Literal["indoors", "streets"] = "indoors"
     """What the released weights' depth maps are read as: 0 to 10 m, as of NYUv2 and SUN RGB-D, or 0 to 80 m, as of
     Virtual KITTI 2; the result declares it."""
     init_from_lumina: bool = False

@@ -160,8 +160,8 @@ def reading(
     task = TASKS[name]
     instructions = [task.instruction(seeded("eval", settings.seed, "reading", name, i)) for i in range(len(pictures))]
     own = replace(settings, steps=None, guidance=None)
-    asked = dict(task=task, instructions=instructions, source=pictures.clamp(0, 1), truth=pictures, reference=None)
-    question = replace(samples, **asked)
+    source = pictures.clamp(0, 1)
+    question = replace(samples, task=task, instructions=instructions, source=source, truth=pictures, reference=None)
     return samples, answers(pipeline, question, own, advance)
 
 

@@ -113,8 +113,8 @@ def spoiled_pairs(n: int, spoiled: int, seed: int, size: int = SIZE) -> list[tup
         )
     shown, pairs = SceneSet(scenes, size, seed, "train"), []
     for task in TASKS:
-        found = shown.samples(task)
-        parts = zip(found.source, found.truth, found.instructions, found.index, strict=True)
+        asked = shown.samples(task)
+        parts = zip(asked.source, asked.truth, asked.instructions, asked.index, strict=True)
         pairs += [EditPair(source, target, text, task, index) for source, target, text, index in parts]
     order = torch.randperm(len(pairs), generator=seeded("spoiled", seed)).tolist()[:n]
     chosen = [pairs[at] for at in order]

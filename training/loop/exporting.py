@@ -45,7 +45,11 @@ class RunModel:
 
     def save(self, run: Path) -> None:
         """Write RUN/model.json."""
-        values = {"config": self.config.to_dict(), "lora_alpha": self.lora_alpha, "told": dict(self.told or {})}
+        values: dict[str, Any] = {
+            "config": self.config.to_dict(),
+            "lora_alpha": self.lora_alpha,
+            "told": dict(self.told or {}),
+        }
         values |= {"table": list(self.table)} if self.table else {}
         write_json(Path(run) / MODEL_FILE, values)
 

@@ -7,7 +7,7 @@ Shapes: B batch, C latent channels, R layers, N image tokens, T text tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -135,10 +135,11 @@ class FeatureModel(nn.Module):
         self.transformer, self.table = transformer, table
 
     def forward(self, *inputs: Any, places: Tensor | None = None) -> Tensor:
-        """Of what `predict` takes beside the transformer.
+        """Of what `predict` takes beside the transformer and the rows.
 
         Args:
             places: rows [B] of the table, -1 for none.
         """
         rows = None if self.table is None or places is None else self.table.rows(places)
-        return predict(self.transformer, *inputs, rows=rows)
+        run: Callable[..., Tensor] = predict
+        return run(self.transformer, *inputs, rows=rows)

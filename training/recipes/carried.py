@@ -12,14 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...comfyui_pixwizard.config import PixWizardConfig
+from ...comfyui_pixwizard.encoders.clip import ClipTextEncoder, ClipVisionEncoder
 from ...comfyui_pixwizard.encoders.gemma import GemmaTextEncoder
 from ...comfyui_pixwizard.files.components import KINDS, find_folder, load_part, read_description
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
@@ -72,10 +74,10 @@ def fitted(inputs: Tensor, outputs: Tensor, ridge: float = 1e-4, offset: bool = 
 class Parts:
     """What is around a network: encoders and autoencoder of a model."""
 
-    autoencoder: nn.Module
+    autoencoder: Any
     text_encoder: GemmaTextEncoder
-    task_encoder: nn.Module
-    image_encoder: nn.Module
+    task_encoder: ClipTextEncoder
+    image_encoder: ClipVisionEncoder
 
 
 @torch.inference_mode()
@@ -112,7 +114,7 @@ def _in_parts(run: Callable[[Tensor], Tensor], pictures: Tensor) -> Tensor:
     return torch.cat([run(part * 2 - 1) for part in pictures.split(50)])
 
 
-def _tokens(autoencoder: nn.Module, pictures: Tensor) -> Tensor:
+def _tokens(autoencoder: Any, pictures: Tensor) -> Tensor:
     """Patches of latents as the network takes them, [S, C p p]."""
     return rearrange(_in_parts(autoencoder.encode, pictures), "b c (h p) (w q) -> (b h w) (c p q)", p=2, q=2)
 
@@ -158,10 +160,12 @@ def _carry_conditioning(
     wanted = torch.cat(network.modulations(vector(network, old)), dim=1)
     fit = fitted(F.silu(vector(fresh, new)), wanted, ridge=1e-5)
     layers = [*(block.adaLN_modulation[1] for block in fresh.blocks), fresh.final_layer.adaLN_modulation[1]]
-    sizes = [len(layer.bias) for layer in layers]
-    for layer, weight, bias in zip(layers, fit.weight.split(sizes), fit.offset.split(sizes), strict=True):
-        layer.weight.copy_(weight)
-        layer.bias.copy_(bias)
+    biases = [layer.get_parameter("bias") for layer in layers]
+    sizes = [len(bias) for bias in biases]
+    for layer, weight in zip(layers, fit.weight.split(sizes), strict=True):
+        layer.get_parameter("weight").copy_(weight)
+    for bias, offset in zip(biases, fit.offset.split(sizes), strict=True):
+        bias.copy_(offset)
     return {"modulations": fit.explained}
 
 
@@ -242,11 +246,13 @@ class CarryRecipe:
         said, _ = sentences([task for task in TASKS for _ in range(SENTENCES_EACH)], rendered.small, generator)
         folder = find_folder(str(self.to))
         kinds = read_description(folder).components
-        parts = {part: load_part(folder, part, kinds[part], torch.float32) for part in KINDS if part in kinds}
+        parts: dict[str, Any] = {
+            part: load_part(folder, part, kinds[part], torch.float32) for part in KINDS if part in kinds
+        }
         pieces = Tokenizer.from_file(str(folder / "text_encoder" / "tokenizer.json"))
         fresh = NanoModel.build(pieces, config, self.seed).transformer
         old = Parts(*(getattr(pipeline, name).float() for name in Parts.__dataclass_fields__))
-        new = Parts(**{name: parts[name] for name in Parts.__dataclass_fields__})
+        new = Parts(*(parts[name] for name in Parts.__dataclass_fields__))
         for name, share in carry(network, fresh, old, new, pictures, said, generator).items():
             print(f"{name}: {share:.3f} of the variance explained")
         PixWizardPipeline(

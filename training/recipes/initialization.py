@@ -77,7 +77,7 @@ def scatter_embeddings(
     fitted by it. task, image: standard deviation of a channel of each projection.
     """
     for embedder, spread in ((transformer.task_embedder, task), (transformer.global_semantic_embedder, image)):
-        weight = embedder[1].weight
+        weight = embedder[1].get_parameter("weight")
         weight.copy_(torch.randn(weight.shape, generator=generator) * spread / weight.shape[1] ** 0.5)
 
 
