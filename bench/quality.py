@@ -215,7 +215,7 @@ def prepare(pipeline: PixWizardPipeline, task: str, n: int, size: int, seed: int
     shape = (pipeline.autoencoder.channels, source.shape[2] // 8, source.shape[3] // 8)
     noise = draw_noise(shape, generators, source.device)
     row = pipeline.declared[task]
-    guidance = DualGuidance(row.text_guidance, row.image_guidance, row.guided_channels)
+    guidance = row.guidance()
     needed = replace(guidance, interval=INTERVAL).branches()
     return PreparedTask(guidance, noise, pipeline.encode(source, asked.instructions, needed, noise, generators))
 

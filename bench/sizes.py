@@ -14,7 +14,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..comfyui_pixwizard.files.safe_files import write_json
-from ..comfyui_pixwizard.guidance import DualGuidance
 from ..comfyui_pixwizard.limits import check_least
 from ..comfyui_pixwizard.scaling import Scaling, scaling_for
 from ..comfyui_pixwizard.tasks import TASKS
@@ -103,7 +102,7 @@ class Sizes:
             sentences,
             steps=points,
             solver=row.solver,
-            guidance=DualGuidance(row.text_guidance, row.image_guidance, row.guided_channels),
+            guidance=row.guidance(),
             scaling=scaling,
             seeds=range(self.seed, self.seed + len(source)),
         )

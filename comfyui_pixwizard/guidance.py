@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .transformer import Latents
+from .latents import Latents
 
 BRANCHES = ("full", "image", "none")
 ALWAYS = (0.0, 1.0)

@@ -258,7 +258,7 @@ class PixWizardPipeline(PipelineParts):
             points=steps, solver=solver, text_guidance=text_guidance, image_guidance=image_guidance,
             guided_channels=guided_channels,
         )  # fmt: skip
-        guidance = DualGuidance(row.text_guidance, row.image_guidance, row.guided_channels, guidance_interval)
+        guidance = row.guidance(guidance_interval)
         given = None if image is None else open_picture(image)
         wanted = model_size(given.size if given else None, size, self.max_size, windows)
         # Every window has a size that the model was trained for.

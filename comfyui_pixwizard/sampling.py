@@ -16,11 +16,12 @@ from torch import Tensor
 from .evaluator import Branch, Evaluator
 from .flow import time_grid
 from .guidance import DualGuidance
+from .latents import Latents
 from .scaling import PLAIN, Scaling
 from .solvers import DEFAULT_SOLVER, solve
 from .tasks.defaults import GENERAL
 from .token_sampler import exponential_draws
-from .transformer import Latents, PixWizardTransformer
+from .transformer import PixWizardTransformer
 
 Progress = Callable[[int, int], None]
 USUAL = DualGuidance(*GENERAL.guidance)

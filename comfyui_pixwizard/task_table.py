@@ -62,6 +62,20 @@ class TokenPlace(NamedTuple):
         return torch.where(self.place[..., None], self.token[:, None].to(features.dtype), features)
 
 
+def with_rows(
+    rows: TaskRows | None, config: PixWizardConfig, embedding: Tensor, features: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor, Tensor, TokenPlace | None]:
+    """Task embedding [B, D], text features [B, T, F] and mask [B, T] with rows of a task table, and the token's place.
+
+    Raises:
+        ValueError: rows of another batch or network.
+    """
+    if rows is None:
+        return embedding, features, mask, None
+    rows.check(len(features), config)
+    return embedding + rows.vector, *with_token(features, mask, rows, all_rows=torch.is_grad_enabled())
+
+
 def with_token(
     features: Tensor, mask: Tensor, rows: TaskRows, *, all_rows: bool
 ) -> tuple[Tensor, Tensor, TokenPlace | None]:

@@ -6,9 +6,9 @@ D = min(d, 1024) conditioning width, g key/value heads, e head channels.  Parame
 ones.  Source: paper section 3, docs/mathematics.md sections 3 to 9.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from einops import rearrange
@@ -18,19 +18,15 @@ from .attention import proportional_scale
 from .block import TransformerBlock
 from .conditions import Conditions
 from .config import PixWizardConfig
+from .latents import Around, Latents, SameLatents
 from .layers import FinalLayer, TimestepEmbedder, zero_linear
 from .network_inputs import check_conditions, check_latents, encode_seen, pad_tables, pad_tokens, static_shapes
 from .rope import rope_table, scale_factors
-from .task_table import TaskRows, TokenPlace, with_token
+from .task_table import TaskRows, with_rows
 from .token_sampler import exponential_draws
 
 if TYPE_CHECKING:
     from .tasks.declared import Declared
-
-# One size [B, C, h, w], or a ragged batch of [C, h_i, w_i].
-Latents = Tensor | list[Tensor]
-SameLatents = TypeVar("SameLatents", Tensor, list[Tensor])
-Around = Callable[[int, Callable[[Tensor, Tensor | None], Tensor], Tensor, Tensor | None], Tensor]
 
 
 class PixWizardTransformer(nn.Module):
@@ -91,13 +87,8 @@ class PixWizardTransformer(nn.Module):
         text_mask = text_mask.bool()
         check_conditions(self.config, text_features, text_mask, task_vector, image_tokens)
         task_embedding = self.task_embedder(task_vector)  # [B, D]
-        token: TokenPlace | None = None
-        if task_rows is not None:
-            task_rows.check(len(text_features), self.config)
-            task_embedding = task_embedding + task_rows.vector
-            text_features, text_mask, token = with_token(
-                text_features, text_mask, task_rows, all_rows=torch.is_grad_enabled()
-            )
+        told = with_rows(task_rows, self.config, task_embedding, text_features, text_mask)
+        task_embedding, text_features, text_mask, token = told
         text = [block.encode_text(text_features, token) for block in self.blocks]
         is_null = ~(image_tokens != 0).flatten(1).any(dim=1)
         draws = None if gumbel is None else exponential_draws(gumbel, len(text), ~is_null, image_tokens.shape[1])

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from ..comfyui_pixwizard.conditions import Conditions
 from ..comfyui_pixwizard.config import PixWizardConfig
+from ..comfyui_pixwizard.latents import Around
 from ..comfyui_pixwizard.scaling import PLAIN, Scaling
-from ..comfyui_pixwizard.transformer import Around, PixWizardTransformer
+from ..comfyui_pixwizard.transformer import PixWizardTransformer
 
 # Entry of a MODEL's transformer options: a `Scaling`.
 SCALING = "pixwizard_scaling"

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ..guidance import ALWAYS, DualGuidance
 from ..solvers import DEFAULT_SOLVER, EVALUATIONS
 from .codecs.asked import asked_codec, asked_options
 from .defaults import DEFAULTS, GENERAL
@@ -54,6 +55,10 @@ class TaskSettings:
         if given.get("guided_channels") == 0:
             given["guided_channels"] = None
         return replace(self, **given)
+
+    def guidance(self, interval: tuple[float, float] = ALWAYS) -> DualGuidance:
+        """What it guides by, at the times of an interval."""
+        return DualGuidance(self.text_guidance, self.image_guidance, self.guided_channels, interval)
 
     def reading(self, instruction: str = "") -> dict[str, Any]:
         """Keywords of `Task.decode` and `Task.confidence` for an answer to an instruction."""

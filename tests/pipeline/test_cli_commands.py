@@ -13,8 +13,10 @@ from PIL import Image
 
 from pixwizard import comfyui_pixwizard as core
 from pixwizard.cli.main import COMMANDS, Group, main
+from pixwizard.comfyui_pixwizard.pipeline import PixWizardPipeline
 from pixwizard.comfyui_pixwizard.tasks import TASKS
 from pixwizard.comfyui_pixwizard.version import VERSION
+from pixwizard.training.render.scenes import CLASS_NAMES, DEPTH_RANGE
 
 
 def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -110,8 +112,10 @@ class Images(HTMLParser):
 
 
 def test_demo_writes_a_page_and_a_sheet(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "demo"
-    assert main(["demo", "--out", str(out), "--size", "64", "--scene-size", "64", "--model", str(tiny_folder)]) == 0
+    out, model = tmp_path / "demo", tmp_path / "model"
+    parts = PixWizardPipeline.from_pretrained(tiny_folder).parts
+    PixWizardPipeline(**parts, class_names=CLASS_NAMES, depth_range=DEPTH_RANGE).save_pretrained(model)
+    assert main(["demo", "--out", str(out), "--size", "64", "--scene-size", "64", "--model", str(model)]) == 0
     assert f"contact_sheet.png ({2 * len(TASKS)} examples" in capsys.readouterr().out
     page = (out / "index.html").read_text()
     images = Images()

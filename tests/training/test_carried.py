@@ -37,8 +37,8 @@ def test_a_network_carried_to_its_own_parts_is_what_it_was(nano):
     parts = Parts(*(getattr(nano, name).float() for name in Parts.__dataclass_fields__))
     network = nano.transformer.float()
     fresh = NanoModel.build(nano.text_encoder.tokenizer.backend_tokenizer, network.config).transformer
-    pictures = dead_leaves(24, 128, generator)
-    found = carry(network, fresh, parts, parts, pictures, SAID, generator)
+    pictures = dead_leaves(12, 128, generator)
+    found = carry(network, fresh, parts, parts, pictures, SAID, generator, moments=3000)
     assert found.pop("latents") > 0.999 and found.pop("modulations") > 0.9 and min(found.values()) > 0.98
     with torch.inference_mode():
         source = parts.autoencoder.encode(pictures[:4] * 2 - 1)

@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...comfyui_pixwizard.guidance import DualGuidance
 from ...comfyui_pixwizard.pictures.images import unit_to_image
 from ...comfyui_pixwizard.pictures.labels import draw_label
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
@@ -109,7 +108,7 @@ def answer(pipeline: PixWizardPipeline, example: Example, seed: int) -> None:
     """Fill in output, decoded label and figures."""
     task, source = example.task, example.source[None] * 2 - 1
     row = pipeline.declared[task.name]
-    guidance = DualGuidance(row.text_guidance, row.image_guidance, row.guided_channels)
+    guidance = row.guidance()
     output = pipeline.generate(
         source, [example.instruction], steps=row.points, solver=row.solver, guidance=guidance, seeds=[seed]
     )

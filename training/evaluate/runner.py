@@ -107,7 +107,7 @@ def answers(pipeline: Answerer, samples: Samples, settings: EvaluationSettings, 
             sentences,
             steps=row.points,
             solver=row.solver,
-            guidance=DualGuidance(row.text_guidance, row.image_guidance, row.guided_channels),
+            guidance=row.guidance(),
             generator=[seeded("eval", settings.seed, "noise", task.name, start + i) for i in range(len(source))],
         )
         parts.append(finished(pipeline, samples, picture.float().cpu() / 2 + 0.5, start))

@@ -89,6 +89,7 @@ def carry(
     pictures: Tensor,
     said: Sequence[str],
     generator: torch.Generator,
+    moments: int = MOMENTS,
 ) -> dict[str, float]:
     """Fill a fresh network with what another one knows.
 
@@ -96,7 +97,7 @@ def carry(
         network: as it was trained among the old parts.
         fresh: of the same configuration, for the new parts.
         pictures: [S, 3, H, W] in [0, 1].   said: sentences of all tasks.
-        generator: of times and pairs.
+        generator: of times and pairs.   moments: how many conditioning vectors are fitted.
 
     Returns:
         The share of variance that each fitted map explains, by name.
@@ -106,7 +107,7 @@ def carry(
         if name.startswith("layers.") and any(f".{kept}" in name for kept in KEPT):
             state[name].copy_(value)
     found = _carry_patches(network, fresh, *(_tokens(part.autoencoder, pictures) for part in (old, new)))
-    found |= _carry_conditioning(network, fresh, old, new, pictures, said, generator)
+    found |= _carry_conditioning(network, fresh, old, new, pictures, said, generator, moments)
     return found | _carry_text(network, fresh, old, new, said[:: max(len(said) // READ, 1)])
 
 
@@ -144,12 +145,12 @@ def _carry_patches(
 
 def _carry_conditioning(
     network: PixWizardTransformer, fresh: PixWizardTransformer, old: Parts, new: Parts, pictures: Tensor,
-    said: Sequence[str], generator: torch.Generator,
+    said: Sequence[str], generator: torch.Generator, moments: int,
 ) -> dict[str, float]:  # fmt: skip
     """Modulations of the old conditioning vector, by a new one whose parts begin anew."""
     scatter_embeddings(fresh, generator)
-    row, seen = (torch.randint(n, (MOMENTS,), generator=generator) for n in (len(said), len(pictures)))
-    t = torch.rand(MOMENTS, generator=generator)
+    row, seen = (torch.randint(n, (moments,), generator=generator) for n in (len(said), len(pictures)))
+    t = torch.rand(moments, generator=generator)
 
     def vector(model: PixWizardTransformer, parts: Parts) -> Tensor:
         task = torch.cat([parts.task_encoder.encode(list(said[i : i + 100])) for i in range(0, len(said), 100)])

@@ -20,7 +20,6 @@ from tqdm import tqdm
 from ....comfyui_pixwizard.files.components import find_folder
 from ....comfyui_pixwizard.files.digests import model_fingerprint
 from ....comfyui_pixwizard.files.safe_files import replaced, sha256_of
-from ....comfyui_pixwizard.guidance import DualGuidance
 from ....comfyui_pixwizard.limits import check_side
 from ....comfyui_pixwizard.pictures.images import to_image
 from ....comfyui_pixwizard.pipeline import PixWizardPipeline
@@ -125,7 +124,7 @@ def draw_pair(pipeline: PixWizardPipeline, captions: Captions, how: DrawnPairs, 
     try:
         made = pipeline.generate(
             torch.ones(2, 3, how.size, how.size), sentences, steps=how.steps or row.points, solver=row.solver,
-            guidance=DualGuidance(row.text_guidance, row.image_guidance, row.guided_channels),
+            guidance=row.guidance(),
             seeds=[seed_of("pairs", how.seed, number, candidate)] * 2,
         )  # fmt: skip
     finally:
