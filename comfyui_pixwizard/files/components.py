@@ -10,7 +10,7 @@ task_table.safetensors  task_predictor.safetensors    where the model has one, s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,18 @@ def load_part(folder: Path, part: str, kind: str, dtype: torch.dtype) -> nn.Modu
     return KINDS[part][kind].from_pretrained(folder / part, dtype=dtype)
 
 
+def load_surroundings(
+    folder: Path, names: Iterable[str] = tuple(KINDS), dtype: torch.dtype = torch.float32
+) -> dict[str, Any]:
+    """What is around a network, or some of it: encoders and autoencoder of a folder, in eval mode.
+
+    Raises:
+        ValueError: a part is missing or broken, or the folder's description is.
+    """
+    kinds = read_description(folder).components
+    return {name: load_part(folder, name, kinds[name], dtype) for name in names}
+
+
 def load_task_reader(model: str | Path) -> TaskReader:
     """What finds the tasks of sentences for a model, without the rest of it; of one without a predictor, the guess.
 
@@ -154,7 +166,7 @@ def load_task_reader(model: str | Path) -> TaskReader:
     folder = find_folder(model)
     if not (folder / PREDICTOR_FILE).is_file():
         return TaskReader()
-    encoder = load_part(folder, "task_encoder", read_description(folder).components["task_encoder"], torch.float32)
+    encoder = load_surroundings(folder, ["task_encoder"])["task_encoder"]
     return TaskReader(load_predictor(folder / PREDICTOR_FILE), encoder)
 
 

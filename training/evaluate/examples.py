@@ -83,7 +83,8 @@ def examples(size: int, scene_size: int, seed: int, declared: Declared = OWN) ->
     collected: list[Example] = []
     scenes = Questions(SCENES, size, scene_size, seed, declared=declared)
     photographs = Questions(PHOTOGRAPHS, size, scene_size, seed, declared=declared)
-    for place, name in enumerate(name for name in TASKS if name not in unmeasured_tasks(declared)):
+    unmeasured = unmeasured_tasks(declared)
+    for place, name in enumerate(name for name in TASKS if name not in unmeasured):
         samples = (photographs if set_of(name) == "photographs" else scenes).samples(name)
         chosen = {(EACH * place + k) % len(samples) for k in range(EACH)}
         collected += [_example(samples.pick(i)) for i in sorted(chosen)]

@@ -17,20 +17,19 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from ...comfyui_pixwizard.config import PixWizardConfig
 from ...comfyui_pixwizard.encoders.clip import ClipTextEncoder, ClipVisionEncoder
 from ...comfyui_pixwizard.encoders.gemma import GemmaTextEncoder
-from ...comfyui_pixwizard.files.components import KINDS, find_folder, load_part, read_description
+from ...comfyui_pixwizard.files.components import find_folder, load_surroundings
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
 from ...comfyui_pixwizard.tasks import TASKS
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
 from ..data.rendered.facts import sentences
 from .initialization import scatter_embeddings
 from .nano import BEGUN, NanoRecipe
-from .towers import NanoModel
+from .towers import fresh_network
 
 # What of a block stays: it sees tokens only.
 KEPT = ("attention.wq.", "attention.wk.", "attention.wv.", "attention.wo.", "attention.q_norm.", "attention.k_norm.",
@@ -106,7 +105,8 @@ def carry(
     for name, value in network.state_dict().items():
         if name.startswith("layers.") and any(f".{kept}" in name for kept in KEPT):
             state[name].copy_(value)
-    found = _carry_patches(network, fresh, *(_tokens(part.autoencoder, pictures) for part in (old, new)))
+    patch = network.config.patch_size
+    found = _carry_patches(network, fresh, *(_tokens(part.autoencoder, pictures, patch) for part in (old, new)))
     found |= _carry_conditioning(network, fresh, old, new, pictures, said, generator, moments)
     return found | _carry_text(network, fresh, old, new, said[:: max(len(said) // READ, 1)])
 
@@ -115,9 +115,9 @@ def _in_parts(run: Callable[[Tensor], Tensor], pictures: Tensor) -> Tensor:
     return torch.cat([run(part * 2 - 1) for part in pictures.split(50)])
 
 
-def _tokens(autoencoder: Any, pictures: Tensor) -> Tensor:
+def _tokens(autoencoder: Any, pictures: Tensor, p: int) -> Tensor:
     """Patches of latents as the network takes them, [S, C p p]."""
-    return rearrange(_in_parts(autoencoder.encode, pictures), "b c (h p) (w q) -> (b h w) (c p q)", p=2, q=2)
+    return rearrange(_in_parts(autoencoder.encode, pictures), "b c (h p) (w q) -> (b h w) (c p q)", p=p, q=p)
 
 
 def _carry_patches(
@@ -236,22 +236,18 @@ class CarryRecipe:
             ValueError: no such model, parts that are missing or of another shape, a place that cannot be written.
         """
         pipeline = PixWizardPipeline.from_pretrained(self.model)
-        network, config = pipeline.transformer.float(), pipeline.transformer.config
-        if config != PixWizardConfig.preset("nano"):
+        network = pipeline.transformer.float()
+        if network.config != PixWizardConfig.preset("nano"):
             raise ValueError(f"carry takes networks of nano's shape, found another in {self.model}: name such a folder")
+        # What is given is read before minutes of rendering.
+        folder = find_folder(str(self.to))
+        parts, fresh = load_surroundings(folder), fresh_network(folder, self.seed)
         rendered = NanoRecipe(folder=self.folder, scenes=self.scenes, seed=self.seed)
         rendered.prepare()
         generator = torch.Generator().manual_seed(self.seed)
         draws = rendered.leaves.draw, rendered.small.scenes.draw, rendered.small.scenes.draw_labels, rendered.marked
         pictures = torch.cat([draw(PICTURES_EACH, 128, generator) for draw in draws])
         said, _ = sentences([task for task in TASKS for _ in range(SENTENCES_EACH)], rendered.small, generator)
-        folder = find_folder(str(self.to))
-        kinds = read_description(folder).components
-        parts: dict[str, Any] = {
-            part: load_part(folder, part, kinds[part], torch.float32) for part in KINDS if part in kinds
-        }
-        pieces = Tokenizer.from_file(str(folder / "text_encoder" / "tokenizer.json"))
-        fresh = NanoModel.build(pieces, config, self.seed).transformer
         old = Parts(*(getattr(pipeline, name).float() for name in Parts.__dataclass_fields__))
         new = Parts(*(parts[name] for name in Parts.__dataclass_fields__))
         for name, share in carry(network, fresh, old, new, pictures, said, generator).items():

@@ -11,7 +11,7 @@ import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 import tyro
@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from ...comfyui_pixwizard.config import PixWizardConfig
 from ...comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
 from ...comfyui_pixwizard.files.checkpoint import load_transformer
-from ...comfyui_pixwizard.files.components import KINDS, PIPELINE_FILE, find_folder, load_part, read_description
+from ...comfyui_pixwizard.files.components import PIPELINE_FILE, find_folder, load_surroundings
 from ...comfyui_pixwizard.files.safe_files import replaced
 from ...comfyui_pixwizard.files.table_file import TABLE_FILE, load_table
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
@@ -46,7 +46,7 @@ from .initialization import SUMMED_BIASES
 from .mixture_stage import BLIND, Aids, MixtureStage
 from .predictor_recipe import PredictorRecipe
 from .tower_stage import TowerStage
-from .towers import NanoModel, train_bpe
+from .towers import NanoModel, fresh_network, train_bpe
 
 # Autoencoder and towers that the long training of the next bundled model goes on from (docs/training.md).
 BEGUN = Path(__file__).parent / "begun"
@@ -229,14 +229,12 @@ class NanoRecipe:
             # The file that says that a folder is whole comes last.
             shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(PIPELINE_FILE), dirs_exist_ok=True)
             shutil.copy(folder / PIPELINE_FILE, copy)
-        kinds = read_description(copy).components
-        parts: dict[str, Any] = {part: load_part(copy, part, kinds[part], torch.float32) for part in KINDS}
+        parts = load_surroundings(copy)
         self.autoencoder = parts["autoencoder"].requires_grad_(False).to(self.place)
         if (copy / "transformer").is_dir():
             transformer = load_transformer(copy / "transformer", torch.float32)
         else:
-            pieces = Tokenizer.from_file(str(copy / "text_encoder" / "tokenizer.json"))
-            transformer = NanoModel.build(pieces, PixWizardConfig.preset("nano"), self.seed).transformer
+            transformer = fresh_network(copy, self.seed)
         return NanoModel(transformer, parts["text_encoder"], parts["task_encoder"], parts["image_encoder"])
 
     def prepare(self) -> None:

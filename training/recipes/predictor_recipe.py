@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...comfyui_pixwizard.encoders.clip import ClipTextEncoder
-from ...comfyui_pixwizard.files.components import find_folder, load_part, read_description
+from ...comfyui_pixwizard.files.components import find_folder, load_surroundings
 from ...comfyui_pixwizard.files.predictor_file import PREDICTOR_FILE, save_predictor
 from ...comfyui_pixwizard.tasks import TASKS
 from ...comfyui_pixwizard.tasks.codecs.asked import RELATIVE_SCALE
@@ -107,9 +107,7 @@ class PredictorRecipe:
             ValueError: no such model, too few sentences, a place that cannot be written.
         """
         folder = find_folder(self.model)
-        kind = read_description(folder).components["task_encoder"]
-        encoder: Any = load_part(folder, "task_encoder", kind, torch.float32)
-        predictor = self.trained(encoder)
+        predictor = self.trained(load_surroundings(folder, ["task_encoder"])["task_encoder"])
         out = self.out or folder
         path = out if out.suffix == ".safetensors" else out / PREDICTOR_FILE
         save_predictor(predictor, path, provenance=self.told())

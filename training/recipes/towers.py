@@ -6,6 +6,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -178,3 +179,9 @@ class NanoModel(nn.Module):
             torch._dynamo.mark_dynamic(value, 1)
         rows = None if self.table is None or places is None else self.table.rows(places)
         return self.predict(self.transformer, x, t, source, (features, mask), task, tokens, exponential, rows)
+
+
+def fresh_network(folder: Path, seed: int) -> PixWizardTransformer:
+    """A new network of nano's shape for the encoders of a folder, the same for the same seed."""
+    pieces = Tokenizer.from_file(str(folder / "text_encoder" / "tokenizer.json"))
+    return NanoModel.build(pieces, PixWizardConfig.preset("nano"), seed).transformer

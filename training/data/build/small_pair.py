@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from ....comfyui_pixwizard.files.components import find_folder, load_part, read_description
+from ....comfyui_pixwizard.files.components import find_folder, load_surroundings
 from ....comfyui_pixwizard.files.digests import model_fingerprint
 from ....comfyui_pixwizard.files.safe_files import read_tensors, replaced
 from ....comfyui_pixwizard.pictures.images import image_to_unit, to_tensor
@@ -104,9 +103,7 @@ class SmallPair:
 
     def __init__(self, model: str, scenes: int = SCENES):
         folder = _folder(model)
-        kinds = read_description(folder).components
-        towers: list[Any] = [load_part(folder, part, kinds[part], torch.float32) for part in TOWERS]
-        self.task, self.vision = towers
+        self.task, self.vision = load_surroundings(folder, TOWERS).values()
         marks = [model_fingerprint(folder / part)[:16] for part in TOWERS]
         file = cache_folder() / "pairs" / f"v{FORMAT}-{'-'.join(marks)}-{scenes}.safetensors"
         if not file.is_file():
