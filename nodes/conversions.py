@@ -6,7 +6,7 @@ The host's IMAGE is [B, H, W, 3] in [0, 1]; the core's pictures are [B, 3, H, W]
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields
 from functools import cache, wraps
 from pathlib import Path
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..comfyui_pixwizard.pictures.buckets import Size
 from ..comfyui_pixwizard.pictures.images import resized, to_tensor, unit_to_image
+from .checks import check_inputs
 
 # Folders of the page's menu: `purpose` of a node is one below it.
 CATEGORY = "PixWizard"
@@ -60,43 +61,23 @@ def schema(
 
 
 class Node(io.ComfyNode):
-    """A node that holds its numbers to the limits of their widgets, wherever they come from.
-
-    The host checks what stands in a widget; what arrives by a link it hands over as it is.
-    """
+    """A node that checks what arrives, see `checks`."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         own = cls.__dict__.get("execute")
         # The host runs a node as a subclass with a copy of its attributes.
         if own is not None and not hasattr(own.__func__, "__wrapped__"):
-            cls.execute = classmethod(_limited(own.__func__))  # type: ignore[method-assign, assignment]
+            cls.execute = classmethod(_checked(own.__func__))  # type: ignore[method-assign, assignment]
 
 
-def _limited(execute: Callable[..., Any]) -> Callable[..., Any]:
+def _checked(execute: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(execute)
     def checked(cls: type[Node], **given: Any) -> Any:
-        check_limits(cls.SCHEMA, given)
+        check_inputs(cls.SCHEMA, given)
         return execute(cls, **given)
 
     return checked
-
-
-def check_limits(wanted: io.Schema, given: Mapping[str, Any]) -> None:
-    """Refuse numbers beyond the limits of their widgets, and values that are no numbers.
-
-    Raises:
-        ValueError: the first of them.
-    """
-    for item in wanted.inputs:
-        value, low, high = given.get(item.id), getattr(item, "min", None), getattr(item, "max", None)
-        if low is None or high is None or not isinstance(value, int | float):
-            continue
-        if not low <= value <= high:
-            raise ValueError(
-                f"{wanted.display_name}: {item.id} lies in {low} to {high}, found {value}: change the widget or the "
-                "node that is linked to it"
-            )
 
 
 def to_core(image: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pixwizard.comfyui_pixwizard.tasks.codecs import outlines
 from pixwizard.comfyui_pixwizard.tasks.codecs.box import BOX, line_width
 from pixwizard.comfyui_pixwizard.tasks.codecs.edge import EDGES
 from pixwizard.comfyui_pixwizard.tasks.codecs.keypoint import KEYPOINT, disc_radius
@@ -96,6 +97,28 @@ def test_several_boxes_come_apart(name: str, sigma: int) -> None:
     best = overlaps(boxes, found)
     assert len(found) == len(boxes) and best.amax(1).min() > 0.9, found
     assert best.argmax(1).unique().numel() == len(boxes)
+
+
+@pytest.mark.parametrize("name", sorted(ARRANGEMENTS))
+def test_of_many_marked_pixels_a_part_is_enough(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, boxes = photo(128, 3), torch.tensor(ARRANGEMENTS[name]).float()
+    monkeypatch.setattr(outlines, "MOST_PIXELS", 700)
+    found = BOX.decode(BOX.encode(boxes, source), source)
+    assert len(found) == len(boxes) and overlaps(boxes, found).amax(1).min() > 0.9, found
+
+
+def test_the_rectangles_that_noise_has_are_not_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    chosen = outlines._chosen
+    monkeypatch.setattr(outlines, "_chosen", lambda e, *more: seen.append(e.shape) or chosen(e, *more))
+    speckled = torch.rand(1, 128, 128, generator=torch.Generator().manual_seed(1)) < 0.85
+    marks = torch.where(speckled, torch.tensor([1.0, 0, 0])[:, None, None], torch.full((3, 128, 128), 0.5))
+    grid = marks.clone()
+    grid[:, ::8] = grid[:, 2::8] = 0.5
+    grid[:, 1::8] = grid[:, :, 1::8] = torch.tensor([1.0, 0, 0])[:, None, None]
+    for picture in (marks, grid):
+        BOX.decode(picture, torch.full((3, 128, 128), 0.5))
+    assert seen and max(rectangles for rectangles, _ in seen) == outlines.MOST_CANDIDATES
 
 
 def test_a_box_on_things_of_its_colour() -> None:

@@ -108,6 +108,16 @@ def test_tags_are_versions_of_the_changelog() -> None:
     )
 
 
+def test_a_tag_publishes_only_what_passed() -> None:
+    """Both workflows run what is run here, and publishing comes after it."""
+    folder = ROOT / ".github" / "workflows"
+    test, publish = ((folder / f"{name}.yml").read_text(encoding="utf-8") for name in ("test", "publish"))
+    oldest = COMFY["requires-comfyui"].removeprefix(">=")
+    assert "run: .ci/run" in test and f"v{oldest}" in test and "make test-host" in test
+    steps = [publish.index(step) for step in ("The tag is the version", "run: .ci/run", "publish-node-action")]
+    assert steps == sorted(steps) and 'tags: ["v*.*.*"]' in publish
+
+
 def test_the_archive_has_what_runs_and_is_small() -> None:
     found = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if found.returncode:

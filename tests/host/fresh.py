@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -73,12 +73,21 @@ class FreshHost:
         host: the checkout.
         extension: this project's root.
         base: an empty folder for its models, inputs and outputs.
+        more: further arguments of main.py.
+        whole: hide nothing that is installed.
+        beside: another one whose models folder, with its engines, this one shares.
     """
 
-    def __init__(self, host: Path, extension: Path, base: Path) -> None:
+    def __init__(
+        self, host: Path, extension: Path, base: Path, more: Sequence[str] = (), whole: bool = False,
+        beside: FreshHost | None = None,
+    ) -> None:  # fmt: skip
+        self.base = base
         kept, absent = closure(UNLISTED + required([host / "requirements.txt", extension / "requirements.txt"]))
         assert not absent, f"the host's Python lacks {', '.join(absent)}: {sys.executable} -m pip install them"
-        self.hidden = beyond(kept | TOOLS)
+        self.hidden = [] if whole else beyond(kept | TOOLS)
+        if beside:
+            (base / "models").symlink_to(beside.base / "models", target_is_directory=True)
         (base / "custom_nodes").mkdir(parents=True)
         (base / "custom_nodes" / "ComfyUI-PixWizard").symlink_to(extension, target_is_directory=True)
         (base / "hide").mkdir()
@@ -89,7 +98,7 @@ class FreshHost:
         self.log = base / "log.txt"
         command = [sys.executable, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(self.port),
                    "--base-directory", str(base), "--database-url", "sqlite:///:memory:",
-                   "--disable-auto-launch", "--disable-api-nodes"]  # fmt: skip
+                   "--disable-auto-launch", "--disable-api-nodes", *more]  # fmt: skip
         environment = os.environ | {"PYTHONPATH": str(base / "hide")}
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
@@ -133,16 +142,27 @@ class FreshHost:
 
     def run(self, graph: dict[str, Any], seconds: float = 180.0) -> dict[str, Any]:
         """Run an API graph to its end; answers its entry in the history."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/prompt",
-            json.dumps({"prompt": graph}).encode(),
-            {"Content-Type": "application/json"},
-        )
+        return self.ended(self.queue(graph), seconds)
+
+    def queue(self, graph: dict[str, Any]) -> str:
+        """Send an API graph; answers the prompt's number."""
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                number = json.load(answer)["prompt_id"]
+            # Without a client the host leaves out what its cache shows.
+            return str(self.post("prompt", {"prompt": graph, "client_id": "tests"})["prompt_id"])
         except urllib.error.HTTPError as error:
             raise AssertionError(f"the graph was refused: {error.read().decode()}") from error
+
+    def post(self, path: str, what: dict[str, Any]) -> Any:
+        """What it answers to POST, read as JSON; None where it answers nothing."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/{path}", json.dumps(what).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            said = answer.read()
+        return json.loads(said) if said else None
+
+    def ended(self, number: str, seconds: float = 180.0) -> dict[str, Any]:
+        """Wait for a prompt's end; answers its entry in the history."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             found = self.get(f"history/{number}")
@@ -150,3 +170,8 @@ class FreshHost:
                 return found[number]
             time.sleep(0.02)
         raise AssertionError(f"the graph did not end within {seconds:g} s: {self.said()[-2000:]}")
+
+    def resident(self) -> float:
+        """MiB that its process holds in memory."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))) / 1024

@@ -65,6 +65,29 @@ def test_the_restoration_workflow_runs(server: FreshHost) -> None:
     assert 1 < np.abs(after - before).mean() < 100
 
 
+def test_a_graph_in_a_picture_gives_the_same_picture_elsewhere(
+    server: FreshHost, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The host writes the graph into its pictures, and whoever gets one makes it again."""
+    graph = json.loads((FOLDER / "api" / "Select by words (mask).json").read_text())
+    (shows, *_) = [number for number, entry in graph.items() if entry["_meta"]["title"] == "after"]
+
+    def made(host: FreshHost, asked: dict[str, object]) -> Image.Image:
+        done = host.run(asked)
+        assert done["status"]["status_str"] == "success", done["status"]
+        return Image.open(io.BytesIO(host.picture(done["outputs"][shows]["images"][0])))
+
+    first = made(server, graph)
+    carried = json.loads(first.info["prompt"])
+    assert carried.keys() == graph.keys()
+    other = FreshHost(Path(HOST), EXTENSION, tmp_path_factory.mktemp("other"))
+    try:
+        other.wait()
+        assert np.array_equal(np.asarray(made(other, carried)), np.asarray(first))
+    finally:
+        other.close()
+
+
 def test_an_accelerator_that_is_not_installed_is_told_with_the_hosts_own_python(server: FreshHost) -> None:
     graph = json.loads((FOLDER / "api" / "Restore a picture.json").read_text())
     (load,) = (number for number, entry in graph.items() if entry["class_type"] == "PixWizardLoad")

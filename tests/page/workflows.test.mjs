@@ -270,3 +270,120 @@ test("the page names the files that are missing", { skip: reason || !names.inclu
   await page.screenshot({ path: path.join(shots, `${RELEASED}.png`) });
   await page.keyboard.press("Escape");
 });
+
+// Drops a file on an empty part of the canvas.
+async function drop(content, name, type) {
+  const given = await page.evaluateHandle(
+    ([bytes, name, type]) => {
+      const data = new DataTransfer();
+      const content = Uint8Array.from(atob(bytes), (letter) => letter.charCodeAt(0));
+      data.items.add(new File([content], name, { type }));
+      return data;
+    },
+    [Buffer.from(content).toString("base64"), name, type],
+  );
+  const canvas = page.locator("#graph-canvas");
+  const box = await canvas.boundingBox();
+  const place = { clientX: box.x + box.width * 0.3, clientY: box.y + box.height * 0.92, dataTransfer: given };
+  for (const event of ["dragenter", "dragover", "drop"]) await canvas.dispatchEvent(event, place);
+}
+
+async function picture({ filename, subfolder, type }) {
+  const query = new URLSearchParams({ filename, subfolder, type });
+  return Buffer.from(await (await fetch(`${url}/view?${query}`)).arrayBuffer());
+}
+
+test("a picture that is dropped on the page brings its graph back", { skip: reason || Boolean(process.env.ONLY) }, async () => {
+  const name = "Select by words (mask)";
+  const graph = await open(name);
+  const { id } = graph.nodes.findLast((node) => node.type === "PreviewImage");
+  const first = await picture((await run(name)).outputs[id].images[0]);
+  await page.evaluate(() => window.app.graph.clear());
+  await drop(first, "shared.png", "image/png");
+  const count = graph.nodes.length;
+  await until(() => page.evaluate((n) => window.app.graph._nodes.length === n, count), "the graph", 30_000);
+  // Another seed in between, or the host would answer from its cache.
+  const again = async (seed) => {
+    await page.evaluate((seed) => {
+      const sampler = window.app.graph._nodes.find((node) => node.type === "PixWizardSampler");
+      sampler.widgets.find((widget) => widget.name === "seed").value = seed;
+    }, seed);
+    return picture((await run(name)).outputs[id].images[0]);
+  };
+  const seed = graph.nodes.find((node) => node.type === "PixWizardSampler").widgets_values[0];
+  const pixels = (file) => file.subarray(file.indexOf("IDAT"));
+  assert.notDeepEqual(pixels(await again(seed + 1)), pixels(first));
+  assert.deepEqual(pixels(await again(seed)), pixels(first));
+});
+
+// README says how many clicks these are.
+const CLICKS = { first: 4, own: 9 };
+
+test("a newcomer's clicks, from the page to an answer and to one's own photograph", { skip: reason || Boolean(process.env.ONLY) }, async () => {
+  let clicks = 0;
+  const click = async (what) => {
+    await what.click({ timeout: 20_000 });
+    clicks += 1;
+  };
+  const ended = async (act) => {
+    const before = Object.keys(await (await fetch(`${url}/history`)).json());
+    await act();
+    return until(async () => {
+      const history = await (await fetch(`${url}/history`)).json();
+      const fresh = Object.keys(history).find((key) => !before.includes(key));
+      return fresh && history[fresh].status.completed !== undefined ? history[fresh] : undefined;
+    }, "the answer", RUN_MS);
+  };
+  await page.reload();
+  await until(() => page.evaluate(() => Boolean(window.app?.graph && window.app.extensionManager)), "the page", START_MS);
+  await page.waitForTimeout(3000);
+  await click(page.locator(".templates-tab-button"));
+  await click(page.getByText("ComfyUI-PixWizard", { exact: true }).first());
+  await page.waitForTimeout(1500);
+  await reveal("Restore a picture");
+  await click(card("Restore a picture"));
+  await until(() => page.evaluate(() => window.app.graph._nodes.some((node) => node.type === "PixWizardSampler")), "it", 30_000);
+  await page.waitForTimeout(1500);
+  const first = await ended(() => click(page.getByTestId("queue-button").first()));
+  assert.equal(first.status.status_str, "success");
+  assert.equal(clicks, CLICKS.first);
+  // A photograph is dropped on the canvas; its wires are drawn by hand.
+  await fitView();
+  await drop(fs.readFileSync(path.join(root, "nodes", "photographs", "rocket.jpg")), "mine.jpg", "image/jpeg");
+  clicks += 1;
+  await until(() => page.evaluate(() => window.app.graph._nodes.some((node) => node.type === "LoadImage" && node.imgs?.length)), "the photograph", 30_000);
+  await fitView();
+  await page.waitForTimeout(1500);
+  // Where an output and an input lie on the screen.
+  const points = await page.evaluate(() => {
+    const { graph, canvas } = window.app;
+    const load = graph._nodes.find((node) => node.type === "LoadImage");
+    const example = graph._nodes.find((node) => node.type === "PixWizardExample");
+    const rect = canvas.canvas.getBoundingClientRect();
+    const screen = ([x, y]) => [
+      rect.left + (x + canvas.ds.offset[0]) * canvas.ds.scale, rect.top + (y + canvas.ds.offset[1]) * canvas.ds.scale,
+    ];
+    const ends = (example.outputs[0].links ?? []).map((id) => {
+      const link = graph.links.get?.(id) ?? graph.links[id];
+      return screen(graph.getNodeById(link.target_id).getConnectionPos(true, link.target_slot));
+    });
+    return { from: screen(load.getConnectionPos(false, 0)), ends };
+  });
+  for (const end of points.ends) {
+    await page.mouse.move(...points.from);
+    await page.mouse.down();
+    await page.mouse.move(...end, { steps: 12 });
+    await page.mouse.up();
+    clicks += 1;
+  }
+  const wired = await page.evaluate(() => {
+    const load = window.app.graph._nodes.find((node) => node.type === "LoadImage");
+    return load.outputs[0].links?.length ?? 0;
+  });
+  assert.equal(wired, points.ends.length, "each wire is drawn");
+  const own = await ended(() => click(page.getByTestId("queue-button").first()));
+  assert.equal(own.status.status_str, "success", JSON.stringify(own.status.messages));
+  await page.waitForTimeout(2000);
+  await page.screenshot({ path: path.join(shots, "newcomer.png") });
+  assert.equal(clicks, CLICKS.own);
+});

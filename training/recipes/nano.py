@@ -157,7 +157,7 @@ class NanoRecipe:
     task_table: bool = False
     """Also learn a vector and a token for each task (docs/task_vectors.md); a run has one from its start or none."""
     predictor: bool = True
-    """Train the task predictor when the model is exported, which takes a minute."""
+    """Train the task predictor when the run has come to its end, which takes a minute; a stopped run exports none."""
     compile: bool = True
     """Compile network and towers: half again as fast, after some minutes once; needs a C++ compiler."""
     seed: int = 0
@@ -339,7 +339,7 @@ class NanoRecipe:
                 trainer.stage = self.mixture_stage(model, *weights, marked=marked)
                 done = trainer.run(minutes=left, plan_minutes=self.plan)
         trainer.load_average()
-        self.export(model, trainer)
+        self.export(model, trainer, self.predictor and done)
         return done
 
     def _stage_2(self) -> tuple[dict[str, float], dict[str, float]]:
@@ -367,8 +367,8 @@ class NanoRecipe:
         stage.draw_ahead(self.processes)
         return stage
 
-    def export(self, model: NanoModel, trainer: Trainer) -> Path:
-        """Write the averaged weights as a pipeline folder."""
+    def export(self, model: NanoModel, trainer: Trainer, predictor: bool) -> Path:
+        """Write the averaged weights as a pipeline folder; predictor: train the task predictor for it."""
         pipeline = PixWizardPipeline(
             transformer=model.transformer,
             text_encoder=model.text,
@@ -376,7 +376,7 @@ class NanoRecipe:
             image_encoder=model.vision,
             autoencoder=self.autoencoder,
             task_table=model.table,
-            task_predictor=PredictorRecipe(seed=self.seed).trained(model.task) if self.predictor else None,
+            task_predictor=PredictorRecipe(seed=self.seed).trained(model.task) if predictor else None,
             max_size=256,
             class_names=CLASS_NAMES,
             depth_range=DEPTH_RANGE,
