@@ -48,7 +48,7 @@ def check_inputs(wanted: io.Schema, given: Mapping[str, Any]) -> None:
 def _tensor(ranks: tuple[int, ...], channels: tuple[int, ...] = ()) -> Callable[[Any], str]:
     def wrong(value: Any) -> str:
         if not isinstance(value, Tensor):
-            return f"a {type(value).__name__}"
+            return f"a value of type {type(value).__name__}"
         shape = f"{list(value.shape)}"
         if value.ndim not in ranks or 0 in value.shape or (channels and value.shape[-1] not in channels):
             return shape
@@ -66,7 +66,7 @@ def _latent(value: Any) -> str:
 
 def _conditioning(value: Any) -> str:
     if not isinstance(value, list) or not value:
-        return "an empty one" if isinstance(value, list) else f"a {type(value).__name__}"
+        return "an empty one" if isinstance(value, list) else f"a value of type {type(value).__name__}"
     for entry in value:
         if len(entry) != 2 or not isinstance(entry[1], dict):
             return "an entry of another form"
@@ -77,7 +77,7 @@ def _conditioning(value: Any) -> str:
 
 def _with(*names: str) -> Callable[[Any], str]:
     def wrong(value: Any) -> str:
-        return "" if all(hasattr(value, name) for name in names) else f"a {type(value).__name__}"
+        return "" if all(hasattr(value, name) for name in names) else f"a value of type {type(value).__name__}"
 
     return wrong
 
@@ -92,5 +92,5 @@ KINDS = {
     "CLIP": Kind("a CLIP", _with("tokenize")),
     "CLIP_VISION": Kind("a CLIP_VISION", _with("encode_image")),
     "VAE": Kind("a VAE", _with("encode", "decode")),
-    "STRING": Kind("text", lambda value: "" if isinstance(value, str) else f"a {type(value).__name__}"),
+    "STRING": Kind("text", lambda value: "" if isinstance(value, str) else f"a value of type {type(value).__name__}"),
 }

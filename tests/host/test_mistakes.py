@@ -91,6 +91,39 @@ def test_a_batch_beyond_all_memory_is_refused(node: Any) -> None:
         node("PixWizardBlankCanvas", width=4096, height=4096, batch_size=4096)
 
 
+PICTURE = torch.full((1, 64, 64, 3), 0.5)
+ARRIVES = [
+    (
+        "PixWizardDecodeNormals",
+        "image",
+        PICTURE / 0,
+        "pictures .*, found .1, 64, 64, 3. with values that are not finite",
+    ),
+    ("PixWizardDecodeNormals", "image", PICTURE[:0], r"pictures \[B, H, W, 3\], found \[0, 64, 64, 3\]"),
+    ("PixWizardDecodeNormals", "image", (PICTURE * 255).byte(), "found .* of uint8"),
+    ("PixWizardDecodeNormals", "image", PICTURE[..., :1], r"found \[1, 64, 64, 1\]"),
+    ("PixWizardOutpaintCanvas", "image", [PICTURE], "found a value of type list: change the node that is linked"),
+    ("PixWizardInpaintCanvas", "mask", PICTURE / 0, r"mask takes masks \[B, H, W\], found \[1, 64, 64, 3\]"),
+    ("PixWizardSampler", "latent", {}, r"latent takes latents \[B, C, h, w\], found one without samples"),
+    ("PixWizardSampler", "positive", [], "positive takes what a text encoder gives, found an empty one"),
+    ("PixWizardSampler", "model", object(), "PixWizard Sampler: model takes a MODEL, found a value of type object"),
+    ("PixWizardInstruction", "clip", 3, "clip takes a CLIP, found a value of type int"),
+    ("PixWizardImageConditioning", "vae", "a", "vae takes a VAE, found a value of type str"),
+    ("PixWizardMixTasks", "first", PICTURE, r"first takes a task vector \[1, P\], found \[1, 64, 64, 3\]"),
+]
+
+
+@pytest.mark.parametrize("node_id, name, value, words", ARRIVES, ids=[f"{i}-{row[1]}" for i, row in enumerate(ARRIVES)])
+def test_what_arrives_is_what_the_schema_says(
+    host: SimpleNamespace, node: Any, node_id: str, name: str, value: Any, words: str
+) -> None:
+    schema = host.nodes.NODE_CLASS_MAPPINGS[node_id].GET_SCHEMA()
+    others = {item.id: None for item in schema.inputs if getattr(item, "default", None) is None}
+    with pytest.raises(ValueError, match=words) as caught:
+        node(node_id, **(others | {name: value}))
+    assert one_line(caught)
+
+
 # -- silent wrong answers ----------------------------------------------------------------------------------------------
 
 
