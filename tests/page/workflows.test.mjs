@@ -393,3 +393,26 @@ test("a newcomer's clicks, from the page to an answer and to one's own photograp
   await page.screenshot({ path: path.join(shots, "newcomer.png") });
   assert.equal(clicks, CLICKS.own);
 });
+
+test("the page is Chinese where one reads Chinese", { skip: reason || Boolean(process.env.ONLY) }, async () => {
+  await page.evaluate(() => window.app.extensionManager.setting.set("Comfy.Locale", "zh"));
+  await page.reload();
+  await until(() => page.evaluate(() => Boolean(window.app?.graph && window.app.extensionManager)), "the page", START_MS);
+  await page.waitForTimeout(3000);
+  const graph = await open("Edit the light");
+  await fitView();
+  const told = await page.evaluate(() =>
+    window.app.graph._nodes.filter((node) => node.type.startsWith("PixWizard")).map((node) => ({
+      title: window.LiteGraph.registered_node_types[node.type].title,
+      inputs: (node.widgets ?? []).map((widget) => widget.label ?? widget.name),
+    })),
+  );
+  const shown = await run("Edit the light");
+  await page.waitForTimeout(2000);
+  await page.screenshot({ path: path.join(shots, "chinese.png") });
+  await page.evaluate(() => window.app.extensionManager.setting.set("Comfy.Locale", "en"));
+  assert.ok(shown && told.length >= 5 && graph.nodes.length > told.length);
+  for (const { title } of told) assert.match(title, /\p{Script=Han}/u);
+  const words = told.flatMap(({ inputs }) => inputs);
+  assert.ok(words.filter((word) => /\p{Script=Han}/u.test(word)).length > words.length / 2, words.join(", "));
+});
