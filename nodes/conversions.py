@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..comfyui_pixwizard.pictures.buckets import Size
 from ..comfyui_pixwizard.pictures.images import resized, to_tensor, unit_to_image
-from .checks import check_inputs
+from .arrivals import check_inputs
 
 # Folders of the page's menu: `purpose` of a node is one below it.
 CATEGORY = "PixWizard"
@@ -61,7 +61,7 @@ def schema(
 
 
 class Node(io.ComfyNode):
-    """A node that checks what arrives, see `checks`."""
+    """A node that checks what arrives, see `arrivals`."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

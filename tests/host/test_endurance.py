@@ -76,10 +76,11 @@ def test_interrupted_at_any_moment_the_next_prompt_is_right(
     draw = random.Random(INTERRUPTIONS)
     checks = [graph("Select by words (mask)", seed=seed) for seed in (3, 4)]
     expected = [pictures(server, server.run(check)) for check in checks]
-    seconds = time.monotonic()
-    whole = server.run(graph("Restore a picture", points=9, seed=1000))
-    seconds = time.monotonic() - seconds
-    assert whole["status"]["status_str"] == "success"
+    for seed in (1000, 1001):  # the second says how long it takes once all is loaded
+        seconds = time.monotonic()
+        whole = server.run(graph("Restore a picture", points=9, seed=seed))
+        seconds = time.monotonic() - seconds
+        assert whole["status"]["status_str"] == "success"
     broken = 0
     for i in range(INTERRUPTIONS):
         # Everything but the model is new in each, so that a moment may lie in any node.
