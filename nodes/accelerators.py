@@ -191,10 +191,8 @@ def _provider() -> str:
 
 def _exported(precision: str, network: PixWizardTransformer, cache: EngineCache, build: bool, tell: Tell) -> Path:
     name = f"onnx-{weights_hash(network)[:16]}-{precision}"
-    for folder in cache.folders:
-        if (folder / name / MANIFEST_FILE).is_file():
-            Manifest.read(folder / name).check_model(network, folder / name)
-            return folder / name
+    if found := _exported_before(name, network, cache):
+        return found
     if not build:
         require_onnxruntime()
         raise Unsupported(f"no exported graph of this model in {cache.folder}: set on_missing to build")
@@ -206,8 +204,20 @@ def _exported(precision: str, network: PixWizardTransformer, cache: EngineCache,
         done.append(words)
         tell(words, min(len(done), STAGES), STAGES + 1)
 
-    export_onnx(network, cache.folder / name, "int8" if precision == "int8" else "fp32", stage)
+    # Hosts that share a models folder would replace each other's export while it is being read.
+    with cache.locked(name, lambda words: tell(words, 0, STAGES + 1)):
+        if found := _exported_before(name, network, cache):
+            return found
+        export_onnx(network, cache.folder / name, "int8" if precision == "int8" else "fp32", stage)
     return cache.folder / name
+
+
+def _exported_before(name: str, network: PixWizardTransformer, cache: EngineCache) -> Path | None:
+    for folder in cache.folders:
+        if (folder / name / MANIFEST_FILE).is_file():
+            Manifest.read(folder / name).check_model(network, folder / name)
+            return folder / name
+    return None
 
 
 def _tensorrt(

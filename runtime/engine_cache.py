@@ -233,7 +233,7 @@ class EngineCache:
         Raises:
             ValueError: the folder cannot be written, or as `make`; nothing is left then.
         """
-        with self._locked(key.digest, tell):
+        with self.locked(key.digest, tell):
             found = self.find(key)
             if found is not None:
                 return found
@@ -270,7 +270,7 @@ class EngineCache:
             broken = entry.state() != "ok"
             if entry.path in kept or (total <= cap and not broken):
                 continue
-            with self._locked(entry.key.digest) as free:
+            with self.locked(entry.key.digest) as free:
                 if free:
                     # Without its sidecar an engine is never opened: that one goes first.
                     entry.sidecar.unlink(missing_ok=True)
@@ -293,7 +293,7 @@ class EngineCache:
                     gone.append(path)
         removed = []
         for path in gone:
-            with self._locked(path.name.lstrip(".").split(".")[0]) as free:
+            with self.locked(path.name.lstrip(".").split(".")[0]) as free:
                 if free and path.is_file():
                     path.unlink()
                     removed.append(path)
@@ -303,13 +303,13 @@ class EngineCache:
         """The entry with changes, also on disk where it is this cache's own and nobody works on it."""
         changed = dataclasses.replace(entry, **changes)
         if entry.path.parent == self.folder and os.access(self.folder, os.W_OK):
-            with self._locked(entry.key.digest) as free:
+            with self.locked(entry.key.digest) as free:
                 if free and entry.sidecar.is_file():
                     write_json(changed.sidecar, changed.plain())
         return changed
 
     @contextlib.contextmanager
-    def _locked(self, digest: str, tell: Tell | None = None) -> Iterator[bool]:
+    def locked(self, digest: str, tell: Tell | None = None) -> Iterator[bool]:
         """Hold the lock of a key; False where another process does and there is nobody to `tell` that this waits."""
         from filelock import FileLock, Timeout
 
@@ -326,7 +326,7 @@ class EngineCache:
             if tell is None:
                 yield False
                 return
-            tell("another process builds this engine; waiting for it")
+            tell("another process builds this; waiting for it")
             lock.acquire()
         try:
             yield True
