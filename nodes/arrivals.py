@@ -88,7 +88,7 @@ KINDS = {
     "LATENT": Kind("latents [B, C, h, w]", _latent),
     "CONDITIONING": Kind("what a text encoder gives", _conditioning),
     "PIXWIZARD_TASK": Kind("a task vector [1, P]", _tensor((2,))),
-    "MODEL": Kind("a MODEL", _with("model", "clone")),
+    "MODEL": Kind("a MODEL", _with("model")),
     "CLIP": Kind("a CLIP", _with("tokenize")),
     "CLIP_VISION": Kind("a CLIP_VISION", _with("encode_image")),
     "VAE": Kind("a VAE", _with("encode", "decode")),

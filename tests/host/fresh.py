@@ -87,6 +87,7 @@ class FreshHost:
         assert not absent, f"the host's Python lacks {', '.join(absent)}: {sys.executable} -m pip install them"
         self.hidden = [] if whole else beyond(kept | TOOLS)
         if beside:
+            (beside.base / "models").mkdir(exist_ok=True)
             (base / "models").symlink_to(beside.base / "models", target_is_directory=True)
         (base / "custom_nodes").mkdir(parents=True)
         (base / "custom_nodes" / "ComfyUI-PixWizard").symlink_to(extension, target_is_directory=True)

@@ -95,7 +95,7 @@ def test_answers_are_the_models_with_and_without_lora(
     for seed, name in loras:
         expected = sampled(node, with_lora(parts.model, seed, name), given)
         found = sampled(node, with_lora(fast, seed, name), given)
-        assert error(found, expected) < min(limit, error(found, plain) / 1.5), name
+        assert error(found, expected) < min(limit, error(found, plain) / 1.3), name
     # Base weights return, and it was one accelerator throughout.
     assert error(sampled(node, fast, given), plain) < limit
     assert wrapper.held.accelerator is accelerator and wrapper.fallbacks == 0

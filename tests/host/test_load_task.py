@@ -48,7 +48,7 @@ def test_a_task_file_patches_a_model(node: Any, parts: SimpleNamespace, answer: 
     assert not torch.allclose(answer(patched), before, atol=1e-3)
     idle = node("PixWizardLoadTask", model=parts.model, task_file=task_file, strength=0.0)[0]
     assert torch.equal(answer(idle), before) and torch.equal(answer(parts.model), before)
-    with pytest.raises(ValueError, match="Load Task needs a PixWizard MODEL"):
+    with pytest.raises(ValueError, match="Load PixWizard Task: model takes a MODEL, found a value of type object"):
         node("PixWizardLoadTask", model=object(), task_file=task_file)
 
 

@@ -49,7 +49,7 @@ def test_the_rest_stays_bit_for_bit_and_it_is_the_pipelines(
         local=edits.LocalEdit(inputs["mask"][0] > 0.5, form),
     ).image  # fmt: skip
     shown = images.image_to_unit(answer).permute(1, 2, 0)
-    torch.testing.assert_close(image[0], shown, atol=3 / 255, rtol=0)
+    torch.testing.assert_close(image[0], shown, atol=4 / 255, rtol=0)
 
 
 def test_each_picture_of_a_batch_has_its_own_mask_and_form(node: Any, parts: SimpleNamespace, given: Any) -> None:
