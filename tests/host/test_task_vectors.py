@@ -69,5 +69,7 @@ def test_the_model_hears_the_vector(
 
 
 def test_another_models_clip_is_refused(node: Any) -> None:
-    with pytest.raises(ValueError, match="PixWizard Task Encoder: clip takes a CLIP, found a value of type SimpleNamespace"):
+    with pytest.raises(
+        ValueError, match="PixWizard Task Encoder: clip takes a CLIP, found a value of type SimpleNamespace"
+    ):
         node("PixWizardTaskEncoder", clip=SimpleNamespace(cond_stage_model=torch.nn.Identity()), text=RAIN)
