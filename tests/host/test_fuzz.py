@@ -79,16 +79,15 @@ def desk(host: SimpleNamespace) -> Desk:
     return Desk(host)
 
 
-def verdict(ended: str, words: str, graph: dict[str, Any]) -> str:
+def verdict(ended: str, words: str) -> str:
     """What is wrong with how a case ended; nothing if it is right."""
     if ended == "done":
-        # Values that are not finite come in by tests only; an answer made of them is theirs.
-        return "" if any("nan" in str(e["inputs"]) or "infinite" in str(e["inputs"]) for e in graph.values()) else words
+        return words
     if ended == "refused":
         return "" if words.startswith("host: ") or set(words.split(", ")) <= HOSTS_TYPES else words
     node, kind, message = words.split("\t", 2)
     message = message.strip()
-    if node == "FuzzBring" or not node.startswith("PixWizard"):
+    if not node.startswith("PixWizard"):
         # Nodes of the host fail in their own words; none of ours may have come between.
         return "" if node in HOSTS_NODES or kind.split(".")[-1] == "ValueError" else words
     if kind.split(".")[-1] not in ("ValueError", "OutOfMemoryError"):
@@ -116,11 +115,9 @@ def test_mistakes_end_in_words_and_the_next_prompt_works(desk: Desk, capsys: pyt
         told, graph = cases.case(number)
         ended, words = desk.run(graph)
         ends[ended] += 1
-        if fault := verdict(ended, words, graph):
+        if fault := verdict(ended, words):
             wrong.append(f"{number} ({told}): {ended}: {fault[:600]}")
         if ended == "failed" or number % 10 == 0:
-            # Another seed than the last time would do as well; the same must give the same.
-            good[mask]["inputs"]["color"] = "magenta"
             assert torch.equal(right(), first), told
     with capsys.disabled():
         print(f"\n{COUNT} cases: {dict(ends)}; {len(wrong)} wrong")

@@ -37,6 +37,15 @@ def one_line(caught: pytest.ExceptionInfo[ValueError]) -> bool:
     return "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
+def refuses(host: SimpleNamespace, node: Any, node_id: str, name: str, value: Any, words: str) -> None:
+    """One input of a node is wrong, and it says so in a line; inputs without a default are left empty."""
+    schema = host.nodes.NODE_CLASS_MAPPINGS[node_id].GET_SCHEMA()
+    others = {item.id: None for item in schema.inputs if getattr(item, "default", None) is None}
+    with pytest.raises(ValueError, match=words) as caught:
+        node(node_id, **(others | {name: value}))
+    assert one_line(caught)
+
+
 # -- limits -----------------------------------------------------------------------------------------------------------
 
 BEYOND = [
@@ -68,11 +77,7 @@ BEYOND = [
 def test_numbers_that_come_by_links_are_held_to_the_widgets_limits(
     host: SimpleNamespace, node: Any, node_id: str, name: str, value: float, words: str
 ) -> None:
-    schema = host.nodes.NODE_CLASS_MAPPINGS[node_id].GET_SCHEMA()
-    others = {item.id: None for item in schema.inputs if getattr(item, "default", None) is None}
-    with pytest.raises(ValueError, match=words) as caught:
-        node(node_id, **(others | {name: value}))
-    assert one_line(caught)
+    refuses(host, node, node_id, name, value, words)
 
 
 def test_the_limits_hold_in_a_graph(host: SimpleNamespace, run_graph: Any) -> None:
@@ -117,11 +122,7 @@ ARRIVES = [
 def test_what_arrives_is_what_the_schema_says(
     host: SimpleNamespace, node: Any, node_id: str, name: str, value: Any, words: str
 ) -> None:
-    schema = host.nodes.NODE_CLASS_MAPPINGS[node_id].GET_SCHEMA()
-    others = {item.id: None for item in schema.inputs if getattr(item, "default", None) is None}
-    with pytest.raises(ValueError, match=words) as caught:
-        node(node_id, **(others | {name: value}))
-    assert one_line(caught)
+    refuses(host, node, node_id, name, value, words)
 
 
 # -- silent wrong answers ----------------------------------------------------------------------------------------------
