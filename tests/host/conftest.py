@@ -141,6 +141,19 @@ def conditioned(node: Any, parts: SimpleNamespace) -> Any:
     return encode
 
 
+@pytest.fixture(scope="session")
+def given(example: Any, conditioned: Any) -> tuple[Any, ...]:
+    """What Image Conditioning gives of a small picture."""
+    return conditioned(example(size=64))
+
+
+def sampled(node: Any, model: Any, given: tuple[Any, ...], **more: Any) -> Tensor:
+    """What the sampler gives of such a conditioning: the latent's samples."""
+    positive, image_only, negative, latent, _ = given
+    inputs = dict(positive=positive, image_only=image_only, negative=negative, latent=latent, seed=5, points=3)
+    return node("PixWizardSampler", model=model, **(inputs | more))[0]["samples"]
+
+
 class FakeServer:
     """What the host's executor wants of a server."""
 

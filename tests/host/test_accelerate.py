@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import sampled
 from torch import Tensor
 
 NAME = "diffusion_model.layers.2.attention.wq"
@@ -37,17 +38,6 @@ def engines(host: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> 
     node.engine_folders = kept
     if before:
         folder_paths.folder_names_and_paths["pixwizard_engines"] = before
-
-
-def sampled(node: Any, model: Any, given: tuple[Any, ...], seed: int = 5) -> Tensor:
-    positive, image_only, negative, latent, _ = given
-    branches = dict(positive=positive, image_only=image_only, negative=negative, latent=latent)
-    return node("PixWizardSampler", model=model, seed=seed, points=3, text_guidance=2.0, **branches)[0]["samples"]
-
-
-@pytest.fixture(scope="module")
-def given(example: Any, conditioned: Any) -> tuple[Any, ...]:
-    return conditioned(example(size=64))
 
 
 @pytest.fixture(scope="module")

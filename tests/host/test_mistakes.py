@@ -9,12 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import sampled
 from torch import Tensor
-
-
-@pytest.fixture(scope="module")
-def given(example: Any, conditioned: Any) -> tuple[Any, ...]:
-    return conditioned(example(size=64))
 
 
 @pytest.fixture
@@ -25,12 +21,6 @@ def told(host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> list[tuple[s
     server = SimpleNamespace(PromptServer=SimpleNamespace(instance=page))
     monkeypatch.setitem(sys.modules, "server", server)  # type: ignore[arg-type]
     return shown
-
-
-def sampled(node: Any, model: Any, given: tuple[Any, ...], **more: Any) -> Tensor:
-    positive, image_only, negative, latent, _ = given
-    branches = dict(positive=positive, image_only=image_only, negative=negative, latent=latent) | more
-    return node("PixWizardSampler", model=model, seed=5, points=branches.pop("points", 2), **branches)[0]["samples"]
 
 
 def one_line(caught: pytest.ExceptionInfo[ValueError]) -> bool:

@@ -9,15 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import sampled
 from torch import Tensor
 
 POINTS = 3
-
-
-def sampled(node: Any, model: Any, given: tuple[Any, ...], seed: int = 5, **more: Any) -> Tensor:
-    positive, image_only, negative, latent, _ = given
-    branches = dict(positive=positive, image_only=image_only, negative=negative, latent=latent)
-    return node("PixWizardSampler", model=model, seed=seed, points=POINTS, **branches, **more)[0]["samples"]
 
 
 @pytest.fixture(scope="module")

@@ -10,20 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from conftest import sampled
 
 NAME = "diffusion_model.layers.2.attention.wq"
-
-
-@pytest.fixture(scope="module")
-def given(example: Any, conditioned: Any) -> tuple[Any, ...]:
-    return conditioned(example(size=64))
-
-
-def sampled(node: Any, model: Any, given: tuple[Any, ...]) -> Tensor:
-    positive, image_only, negative, latent, _ = given
-    branches = dict(positive=positive, image_only=image_only, negative=negative, latent=latent)
-    return node("PixWizardSampler", model=model, seed=5, points=3, text_guidance=2.0, **branches)[0]["samples"]
 
 
 @pytest.fixture(scope="module")
