@@ -18,7 +18,7 @@ import torch
 
 FOLDER = Path(__file__).parent
 # What costs minutes, reads outside, or has a test of its own with what the reader brings.
-LEFT_OUT = {"Run faster", "The released weights", "Restore a folder", "With a LoRA"}
+LEFT_OUT = {"Run faster", "The released weights", "Restore a folder", "With a LoRA", "With a task of your own"}
 SMALL = {"size": 64, "points": 2, "seed": 1}
 WORDS = (
     "",

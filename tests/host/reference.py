@@ -16,11 +16,14 @@ class Reference:
         node: runs one node by its class.
         pipeline: the core pipeline.
         adapted: the same with the weights of the graph's LoRA.
+        task: the learned task of the graph's task file.
         known: outputs of some nodes, by their numbers.
     """
 
-    def __init__(self, graph: dict[str, Any], node: Any, pipeline: Any, adapted: Any = None, known: Any = None) -> None:
-        self.graph, self.node, self.pipeline, self.adapted = graph, node, pipeline, adapted
+    def __init__(
+        self, graph: dict[str, Any], node: Any, pipeline: Any, adapted: Any = None, task: Any = None, known: Any = None
+    ) -> None:
+        self.graph, self.node, self.pipeline, self.adapted, self.task = graph, node, pipeline, adapted, task
         self.done: dict[str, tuple[Any, ...]] = dict(known or {})
 
     def value(self, given: Any) -> Any:
@@ -66,8 +69,9 @@ class Reference:
         return question, question, question, question, source
 
     def _sample(
-        self, pipeline: Any, question: Any, points: int, text: float, image: float, seed: int, solver: str
-    ) -> tuple[Any, ...]:
+        self, pipeline: Any, question: Any, points: int, text: float, image: float, seed: int, solver: str,
+        task: Any = None,
+    ) -> tuple[Any, ...]:  # fmt: skip
         source, sentence = question
         answers = pipeline.generate(
             source.permute(0, 3, 1, 2) * 2 - 1,
@@ -76,15 +80,17 @@ class Reference:
             solver=solver,
             guidance=(text, image),
             seeds=[seed + i for i in range(len(source))],
+            tasks=None if task is None else [task] * len(source),
         )
         return ((answers / 2 + 0.5).permute(0, 2, 3, 1),)
 
     def PixWizardSampler(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
         assert inputs["solver"] == "the model's"
         names = ("positive", "points", "text_guidance", "image_guidance", "seed")
-        loras = self.graph[inputs["model"][0]]["class_type"] == "LoraLoaderModelOnly"
-        pipeline = self.adapted if loras else self.pipeline
-        return self._sample(pipeline, *(self.value(inputs[name]) for name in names), DEFAULT_SOLVER)
+        before = self.graph[inputs["model"][0]]["class_type"]
+        pipeline = self.adapted if before == "LoraLoaderModelOnly" else self.pipeline
+        task = self.task if before == "PixWizardLoadTask" else None
+        return self._sample(pipeline, *(self.value(inputs[name]) for name in names), DEFAULT_SOLVER, task)
 
     def SamplerCustomAdvanced(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
         guider = self.graph[inputs["guider"][0]]["inputs"]

@@ -18,18 +18,20 @@ from workflow_checks import ADVICE, check_links, check_places, pictures, psnr, s
 from workflow_graph import Graph
 from workflow_page import page
 from workflows import WORKFLOWS
-from workflows_more import FOLDER, LORA, released
+from workflows_more import FOLDER, LORA, TASK_FILE, released
 
 ROOT = Path(__file__).resolve().parents[2]
 API = Path(__file__).parent / "api"
 PAGE = ROOT / "example_workflows"
 THUMBNAIL = 192
+# More where the thumbnail is made of it.
+LEARNED_STEPS = 300 if os.environ.get("UPDATE_WORKFLOWS") else 30
 RELEASED_WEIGHTS = released().title
 
 
 @pytest.fixture(scope="module")
 def brought(host: SimpleNamespace, node: Any, pipeline: Any) -> SimpleNamespace:
-    """What readers of some workflows bring: a folder of pictures, and a LoRA with the pipeline that has it."""
+    """What readers of some workflows bring: a folder of pictures, a LoRA with the pipeline that has it, a task."""
     import folder_paths
     from safetensors.torch import save_file
 
@@ -51,7 +53,34 @@ def brought(host: SimpleNamespace, node: Any, pipeline: Any) -> SimpleNamespace:
     adapted.transformer.load_state_dict(host.ours("training.loop.lora").merged(weights, loras / LORA))
     # In the order in which the host's node reads them.
     read = [np.asarray(Image.open(folder / name)) for name in os.listdir(folder)]
-    return SimpleNamespace(pictures=[torch.from_numpy(one / np.float32(255))[None] for one in read], adapted=adapted)
+    shown = [torch.from_numpy(one / np.float32(255))[None] for one in read]
+    return SimpleNamespace(pictures=shown, adapted=adapted, task=learned_task(host, pipeline))
+
+
+def learned_task(host: SimpleNamespace, pipeline: Any) -> Any:
+    """A duotone, learned from a few pairs and in fewer steps than a reader would take, where the host looks."""
+    import folder_paths
+
+    learning = host.ours("training.recipes.inversion")
+    instruction, draw = host.ours("training.data.rendered.new_tasks").NEW_TASKS["duotone"]
+    generator = torch.Generator().manual_seed(0)
+    source, target = draw(12, 128, generator)
+    pairs = [learning.encoded(pipeline, source * 2 - 1, target * 2 - 1)]
+    network = type(pipeline).from_pretrained("nano").transformer.requires_grad_(False)
+    table = host.ours("comfyui_pixwizard.task_table").TaskTable.of(network.config, ["my-task"])
+    model = host.ours("training.loop.velocity").FeatureModel(network, table)
+    stage = learning.PairStage(model, pipeline, "my-task", instruction, pairs, 4)
+    # The host has not what the trainer logs with.
+    optimizer = torch.optim.Adam(table.parameters(), 2e-2)
+    for _ in range(LEARNED_STEPS):
+        optimizer.zero_grad()
+        stage.loss(stage.batch(generator), generator)[0].backward()
+        optimizer.step()
+    task = host.ours("comfyui_pixwizard.files.learned_task").LearnedTask(table.eval(), instruction, 5)
+    (host.base / "tasks").mkdir()
+    task.save(host.base / "tasks" / TASK_FILE)
+    folder_paths.add_model_folder_path("pixwizard_tasks", str(host.base / "tasks"))
+    return task
 
 
 def written(name: str, graph: Graph, classes: Any) -> dict[str, Any]:
@@ -80,7 +109,7 @@ def test_workflow_runs_and_equals_the_pipeline(
     numbers = {entry["_meta"]["title"]: number for number, entry in api.items()}
     # A list of pictures goes through the graph one by one.
     known = [{numbers["pictures"]: (one,)} for one in brought.pictures] if "pictures" in numbers else [{}]
-    references = [Reference(api, node, pipeline, brought.adapted, given) for given in known]
+    references = [Reference(api, node, pipeline, brought.adapted, brought.task, given) for given in known]
     for title, what in graph.shown.items():
         origin = graph.origin(what)
         expected = [one for each in references for one in each.value([numbers[origin.node], origin.slot])]

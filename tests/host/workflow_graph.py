@@ -94,12 +94,13 @@ class Graph:
 
     def ask(
         self, task: str | Port, image: Link | Port, heading: str, step: str = "", seed: int | Port = 1,
-        parts: tuple[Link, ...] = PARTS, **words: Any,
+        parts: tuple[Link, ...] = PARTS, settings: dict[str, Any] | None = None, **words: Any,
     ) -> Link:  # fmt: skip
         """A step of instruction and conditioning, and of the sampler in a column of its own; answers the latent.
 
         Args:
             parts: MODEL, CLIP, CLIP_VISION and VAE.
+            settings: inputs of the sampler that do not come from the instruction.
         """
         self.step(heading)
         model, clip, vision, vae = parts
@@ -112,9 +113,9 @@ class Graph:
         self.column()
         return self.add(
             f"sampler{step}", "PixWizardSampler", model=model, positive=Link(seen), image_only=Link(seen, 1),
-            negative=Link(seen, 2), latent=Link(seen, 3), seed=seed, points=Link(told, 4), text_guidance=Link(told, 5),
-            image_guidance=Link(told, 6), solver="the model's", shift=1.0, denoise=1.0,
-            guided_channels="the model's",
+            negative=Link(seen, 2), latent=Link(seen, 3), seed=seed,
+            **dict(points=Link(told, 4), text_guidance=Link(told, 5), image_guidance=Link(told, 6)) | (settings or {}),
+            solver="the model's", shift=1.0, denoise=1.0, guided_channels="the model's",
         )  # fmt: skip
 
     def decode(self, latent: Link, step: str = "", column: int = -1, vae: Link = PARTS[3]) -> Link:

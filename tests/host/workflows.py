@@ -7,7 +7,7 @@ template browser shows these.
 from __future__ import annotations
 
 from workflow_graph import Graph, Link
-from workflows_more import accelerated, chain, folder, lora, normals, one_thing, released
+from workflows_more import accelerated, chain, folder, lora, normals, one_thing, own_task, released
 from workflows_reading import boxes, classes, joints, look, poses, predict
 
 ASK, ANSWER = "Ask", "Answer"
@@ -279,6 +279,6 @@ WORKFLOWS = {
     for make in (
         restore, ground, control, predict, edges, edit, inpaint, outpaint, text_to_image, remove_anything,
         replace_anything, add_anything, stock_sampler, normals, classes, boxes, joints, poses, chain, folder,
-        accelerated, lora, released, look, one_thing,
+        accelerated, lora, released, look, one_thing, own_task,
     )
 }  # fmt: skip

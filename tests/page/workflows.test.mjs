@@ -62,17 +62,33 @@ async function until(check, what, limit) {
   }
 }
 
-// What a reader brings: a folder of pictures, and a LoRA, whose weights here are of no layer.
+// What a reader brings: a folder of pictures, a LoRA, whose weights here are of no layer, and a task, which here is zero.
 function bring() {
   const pictures = path.join(base, "input", "pictures");
   const loras = path.join(base, "models", "loras");
-  for (const folder of [pictures, loras]) fs.mkdirSync(folder, { recursive: true });
+  const tasks = path.join(base, "models", "pixwizard_tasks");
+  for (const folder of [pictures, loras, tasks]) fs.mkdirSync(folder, { recursive: true });
   for (const name of ["coffee.jpg", "rocket.jpg"])
     fs.copyFileSync(path.join(root, "nodes", "photographs", name), path.join(pictures, name));
-  const header = Buffer.from(JSON.stringify({ none: { dtype: "F32", shape: [1], data_offsets: [0, 4] } }));
+  writeZeros(path.join(loras, "pixwizard_lora.safetensors"), { none: [1] });
+  const learned = { tasks: '["my-task"]', learned: '{"instruction": "Make a duotone of this picture.", "points": 5}' };
+  // The widths of the bundled model.
+  writeZeros(path.join(tasks, "my-task.safetensors"), { vectors: [1, 256], tokens: [1, 192] }, learned);
+}
+
+// A safetensors file of float32 zeros.
+function writeZeros(file, shapes, metadata = {}) {
+  let end = 0;
+  const header = { __metadata__: metadata };
+  for (const [name, shape] of Object.entries(shapes)) {
+    const size = 4 * shape.reduce((a, b) => a * b, 1);
+    header[name] = { dtype: "F32", shape, data_offsets: [end, end + size] };
+    end += size;
+  }
+  const words = Buffer.from(JSON.stringify(header));
   const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(header.length));
-  fs.writeFileSync(path.join(loras, "pixwizard_lora.safetensors"), Buffer.concat([length, header, Buffer.alloc(4)]));
+  length.writeBigUInt64LE(BigInt(words.length));
+  fs.writeFileSync(file, Buffer.concat([length, words, Buffer.alloc(end)]));
 }
 
 before(async () => {
