@@ -24,8 +24,8 @@ SMALL = dict(
     figures=20,
     faces=20,
     batch_size=4,
-    autoencoder_minutes=0.15,
-    towers_minutes=0.1,
+    autoencoder_minutes=0.06,
+    towers_minutes=0.05,
     plan=0.3,
     compile=False,
     predictor=False,
@@ -39,7 +39,7 @@ def train(**options):
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    assert train(folder=folder, minutes=0.1, task_table=True) == 0
+    assert train(folder=folder, minutes=0.06, task_table=True) == 0
     return folder
 
 
@@ -61,7 +61,7 @@ def test_a_second_call_goes_on_and_keeps_the_first_stages(run_folder):
     before = steps(run_folder)
     autoencoder = newest(run_folder / "autoencoder").name
     assert before >= 1
-    assert train(folder=run_folder, minutes=0.1, task_table=True) == 0
+    assert train(folder=run_folder, minutes=0.06, task_table=True) == 0
     assert steps(run_folder) > before
     assert newest(run_folder / "autoencoder").name == autoencoder
 
