@@ -134,6 +134,17 @@ def test_teachers_reach_the_first_blocks_and_fade(rendered):
     assert stage.teaching == pytest.approx(0.1) and stage.emphasis == 0 and stage.drawing.dropout.image == 0.05
 
 
+def test_some_samples_go_without_their_row_of_the_table(rendered):
+    stage = stage_of(rendered)
+    stage.model.with_table()
+    batch = stage.batch(torch.Generator().manual_seed(0))
+    batch.seeds = [10, 11, 12, 13, 14, 15]
+    no_text = torch.tensor([False, True, False, False, False, False])
+    places = stage.places(batch, no_text)["places"].tolist()
+    rows = [stage.model.table.names.index(task) for task in batch.tasks]
+    assert places == [-1, -1, *rows[2:]]
+
+
 def test_the_trainer_tells_the_rate_and_keeps_the_running_means(rendered, tmp_path):
     stage = stage_of(rendered)
     trainer = Trainer(stage, tmp_path, TrainerConfig(cooldown=0.5, save_minutes=0.0))
