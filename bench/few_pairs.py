@@ -43,7 +43,7 @@ class Inversion:
     """How many pairs to learn from."""
     steps: int = 500
     """Steps of training of each."""
-    lr: float = 1e-2
+    lr: float = 0.1
     """Peak learning rate of vector and token."""
     lora_lr: float = 1e-3
     """Peak learning rate of the LoRA."""

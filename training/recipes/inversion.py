@@ -110,7 +110,7 @@ def learn(
     folder: Path,
     *,
     steps: int = 500,
-    lr: float = 1e-2,
+    lr: float = 0.1,
     batch_size: int = 8,
     lora: LoraConfig | None = None,
     seed: int = 0,
@@ -191,7 +191,7 @@ class TaskRecipe:
     """A sentence that says it, read by the model beside the learned vector; the name in words by default."""
     steps: int = 500
     """Steps of training."""
-    lr: float = 1e-2
+    lr: float = 0.1
     """Peak learning rate."""
     batch_size: int = 8
     """Pairs of a step, drawn with replacement."""
