@@ -71,7 +71,7 @@ def learned_task(host: SimpleNamespace, pipeline: Any) -> Any:
     model = host.ours("training.loop.velocity").FeatureModel(network, table)
     stage = learning.PairStage(model, pipeline, "my-task", instruction, pairs, 4)
     # The host has not what the trainer logs with.
-    optimizer = torch.optim.Adam(table.parameters(), 2e-2)
+    optimizer = torch.optim.Adam(table.parameters(), 0.1)
     for _ in range(LEARNED_STEPS):
         optimizer.zero_grad()
         stage.loss(stage.batch(generator), generator)[0].backward()
