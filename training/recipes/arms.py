@@ -38,7 +38,7 @@ class Arm:
     """One way to train.
 
     Attributes:
-        towers: towers learn alone first, inside the arm's own minutes.
+        towers: towers learn alone first, which counts as the arm's own minutes; all such arms share them.
         awake: the network's start, see `NanoModel.build`.
         rates: the summed biases and the towers have rates of their own.
         held: parts of the conditioning that it lacks, see `ablation.hold`.
@@ -130,11 +130,11 @@ class NanoArms:
 
     def _train(self, name: str, until: float) -> bool:
         """Bring an arm to `until` minutes in all."""
-        arm, folder = ARMS[name], self.folder / name.replace(" ", "-")
+        arm = ARMS[name]
         model = NanoModel.build(self.recipe.word_pieces(), PixWizardConfig.preset("nano"), self.seed, arm.awake)
         spent = 0.0
         if arm.towers:
-            towers = self.recipe.towers(model, folder / "towers", min(until, self.towers_minutes))
+            towers = self.recipe.towers(model, self.folder / "towers", min(until, self.towers_minutes))
             spent = towers.seconds / 60
             if towers.stopped:
                 return False
