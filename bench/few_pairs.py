@@ -18,9 +18,10 @@ from ..comfyui_pixwizard.files.learned_task import LearnedTask
 from ..comfyui_pixwizard.files.safe_files import replaced, write_json
 from ..comfyui_pixwizard.limits import check_least, check_side
 from ..comfyui_pixwizard.pipeline import PixWizardPipeline
+from ..runtime.evaluators import default_device
 from ..training.data.rendered.new_tasks import NEW_TASKS
 from ..training.loop.lora import LoraConfig
-from ..training.recipes.inversion import encoded, learn
+from ..training.recipes.inversion import ROW_LR, encoded, learn
 from .chart import figure_class, line_charts
 
 VECTOR, LORA = "vector and token", "LoRA"
@@ -43,7 +44,7 @@ class Inversion:
     """How many pairs to learn from."""
     steps: int = 500
     """Steps of training of each."""
-    lr: float = 0.1
+    lr: float = ROW_LR
     """Peak learning rate of vector and token."""
     lora_lr: float = 1e-3
     """Peak learning rate of the LoRA."""
@@ -126,7 +127,7 @@ class Inversion:
 
     def _model(self) -> PixWizardPipeline:
         pipeline = PixWizardPipeline.from_pretrained(find_folder(self.model))
-        return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
+        return pipeline.to(default_device())
 
     def _error(
         self, pipeline: PixWizardPipeline, asked: Tensor, truth: Tensor, words: str, task: LearnedTask | None = None

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from workflows_more import READERS_BRING, accelerated
 
 FOLDER = Path(__file__).parent
 # What costs minutes, reads outside, or has a test of its own with what the reader brings.
-LEFT_OUT = {"Run faster", "The released weights", "Restore a folder", "With a LoRA", "With a task of your own"}
+LEFT_OUT = {accelerated().title, *READERS_BRING}
 SMALL = {"size": 64, "points": 2, "seed": 1}
 WORDS = (
     "",

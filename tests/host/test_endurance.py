@@ -21,12 +21,11 @@ import pytest
 from conftest import EXTENSION, HOST
 from fresh import FreshHost
 from PIL import Image
+from workflows_more import READERS_BRING
 
 SOAK = int(os.environ.get("SOAK", "24"))
 INTERRUPTIONS = int(os.environ.get("INTERRUPTIONS", "6"))
 FOLDER = Path(__file__).parent
-# Weights that nobody has here, and files that a reader brings.
-LEFT_OUT = {"The released weights", "Restore a folder", "With a LoRA", "With a task of your own"}
 
 
 def graph(name: str, **inputs: Any) -> dict[str, Any]:
@@ -100,7 +99,7 @@ def test_interrupted_at_any_moment_the_next_prompt_is_right(
 
 def test_memory_stays_where_it_was(server: FreshHost, capsys: pytest.CaptureFixture[str]) -> None:
     known = set(server.get("object_info"))
-    names = [path.stem for path in sorted((FOLDER / "api").glob("*.json")) if path.stem not in LEFT_OUT]
+    names = [path.stem for path in sorted((FOLDER / "api").glob("*.json")) if path.stem not in READERS_BRING]
     names = [name for name in names if {entry["class_type"] for entry in graph(name).values()} <= known]
     held, began = [], time.monotonic()
     for i in range(SOAK):

@@ -229,3 +229,7 @@ def released() -> Graph:
     graph.step(ANSWER)
     graph.compare(image, graph.finish(graph.decode(latent, vae=vae), image))
     return graph
+
+
+# What these take, readers bring; nobody has the weights here.
+READERS_BRING = {make().title for make in (folder, lora, own_task, released)}

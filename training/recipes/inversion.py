@@ -33,6 +33,8 @@ from .flow_stage import FlowStage
 
 SOURCES, TARGETS = "source", "target"
 MOST_PAIRS = 100
+# Peak learning rate of a row: at a tenth of it one that is learned alone stays too small (docs/task_vectors.md).
+ROW_LR = 0.1
 
 
 @dataclass
@@ -110,7 +112,7 @@ def learn(
     folder: Path,
     *,
     steps: int = 500,
-    lr: float = 0.1,
+    lr: float = ROW_LR,
     batch_size: int = 8,
     lora: LoraConfig | None = None,
     seed: int = 0,
@@ -191,7 +193,7 @@ class TaskRecipe:
     """A sentence that says it, read by the model beside the learned vector; the name in words by default."""
     steps: int = 500
     """Steps of training."""
-    lr: float = 0.1
+    lr: float = ROW_LR
     """Peak learning rate."""
     batch_size: int = 8
     """Pairs of a step, drawn with replacement."""

@@ -25,7 +25,7 @@ from ...comfyui_pixwizard.pipeline import PixWizardPipeline
 from ...comfyui_pixwizard.task_table import TaskTable
 from ...comfyui_pixwizard.tasks import TASKS
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
-from ...runtime.evaluators import fast_bfloat16
+from ...runtime.evaluators import default_device, fast_bfloat16
 from ..data.feed.collection import Collection
 from ..data.feed.loader import Items, Loader
 from ..data.feed.mixture import GENERATION
@@ -39,10 +39,6 @@ from ..loop.velocity import Drawing, Dropout, FeatureModel
 from . import estimate
 from .initial_weights import load_start
 from .shard_stage import Encoders, StreamedStage
-
-
-def _multiplies_in_bfloat16() -> bool:
-    return fast_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 @dataclass
@@ -111,7 +107,7 @@ class FullRecipe:
     """With fsdp, devices that share one copy; 0 for all."""
     reshard: bool = False
     """With fsdp, give gathered weights back after each block: less memory, more communication."""
-    bfloat16: bool = field(default_factory=_multiplies_in_bfloat16)
+    bfloat16: bool = field(default_factory=lambda: fast_bfloat16(default_device()))
     """Compute in bfloat16; master weights and sums stay in float32. By default where this machine's GPU, or its CPU
     where there is none, multiplies faster in it; elsewhere it is several times slower."""
     recompute: bool = False
