@@ -141,8 +141,9 @@ async function browseTemplates() {
   await page.waitForTimeout(1500);
 }
 
+// In the template browser: a workflow that is open has its name on a tab, too.
 function card(name) {
-  return page.getByText(name, { exact: true }).first();
+  return page.getByRole("dialog").getByText(name, { exact: true }).first();
 }
 
 // Cards that are far down are made when one scrolls there.
