@@ -8,15 +8,15 @@ from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.training.data.feed.mixture import Mixture
 from pixwizard.training.data.rendered.facts import FACTS, UNKNOWN, facts, sentences
 from pixwizard.training.data.rendered.figure_pool import FacePool, FigurePool
-from pixwizard.training.data.rendered.patch_labels import PARTS, PATCH
+from pixwizard.training.data.rendered.patch_labels import PARTS, PATCH, joint_patches
 from pixwizard.training.data.rendered.pools import LeafPool
 from pixwizard.training.data.rendered.scene_pool import ScenePool
 from pixwizard.training.data.rendered.sources import RenderedSources
 from pixwizard.training.loop.trainer import Trainer, TrainerConfig
 from pixwizard.training.loop.velocity import Drawing
 from pixwizard.training.recipes.balance import Balance
-from pixwizard.training.recipes.mixture_stage import BLIND, MixtureStage
-from pixwizard.training.recipes.teachers import change_of, emphasis
+from pixwizard.training.recipes.mixture_stage import BLIND, OPEN, MixtureStage
+from pixwizard.training.recipes.teachers import change_of, emphasis, news_of
 from pixwizard.training.recipes.tower_stage import TowerStage, likeness
 from pixwizard.training.recipes.towers import NanoModel, train_bpe
 
@@ -76,6 +76,44 @@ def test_emphasis_goes_where_things_change_and_has_mean_one():
     assert torch.allclose(weight.mean((1, 2)), torch.ones(2))
     assert weight[0, 0, 0] > 10 * weight[0, 3, 3]
     assert torch.all(weight[1] == 1)
+
+
+def test_a_skeleton_is_news_and_the_black_round_it_is_not():
+    generator = torch.Generator().manual_seed(0)
+    source, target = torch.randn(1, 4, 8, 8, generator=generator), torch.zeros(1, 4, 8, 8)
+    target[0, :, 4:6, 2:4] = 2.0
+    news = news_of(source, target, 2)
+    assert news[0, 2, 1] > 1 and news.sum() == news[0, 2, 1]
+    # Nor is what stays as it is.
+    assert news_of(target, target, 2).sum() == 0
+
+
+def test_joints_lie_in_their_patches(rendered):
+    pose = rendered.figures.pose
+    marked = joint_patches(pose, rendered.size)
+    seen = 0
+    for n, person, joint in torch.nonzero(pose[..., 2] > 0.5).tolist():
+        column, row = (int(at) // PATCH for at in pose[n, person, joint, :2])
+        if max(row, column) < marked.shape[-1]:
+            assert marked[n, joint, row, column] == 1
+            seen += 1
+    assert 0 < marked.sum() <= seen
+    # A batch has them for people alone.
+    given = PixWizardPipeline.from_pretrained("nano")
+    mixture = Mixture(given.autoencoder, rendered, {"pose": 1.0, "keypoint": 1.0, "depth": 1.0})
+    truth = mixture.batch(12, torch.Generator().manual_seed(1)).truth
+    assert torch.equal(truth.posed, ~truth.known) and truth.posed.any() and truth.known.any()
+    assert torch.equal(truth.joints.sum((1, 2, 3)) > 0, truth.posed)
+
+
+def test_what_has_one_answer_is_asked_at_the_first_times(rendered):
+    stage = stage_of(rendered)
+    stage.drawing = Drawing("uniform_0.5_1", early="uniform_0_0.1")
+    batch = stage.batch(torch.Generator().manual_seed(0))
+    batch.tasks[:3] = ["text_to_image", "depth_to_image", "outpaint"]
+    _, draws, _ = stage.answers(batch)
+    late = [task in OPEN for task in batch.tasks]
+    assert (draws.t > 0.5).tolist() == late and sum(late) == 3
 
 
 def test_patch_labels_are_the_renderers_truth(rendered):

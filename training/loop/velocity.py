@@ -69,6 +69,7 @@ class Drawing:
 
     Attributes:
         times: how t is drawn, see `flow.sample_times`.
+        early: how it is drawn instead for samples whose answer is decided at the first times; None as for all.
         dropout: see there.
         null: what stands for the source latent of a sample without image: "noise" as in the released training, fresh
             and independent of the flow's own, or "zeros".
@@ -79,22 +80,36 @@ class Drawing:
     dropout: Dropout = Dropout()
     null: str = "noise"
     gumbel: bool = False
+    early: str | None = None
 
     def __post_init__(self) -> None:
         if self.null not in ("noise", "zeros"):
             raise ValueError(f"the null image is noise or zeros, found {self.null!r}: take noise")
 
-    def draw(self, seeds: Sequence[int], shape: Sequence[int], layers: int, tokens: int) -> FlowDraws:
-        """Draws for samples with these seeds and latents [C,h,w], on the CPU; layers and tokens are R and N."""
-        rows = [self._one(seed, shape, layers, tokens) for seed in seeds]
+    def draw(
+        self,
+        seeds: Sequence[int],
+        shape: Sequence[int],
+        layers: int,
+        tokens: int,
+        decided: Sequence[bool] | None = None,
+    ) -> FlowDraws:
+        """Draws for samples with these seeds and latents [C,h,w], on the CPU; layers and tokens are R and N.
+
+        Args:
+            decided: of each sample, whether its answer is decided at the first times; None for none.
+        """
+        first = self.early or self.times
+        kinds = [first if early else self.times for early in decided or [False] * len(seeds)]
+        rows = [self._one(seed, kind, shape, layers, tokens) for seed, kind in zip(seeds, kinds, strict=True)]
         noise, t, u, null = (torch.stack([row[i] for row in rows]) for i in range(4))
         exponential = torch.stack([row[4] for row in rows], dim=1) if self.gumbel else None
         return FlowDraws(noise, t, *self.dropout.of(u), null, exponential)
 
-    def _one(self, seed: int, shape: Sequence[int], layers: int, tokens: int) -> tuple[Tensor, ...]:
+    def _one(self, seed: int, times: str, shape: Sequence[int], layers: int, tokens: int) -> tuple[Tensor, ...]:
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(*shape, generator=generator)
-        t = sample_times(1, self.times, generator)[0]
+        t = sample_times(1, times, generator)[0]
         u = torch.rand((), generator=generator)
         null = torch.randn(*shape, generator=generator) if self.null == "noise" else torch.zeros(*shape)
         if not self.gumbel:

@@ -174,7 +174,7 @@ class NanoArms:
         """An arm's tasks, or pictures with marks before them."""
         weights, others = (ADAPTED[0], MARKED) if marked else (dict.fromkeys(self.tasks, 1.0), None)
         mixture = Mixture(self.given.autoencoder, self.recipe.small, weights, self.bfloat16, others)
-        drawing = Drawing(times=self.recipe.times)
+        drawing = Drawing(times=self.recipe.times, early=self.recipe.early)
         return MixtureStage(model, [(1.0, self.batch_size, mixture)], drawing, self.bfloat16, arm.aids, balance)
 
     # -- judging -------------------------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ class FlowStage:
         """Velocities [B,C,h,w] in float32, what was drawn, and the target, on the network's device."""
         place = self.model.transformer.pad_token.device
         layers = len(self.model.transformer.layers)
-        draws = self.drawing.draw(batch.seeds, batch.target.shape[1:], layers, self.tokens)
+        draws = self.drawing.draw(batch.seeds, batch.target.shape[1:], layers, self.tokens, self.decided(batch))
         on = draws.to(place)
         target = batch.target.to(place)
         source = torch.where(on.no_image[:, None, None, None], on.null, batch.source.to(place))
@@ -71,6 +71,10 @@ class FlowStage:
             given = self.inputs(batch, sentences, on.no_image)
             velocity = self.network(x, on.t, source, *given, on.exponential, **self.places(batch, draws.no_text))
         return velocity.float(), on, target
+
+    def decided(self, batch: Batch) -> Sequence[bool] | None:
+        """Of each sample, whether its answer is decided at the first times; None for none."""
+        return None
 
     def places(self, batch: Batch, no_text: Tensor) -> dict[str, Tensor]:
         """What a network with a task table takes beside: rows [B], -1 for samples that lost their text."""

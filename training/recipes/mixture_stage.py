@@ -14,13 +14,14 @@ from einops import reduce
 from torch import Tensor
 
 from ...comfyui_pixwizard.flow import flow_loss
+from ...comfyui_pixwizard.tasks import TASKS
 from ..data.feed.ahead import DrawsAhead
 from ..data.feed.mixture import Batch, DrawnSamples
 from ..loop.logs import Records
 from ..loop.velocity import Drawing, Dropout, FlowDraws
 from .balance import Balance
 from .flow_stage import FlowStage, records
-from .teachers import change_of, emphasis
+from .teachers import emphasis, news_of
 
 if TYPE_CHECKING:  # slow, and not needed by the other stages
     from ..data.feed.mixture import Mixture
@@ -28,6 +29,9 @@ if TYPE_CHECKING:  # slow, and not needed by the other stages
 
 # A sample without its picture is a task of its own, of which nothing but the look of pictures can be learned.
 BLIND = "without picture"
+# Their answer remains open when picture and sentence are known. All others have one right answer, which the network
+# must know at the first times: later ones show it the answer, and teach it to denoise only.
+OPEN = frozenset(name for name in TASKS if name.endswith("_to_image")) | {"outpaint"}
 # One sample in so many goes without its row of the task table, as sentences do whose task nobody finds.
 WITHOUT_ROW = 10
 
@@ -38,7 +42,7 @@ class Aids:
 
     Attributes:
         teachers: weight of the losses of `Teachers`.
-        emphasis: share of a patch's weight that goes by how much it changes; see `teachers.emphasis`.
+        emphasis: share of a patch's weight that goes by what is new in it; see `teachers.news_of`.
         dropout: samples that lose text, picture or both.
         balance: divide losses by what is usual for their task and quarter of t; see `Balance`. Without, a sample's loss
             is divided by its latents' power.
@@ -113,10 +117,14 @@ class MixtureStage(DrawsAhead, FlowStage):
         if self.teaching and self.model.teachers is not None and batch.truth is not None:
             truth = batch.truth.to(target.device)
             # What a sample lost cannot be asked of it.
-            truth = truth._replace(known=truth.known & ~draws.no_image, asked=truth.asked & ~draws.no_image)
+            seen = {name: getattr(truth, name) & ~draws.no_image for name in ("known", "asked", "posed")}
+            truth = truth._replace(**seen)
             taught, parts = self.model.teachers.loss(source, target, truth, draws.no_image, self.patch)
             total, logged = total + self.teaching * taught, logged | parts
         return total, logged
+
+    def decided(self, batch: Batch) -> Sequence[bool]:
+        return [task not in OPEN for task in batch.tasks]
 
     def places(self, batch: Batch, no_text: Tensor) -> dict[str, Tensor]:
         left_out = torch.tensor([seed % WITHOUT_ROW == 0 for seed in batch.seeds])
@@ -132,7 +140,7 @@ class MixtureStage(DrawsAhead, FlowStage):
         wrong = (velocity - (target - draws.noise)).square()
         wrong = reduce(wrong, "b c (g p) (k q) -> b g k", "mean", p=p, q=p)
         share = torch.where(draws.no_image, 0.0, self.emphasis)[:, None, None]
-        weight = share * emphasis(change_of(source, target, p)) + (1 - share)
+        weight = share * emphasis(news_of(source, target, p)) + (1 - share)
         return (wrong * weight).mean((1, 2))
 
     def data_state(self) -> dict[str, Any]:

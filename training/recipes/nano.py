@@ -150,7 +150,9 @@ class NanoRecipe:
     generation: float = GENERATION_SHARE
     """Share of text-to-image in stage 2, at 128 px."""
     times: Literal["uniform", "lognorm", "shift_0.2"] = "shift_0.2"
-    """How the flow's t is drawn; sampling in few steps evaluates early times most, so they are drawn more often."""
+    """How the flow's t is drawn for tasks whose answer is open; sampling in few steps evaluates early times most."""
+    early: Literal["uniform", "lognorm", "shift_0.2", "shift_0.05"] = "shift_0.05"
+    """How it is drawn for tasks with one right answer, which is decided at the first times."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where training computes; auto takes a GPU if there is one."""
     workers: int | None = None
@@ -360,7 +362,7 @@ class NanoRecipe:
                 (1 - self.large_share, self.batch_size, small),
                 (self.large_share, max(self.batch_size // 4, 1), large),
             ],
-            Drawing(times=self.times),
+            Drawing(times=self.times, early=self.early),
             self.bfloat16,
             self.aids,
             self.balance,

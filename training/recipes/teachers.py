@@ -1,8 +1,9 @@
 """What the renderer knows, taught to the middle of the network: linear heads on the tokens after the third block.
 
 They exist in training only. A head asks of each patch whether it will change (known for every task from source and
-target themselves), whether it is what the sentence names, and which class, colour, depth and normal the source has
-there. Their losses bind words to places long before the flow's own loss does, in which a small thing is a small part.
+target themselves), whether it is what the sentence names, which class, colour, depth and normal the source has there,
+and which joints of people. Their losses bind words to places long before the flow's own loss does, in which a small
+thing is a small part.
 Shapes: B samples, L tokens, d width, C latent channels, g = patches a side, c label channels.
 """
 
@@ -14,7 +15,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
-from ..data.rendered.patch_labels import CHANNELS, PARTS, Truth
+from ..data.rendered.patch_labels import CHANNELS, JOINTS, PARTS, Truth
 from ..loop.logs import Records
 
 BLOCK = 3
@@ -22,7 +23,7 @@ BLOCK = 3
 FULL_CHANGE = 0.5
 CHANGE, NAMED = 0, 1
 # Parts of the sum; depth and normals are squared errors and small.
-WEIGHTS = {"change": 1.0, "named": 1.0, "classes": 0.3, "colors": 0.5, "depth": 2.0, "normal": 1.0}
+WEIGHTS = {"change": 1.0, "named": 1.0, "classes": 0.3, "colors": 0.5, "depth": 2.0, "normal": 1.0, "joints": 0.5}
 
 
 def change_of(source: Tensor, target: Tensor, patch: int) -> Tensor:
@@ -31,8 +32,17 @@ def change_of(source: Tensor, target: Tensor, patch: int) -> Tensor:
     return reduce(square, "b c (g p) (k q) -> b g k", "mean", p=patch, q=patch).sqrt()
 
 
+def news_of(source: Tensor, target: Tensor, patch: int) -> Tensor:
+    """What neither the source says of a patch nor the target's usual patch (the median over places): [B,C,h,w] twice ->
+    [B,g,g]. A skeleton is news; the black round it, which the source has not either, is none.
+    """
+    patches = rearrange(target, "b c (g p) (k q) -> b (c p q) (g k)", p=patch, q=patch)
+    usual = (patches - patches.median(-1, keepdim=True).values).square().mean(1).sqrt()
+    return torch.minimum(change_of(source, target, patch), usual.view(len(target), target.shape[2] // patch, -1))
+
+
 def emphasis(change: Tensor, most: float = 4.0) -> Tensor:
-    """Weights of patches [B,g,g] with mean 1, by how much each changes, at most `most` before they are brought to 1."""
+    """Weights of patches [B,g,g] with mean 1, by what is new in each, at most `most` before they are brought to 1."""
     weight = (change / change.mean((1, 2), keepdim=True).clamp_min(1e-6)).clamp(max=most)
     mean = weight.mean((1, 2), keepdim=True)
     return torch.where(mean > 0, weight / mean.clamp_min(1e-6), torch.ones_like(weight))
@@ -49,7 +59,7 @@ class Teachers(nn.Module):
         super().__init__()
         width = transformer.config.dim
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, 2 + CHANNELS)
+        self.head = nn.Linear(width, 2 + CHANNELS + JOINTS)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.tokens: Tensor | None = None
@@ -79,9 +89,11 @@ class Teachers(nn.Module):
         inside = truth.named / truth.named.sum((1, 2), keepdim=True).clamp_min(1e-3)
         outside = (1 - truth.named) / (1 - truth.named).sum((1, 2), keepdim=True).clamp_min(1e-3)
         parts["named"] = _only((named * (inside + outside) / 2).sum((1, 2)), truth.asked)
-        parts |= label_losses(out[:, 2:], truth.labels, truth.known)
+        parts |= label_losses(out[:, 2 : 2 + CHANNELS], truth.labels, truth.known)
+        joints = F.binary_cross_entropy_with_logits(out[:, 2 + CHANNELS :], truth.joints, reduction="none")
+        parts["joints"] = _only(_by_sample(joints.sum(1)), truth.posed)
         total = sum((WEIGHTS[name] * value.mean() for name, value in parts.items()), source.new_zeros(()))
-        counts = {"change": int((~blind).sum()), "named": int(truth.asked.sum())}
+        counts = {"change": int((~blind).sum()), "named": int(truth.asked.sum()), "joints": int(truth.posed.sum())}
         known = int(truth.known.sum())
         logged = {f"teacher/{n}": (float(value.detach().sum()), counts.get(n, known)) for n, value in parts.items()}
         return total, {name: found for name, found in logged.items() if found[1]}

@@ -14,7 +14,7 @@ from torch import Tensor
 from ....comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
 from ....comfyui_pixwizard.tasks import TASKS
 from ..rendered.builders import BUILDERS, Builder
-from ..rendered.patch_labels import Truth
+from ..rendered.patch_labels import Truth, joint_patches
 from ..rendered.scene_pool import to_bytes
 from ..rendered.sources import Pairs, RenderedSources
 
@@ -161,12 +161,18 @@ class Mixture:
 
     def _truth(self, parts: list[Pairs]) -> Truth:
         nothing = [torch.full((len(part.sentences),), -1) for part in parts]
-        scene = torch.cat([n if part.scene is None else part.scene for part, n in zip(parts, nothing, strict=True)])
-        named = torch.cat([n if part.named is None else part.named for part, n in zip(parts, nothing, strict=True)])
-        known, asked = scene >= 0, named > 0
+
+        def rows(name: str) -> Tensor:
+            found = [getattr(part, name) for part in parts]
+            return torch.cat([n if row is None else row for row, n in zip(found, nothing, strict=True)])
+
+        scene, named, people = rows("scene"), rows("named"), rows("people")
+        known, asked, posed = scene >= 0, named > 0, people >= 0
         labels = self.rendered.scenes.patches[scene.clamp(min=0)].float() * known[:, None, None, None]
         shares = self.rendered.scenes.named(scene.clamp(min=0), named) * asked[:, None, None]
-        return Truth(labels, known, shares, asked)
+        pose = self.rendered.figures.pose[people.clamp(min=0)]
+        joints = joint_patches(pose, self.rendered.size) * posed[:, None, None, None]
+        return Truth(labels, known, shares, asked, joints, posed)
 
     def _encode(self, picture: Tensor) -> Tensor:
         """Latents of pictures in [0,1], on the autoencoder's device."""

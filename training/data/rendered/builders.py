@@ -134,7 +134,8 @@ def _skeletons(rendered: RenderedSources, index: Tensor) -> Tensor:
 def pose(rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """Skeletons of people."""
     index = torch.tensor(below(len(rendered.figures), n, generator))
-    return Pairs(rendered.figures.picture(index), _skeletons(rendered, index), _sentences("pose", n, generator))
+    sentences = _sentences("pose", n, generator)
+    return Pairs(rendered.figures.picture(index), _skeletons(rendered, index), sentences, people=index)
 
 
 # -- making pictures -----------------------------------------------------------------------------------------------

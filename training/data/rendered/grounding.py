@@ -147,7 +147,7 @@ def keypoint(rendered: RenderedSources, n: int, generator: torch.Generator) -> P
         words, joints, colors = joint_words(figures, i, generator)
         targets.append(task.encode(joints, pictures[row], colors=colors))
         sentences.append(task.instruction(generator, **words))
-    return Pairs(pictures, torch.stack(targets), sentences)
+    return Pairs(pictures, torch.stack(targets), sentences, people=index)
 
 
 # -- holes ---------------------------------------------------------------------------------------------------------

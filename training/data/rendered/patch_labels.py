@@ -1,6 +1,6 @@
-"""What the renderer knows of each patch of a scene, for teachers that training has and the network has not.
+"""What the renderer knows of each patch of a picture, for teachers that training has and the network has not.
 
-Shapes: N scenes, B samples, c = CHANNELS, S side in pixels, g = S/16 patches a side.
+Shapes: N scenes or pictures of people, J = JOINTS, B samples, c = CHANNELS, S side in pixels, g = S/16 patches a side.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
 
+from ....comfyui_pixwizard.tasks.codecs.pose import JOINTS as JOINT_NAMES
 from ...render import scenes as S
 
 PATCH = 16
@@ -26,18 +27,22 @@ PARTS = {
     "normal": slice(CLASSES + COLORS + 1, CLASSES + COLORS + 4),
 }
 CHANNELS = CLASSES + COLORS + 4
+JOINTS = len(JOINT_NAMES)
 
 
 class Truth(NamedTuple):
     """What is known of the patches of B samples.
 
-    labels [B,c,g,g] and known [B], see `patch_labels`; named [B,g,g], the share that the sentence names, and asked [B].
+    labels [B,c,g,g] and known [B], see `patch_labels`; named [B,g,g], the share that the sentence names, and asked [B];
+    joints [B,J,g,g] and posed [B], see `joint_patches`.
     """
 
     labels: Tensor
     known: Tensor
     named: Tensor
     asked: Tensor
+    joints: Tensor
+    posed: Tensor
 
     def to(self, place: torch.device) -> Truth:
         """On a device."""
@@ -61,3 +66,14 @@ def patch_labels(scenes: S.Scenes, render: S.Labels) -> Tensor:
     near, far = (torch.tensor(value).log() for value in S.DEPTH_RANGE)
     depth = ((render.depth.log() - near) / (far - near))[:, None]
     return pooled(torch.cat([classes, colors, depth, render.normal], dim=1)).half()
+
+
+def joint_patches(pose: Tensor, side: int) -> Tensor:
+    """[N,J,g,g], 1 where a visible joint lies, of people [N,P,J,3] (x, y in pixels, visible) in pictures of side S."""
+    g = side // PATCH
+    column, row = ((pose[..., i] / PATCH).long() for i in (0, 1))
+    seen = (pose[..., 2] > 0.5) & (column >= 0) & (column < g) & (row >= 0) & (row < g)
+    place = torch.where(seen, row * g + column, 0)
+    marked = torch.zeros(len(pose), pose.shape[2], g * g)
+    marked.scatter_reduce_(2, rearrange(place, "n p j -> n j p"), rearrange(seen, "n p j -> n j p").float(), "amax")
+    return rearrange(marked, "n j (g k) -> n j g k", g=g)

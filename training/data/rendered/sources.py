@@ -50,6 +50,7 @@ class Pairs:
             latents; None where they have to be encoded.
         scene: [n] number of the scene that a source shows as it is, -1 for none; None for none at all.
         named: [n] instance id in that scene of the solid that the sentence names, 0 for none.
+        people: [n] number of the picture of people that a source shows as it is; None for none at all.
     """
 
     source: Tensor
@@ -58,6 +59,7 @@ class Pairs:
     stored: tuple[tuple[str, Tensor] | None, tuple[str, Tensor] | None] = (None, None)
     scene: Tensor | None = None
     named: Tensor | None = None
+    people: Tensor | None = None
 
 
 def below(high: int, n: int, generator: torch.Generator) -> list[int]:
