@@ -145,7 +145,8 @@ def write(
         save_png(image, entries, paths[step - 1])
         size = image.size
     seconds = sum(value for result in results for name, value in result.seconds.items() if name != "load")
-    return JobOutcome(job, size, seconds, tuple(labels), prepared.notes, chain)
+    notes = dict.fromkeys((*prepared.notes, *(note for result in results for note in result.notes)))
+    return JobOutcome(job, size, seconds, tuple(labels), tuple(notes), chain)
 
 
 def _pictures(

@@ -124,7 +124,7 @@ def chain_files(output: Path, steps: int) -> tuple[Path, ...]:
 class JobOutcome:
     """What became of a job: the answer's size, seconds of work, the files of its label and of its chain, or the error.
 
-    Notes say what its source lost when it was read, such as transparency.
+    Notes say what its source lost when it was read, such as transparency, and what of the instruction was not read.
     """
 
     job: Job

@@ -281,7 +281,7 @@ class Run:
             raise ValueError(f"--steps counts points of the time grid, at least 2, found {self.steps}: take 5")
         from ..runtime.evaluators import check, find_device
 
-        check(self.backend, self.engine.expanduser() if self.engine else None)
+        check(self.backend, self.engine.expanduser() if self.engine else None, self.provider)
         find_device(self.device)
         size = parse_size(self.size)
         check_size(size)
@@ -349,7 +349,7 @@ class Run:
 def _written_lines(outcome: JobOutcome, settings: RunSettings) -> Iterator[str]:
     yield f"wrote {outcome.job.output} ({outcome.size[0]}x{outcome.size[1]}, {outcome.seconds:.1f} s)"
     yield from (f"wrote {path}" for path in (*outcome.labels, *outcome.chain))
-    yield from (f"{outcome.job.source}: {note}" for note in outcome.notes)
+    yield from (f"{outcome.job.source or outcome.job.output}: {note}" for note in outcome.notes)
     if settings.label is not None and not outcome.labels:
         yield f"task {settings.call['task']} has no label beside its picture"
 

@@ -66,6 +66,7 @@ class Result:
             or no larger picture can want it.
         label_kind: what the label is, see `pictures.labels`: "depth" is in metres, "relative" is not; None without one.
         mask: of a local edit [H, W] bool, where it happened, at the model's size.
+        notes: what the model could not take in, in words.
     """
 
     image: Image.Image
@@ -75,6 +76,7 @@ class Result:
     change: Change | None = None
     label_kind: str | None = None
     mask: Tensor | None = None
+    notes: tuple[str, ...] = ()
 
     def at_size_of(self, source: Image.Image) -> Image.Image:
         """The answer at the size of the source as it was before the model's size: a change is carried to it."""

@@ -295,7 +295,8 @@ class PixWizardPipeline(PipelineParts):
             **({} if scaling == PLAIN else asdict(scaling)), **keeping.told(), **(made.told() if made else {}),
         )  # fmt: skip
         kind = None if reader is None else self.declared.label_kind(reader, instruction)
-        result = Result(to_image(answer), label, seconds, settings, change, kind, made.mask if made else None)
+        mask, notes = made.mask if made else None, self.unread(instruction)
+        result = Result(to_image(answer), label, seconds, settings, change, kind, mask, notes)
         if given and keep_size:
             result.image = result.at_size_of(given)
         return result

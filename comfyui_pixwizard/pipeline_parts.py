@@ -99,6 +99,17 @@ class PipelineParts:
             part.to(device if name == "transformer" else "cpu")
         return self
 
+    def unread(self, instruction: str) -> tuple[str, ...]:
+        """Which encoders do not read an instruction to its end, in words; those that count no tokens are not asked."""
+        readers = {"text encoder": self.text_encoder, "task encoder": self.task_encoder}
+        counts = {name: (part, part.count(instruction)) for name, part in readers.items() if hasattr(part, "count")}
+        return tuple(
+            f"the {name} reads at most {part.max_tokens} tokens, found {found} in the instruction: the last "
+            f"{found - part.max_tokens} were cut off, shorten it"
+            for name, (part, found) in counts.items()
+            if found > part.max_tokens
+        )
+
     def task_rows(
         self, instructions: Sequence[str], tasks: Sequence[str | LearnedTask | None] | None
     ) -> TaskRows | None:

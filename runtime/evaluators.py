@@ -152,12 +152,12 @@ ENGINES = {
 }
 
 
-def check(name: str, engine: str | Path | None = None) -> None:
+def check(name: str, engine: str | Path | None = None, provider: str = "cpu") -> None:
     """Refuse what `choose` would, without loading anything.
 
     Raises:
         ValueError: no such evaluator, or an engine's folder where none is needed, or none where one is, or nothing in
-            it for this evaluator.
+            it for this evaluator, or a provider for another one than ONNX Runtime.
     """
     names = [*EVALUATORS, *ENGINES]
     if name not in names:
@@ -169,6 +169,11 @@ def check(name: str, engine: str | Path | None = None) -> None:
         )
     if name not in ENGINES and engine is not None:
         raise ValueError(f"--engine goes with --backend {' or '.join(ENGINES)}, found --backend {name}: leave one out")
+    if provider != "cpu" and name != "onnxruntime":
+        raise ValueError(
+            f"--provider {provider} is one of ONNX Runtime's, found --backend {name}: take --backend onnxruntime, or "
+            "--device for where PyTorch computes"
+        )
     if engine is None:
         return
     if name == "onnxruntime":
@@ -189,7 +194,7 @@ def choose(name: str, engine: str | Path | None = None, provider: str = "cpu") -
     Raises:
         ValueError: as `check`, and what the evaluator itself refuses.
     """
-    check(name, engine)
+    check(name, engine, provider)
     if name not in ENGINES:
         return EVALUATORS[name]()
     made = getattr(importlib.import_module(ENGINES[name].module, __package__), ENGINES[name].kind)

@@ -73,6 +73,10 @@ class ClipTextEncoder(nn.Module):
         """Longer texts are cut to this many tokens, BOS and EOS included (77)."""
         return self.model.config.max_position_embeddings
 
+    def count(self, text: str) -> int:
+        """How many tokens a text has, uncut."""
+        return len(self.tokenizer(text, verbose=False)["input_ids"])
+
     def tokenize(self, texts: list[str]) -> Tensor:
         """Token ids [B, T] on the weights' device, padded on the right to the longest text."""
         if not texts:

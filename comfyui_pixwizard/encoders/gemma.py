@@ -71,6 +71,15 @@ class GemmaTextEncoder(nn.Module):
         """F, the width of the text features."""
         return self.model.config.hidden_size
 
+    @property
+    def max_tokens(self) -> int:
+        """Longer texts are cut to this many tokens, BOS included."""
+        return MAX_TOKENS
+
+    def count(self, text: str) -> int:
+        """How many tokens a text has, uncut."""
+        return len(self.tokenizer(text, verbose=False)["input_ids"])
+
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Token ids and mask (true: token, false: padding), each [B, T], on the weights' device."""
         if not texts:
@@ -81,7 +90,7 @@ class GemmaTextEncoder(nn.Module):
             padding_side="right",
             pad_to_multiple_of=PAD_MULTIPLE,
             truncation=True,
-            max_length=MAX_TOKENS,
+            max_length=self.max_tokens,
             return_tensors="pt",
         )
         device = device_of(self.model)

@@ -211,6 +211,17 @@ def test_a_folder_says_how_fast_it_goes_and_what_pictures_lost(
     assert re.search(r"\d\d:\d\d<\d\d:\d\d.*\d pictures/h", told.err)
 
 
+def test_what_is_not_read_of_an_instruction_is_said(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, options = "Draw " + "a red ball and " * 40 + "a cube.", ["--model", tiny_folder, *FAST, "--size", 64]
+    assert run("-i", words, "-o", tmp_path / "a.png", *options) == 0
+    out = capsys.readouterr().out
+    assert re.search(rf"^{tmp_path}/a.png: the task encoder reads at most 77 tokens, found \d\d\d ", out, re.M)
+    assert run("-i", "Draw a red ball.", "-o", tmp_path / "b.png", *options) == 0
+    assert "reads at most" not in capsys.readouterr().out
+
+
 def test_nothing_is_left_of_a_write_that_fails(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,6 +259,7 @@ MISTAKES = [
     (["in.png", "-i", "x", "-o", "o.png", "--solver", "magic"], "--solver must be one of euler"),
     (["in.png", "-i", "x", "-o", "o.png", "--steps", "1"], "--steps counts points"),
     (["in.png", "-i", "x", "-o", "o.png", "--backend", "magic"], "the backends are eager"),
+    (["in.png", "-i", "x", "-o", "o.png", "--provider", "cuda"], "--provider cuda is one of ONNX Runtime's, found --b"),
     (["in.png", "-i", "x", "-o", "o.png", "--device", "gpu"], "--device is auto, cpu, cuda or cuda:N, found 'gpu'"),
     (["in.png", "-i", "x", "-o", "o.png", "--guidance-interval", "0.9", "0.1"], "interval must be 0 <= low < high"),
     (["in.png", "-i", "x", "-o", "o.png", "--size", "big"], "--size must be a number or WIDTHxHEIGHT"),
