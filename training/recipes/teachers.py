@@ -15,7 +15,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
-from ..data.rendered.patch_labels import CHANNELS, JOINTS, PARTS, Truth
+from ..data.rendered.patch_labels import CHANNELS, JOINTS, PARTS, SOLIDS, Truth
 from ..loop.logs import Records
 
 BLOCK = 3
@@ -23,7 +23,7 @@ BLOCK = 3
 FULL_CHANGE = 0.5
 CHANGE, NAMED = 0, 1
 # Parts of the sum; depth and normals are squared errors and small.
-WEIGHTS = {"change": 1.0, "named": 1.0, "classes": 0.3, "colors": 0.5, "depth": 2.0, "normal": 1.0, "joints": 0.5}
+WEIGHTS = {"change": 1.0, "named": 1.0, "classes": 1.0, "colors": 0.5, "depth": 2.0, "normal": 1.0, "joints": 0.5}
 
 
 def change_of(source: Tensor, target: Tensor, patch: int) -> Tensor:
@@ -85,10 +85,7 @@ class Teachers(nn.Module):
         change = F.binary_cross_entropy_with_logits(out[:, CHANGE], changed, reduction="none")
         parts = {"change": _only(_by_sample(change), ~blind)}
         named = F.binary_cross_entropy_with_logits(out[:, NAMED], truth.named, reduction="none")
-        # Half of the say to the few patches that are named, whatever their number.
-        inside = truth.named / truth.named.sum((1, 2), keepdim=True).clamp_min(1e-3)
-        outside = (1 - truth.named) / (1 - truth.named).sum((1, 2), keepdim=True).clamp_min(1e-3)
-        parts["named"] = _only((named * (inside + outside) / 2).sum((1, 2)), truth.asked)
+        parts["named"] = _only(_half_inside(named, truth.named), truth.asked)
         parts |= label_losses(out[:, 2 : 2 + CHANNELS], truth.labels, truth.known)
         joints = F.binary_cross_entropy_with_logits(out[:, 2 + CHANNELS :], truth.joints, reduction="none")
         parts["joints"] = _only(_by_sample(joints.sum(1)), truth.posed)
@@ -102,12 +99,22 @@ class Teachers(nn.Module):
 def label_losses(out: Tensor, labels: Tensor, known: Tensor) -> dict[str, Tensor]:
     """Losses of patch labels [B] by part; out [B,c,g,g] holds logits and values, and what is not known [B] counts 0."""
     label = {name: (out[:, part], labels[:, part]) for name, part in PARTS.items()}
-    found = {
-        "classes": F.cross_entropy(*label["classes"], reduction="none"),
+    maps = {
         "colors": F.binary_cross_entropy_with_logits(*label["colors"], reduction="none").sum(1),
         **{name: (label[name][0] - label[name][1]).square().mean(1) for name in ("depth", "normal")},
     }
-    return {name: _only(_by_sample(value), known) for name, value in found.items()}
+    # Ground and background are easy and nearly all.
+    classes = F.cross_entropy(*label["classes"], reduction="none")
+    found = {name: _by_sample(value) for name, value in maps.items()}
+    found["classes"] = _half_inside(classes, labels[:, SOLIDS].sum(1).clamp(max=1))
+    return {name: _only(value, known) for name, value in found.items()}
+
+
+def _half_inside(losses: Tensor, share: Tensor) -> Tensor:
+    """Means [B] of losses of patches [B,g,g], half of the say to the few that something covers by a share [B,g,g]."""
+    inside = share / share.sum((1, 2), keepdim=True).clamp_min(1e-3)
+    outside = (1 - share) / (1 - share).sum((1, 2), keepdim=True).clamp_min(1e-3)
+    return (losses * (inside + outside) / 2).sum((1, 2))
 
 
 def _by_sample(losses: Tensor) -> Tensor:

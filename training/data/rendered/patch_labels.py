@@ -27,6 +27,8 @@ PARTS = {
     "normal": slice(CLASSES + COLORS + 1, CLASSES + COLORS + 4),
 }
 CHANNELS = CLASSES + COLORS + 4
+# Of the classes: all but ground and background.
+SOLIDS = slice(2, CLASSES)
 JOINTS = len(JOINT_NAMES)
 
 
