@@ -26,6 +26,7 @@ SMALL = dict(
     batch_size=4,
     autoencoder_minutes=0.12,
     towers_minutes=0.05,
+    sight_minutes=0.05,
     plan=0.3,
     compile=False,
     predictor=False,

@@ -1,5 +1,7 @@
 """What helps a small model to learn: balanced losses, teachers, emphasis; and that they fade."""
 
+import copy
+
 import pytest
 import torch
 
@@ -16,6 +18,7 @@ from pixwizard.training.loop.trainer import Trainer, TrainerConfig
 from pixwizard.training.loop.velocity import Drawing
 from pixwizard.training.recipes.balance import Balance
 from pixwizard.training.recipes.mixture_stage import BLIND, OPEN, MixtureStage
+from pixwizard.training.recipes.sight_stage import SightStage
 from pixwizard.training.recipes.teachers import change_of, emphasis, news_of
 from pixwizard.training.recipes.tower_stage import TowerStage, likeness
 from pixwizard.training.recipes.towers import NanoModel, train_bpe
@@ -223,3 +226,27 @@ def test_towers_learn_to_tell_sentences_apart(rendered, tmp_path):
     assert share[1] > 2 * share[0]
     assert likeness(model, "Remove the red ball", "Remove the blue ball") < before
     assert likeness(model, "Remove the red ball", "Estimate the depth") < 0.8
+
+
+def test_the_vision_tower_learns_what_its_tokens_show_and_can_stay_near_its_first(rendered):
+    model = model_of(rendered)
+    free, held = (SightStage(copy.deepcopy(model.vision), rendered, keep, batch_size=16) for keep in (False, True))
+    losses = {}
+    for name, stage in (("free", free), ("held", held)):
+        optimizer = torch.optim.Adam(stage.model.parameters(), 2e-3)
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(25):
+            total, records = stage.loss(stage.batch(generator), generator)
+            losses.setdefault(name, []).append({key: value / n for key, (value, n) in records.items()})
+            optimizer.zero_grad()
+            total.backward()
+            optimizer.step()
+    first, last = losses["free"][0], losses["free"][-1]
+    assert all(last[f"sight/{part}"] < first[f"sight/{part}"] for part in ("classes", "colors", "depth", "joints"))
+    pictures = rendered.scenes.picture(torch.arange(8)) * 2 - 1
+    with torch.no_grad():
+        moved = [
+            float((stage.model.vision.encode(pictures) - model.vision.encode(pictures)).norm())
+            for stage in (free, held)
+        ]
+    assert moved[1] < 0.7 * moved[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,13 +28,13 @@ from ...comfyui_pixwizard.tasks import TASKS
 from ...runtime.evaluators import fast_bfloat16
 from ..data.feed.mixture import GENERATION, Mixture, common_count, with_generation
 from ..data.rendered.builders import BUILDERS, Builder
-from ..data.rendered.facts import sentences
+from ..data.rendered.facts import corpus
 from ..data.rendered.figure_pool import FacePool, FigurePool
 from ..data.rendered.marked_pictures import marked_pictures
 from ..data.rendered.photos import PhotoPool
 from ..data.rendered.pools import LeafPool
 from ..data.rendered.scene_pool import ScenePool
-from ..data.rendered.sources import Draw, RenderedSources
+from ..data.rendered.sources import Draw, RenderedSources, blend
 from ..degradations import DEGRADATIONS
 from ..loop.trainer import Trainer, TrainerConfig
 from ..loop.velocity import Drawing
@@ -45,6 +45,7 @@ from .flow_stage import FlowStage
 from .initialization import SUMMED_BIASES
 from .mixture_stage import BLIND, Aids, MixtureStage
 from .predictor_recipe import PredictorRecipe
+from .sight_stage import SightStage
 from .tower_stage import TowerStage
 from .towers import NanoModel, fresh_network, train_bpe
 
@@ -81,24 +82,6 @@ RATES = (
 )
 
 
-def blend(*draws: tuple[float, Draw]) -> Draw:
-    """A source of pictures that takes each one from one of several, by share."""
-    shares = torch.tensor([share for share, _ in draws])
-
-    def draw(n: int, size: int, generator: torch.Generator) -> torch.Tensor:
-        chosen = torch.multinomial(shares, n, replacement=True, generator=generator)
-        counts = torch.bincount(chosen, minlength=len(draws)).tolist()
-        return torch.cat([d(count, size, generator) for (_, d), count in zip(draws, counts, strict=True) if count])
-
-    return draw
-
-
-def corpus(rendered: RenderedSources, seed: int = 0, each: int = 400) -> list[str]:
-    """Instructions of all tasks as training has them, to learn word pieces from."""
-    generator = torch.Generator().manual_seed(seed)
-    return sentences([task for task in TASKS for _ in range(each)], rendered, generator)[0]
-
-
 @dataclass
 class NanoRecipe:
     """Train the bundled model from nothing, or go on with a run.
@@ -128,6 +111,8 @@ class NanoRecipe:
     """Minutes of training of the autoencoder, once."""
     towers_minutes: float = 6.0
     """Minutes in which the towers learn what sentences say and to match captions and pictures, once."""
+    sight_minutes: float | None = None
+    """Minutes in which the vision tower then learns what patches show, once; by default 20, and none with --start."""
     scenes: int = 12000
     """Rendered scenes at 128 px."""
     large_scenes: int = 600
@@ -192,11 +177,15 @@ class NanoRecipe:
         given = self._given()
         self.prepare()
         if given is not None:
-            return self._transformer(given.to(self.place))
+            model = given.to(self.place)
+            return self._sight(model, self.sight_minutes or 0.0, keep=True) and self._transformer(model)
         if not self._autoencoder():
             return False
         model = NanoModel.build(self.word_pieces(), PixWizardConfig.preset("nano"), self.seed).to(self.place)
-        return not self.towers(model, self.folder / "towers", self.towers_minutes).stopped and self._transformer(model)
+        if self.towers(model, self.folder / "towers", self.towers_minutes).stopped:
+            return False
+        minutes = 20.0 if self.sight_minutes is None else self.sight_minutes
+        return self._sight(model, minutes) and self._transformer(model)
 
     @property
     def place(self) -> torch.device:
@@ -306,13 +295,25 @@ class NanoRecipe:
     def towers(self, model: NanoModel, folder: Path, minutes: float) -> Trainer:
         """Train a model's towers alone until they have had so many minutes, and put their average into it."""
         model.use_plain_attention()
-        stage = TowerStage(model, self.small, bfloat16=self.bfloat16)
+        stage, config = TowerStage(model, self.small, bfloat16=self.bfloat16), TrainerConfig(cooldown=0.4, ema=0.998)
+        return self._alone(stage, folder, minutes, self.towers_minutes, config)
+
+    def _sight(self, model: NanoModel, minutes: float, keep: bool = False) -> bool:
+        if not minutes:
+            return True
+        model.use_plain_attention()
+        stage, config = SightStage(model.vision, self.small, keep, bfloat16=self.bfloat16), TrainerConfig(cooldown=0.6)
+        return not self._alone(stage, self.folder / "sight", minutes, minutes, config).stopped
+
+    def _alone(
+        self, stage: TowerStage | SightStage, folder: Path, minutes: float, plan: float, config: TrainerConfig
+    ) -> Trainer:
         stage.draw_ahead(self.processes)
-        trainer = Trainer(stage, folder, TrainerConfig(cooldown=0.4, ema=0.998, seed=self.seed))
+        trainer = Trainer(stage, folder, replace(config, seed=self.seed))
         trainer.resume()
         left = minutes - trainer.seconds / 60
         if left > 0.02:
-            trainer.run(minutes=left, plan_minutes=self.towers_minutes)
+            trainer.run(minutes=left, plan_minutes=plan)
         trainer.load_average()
         return trainer
 

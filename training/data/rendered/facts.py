@@ -149,3 +149,9 @@ def sentences(
         said.append(TASKS[task].instruction(generator, **words))
         known.append(facts(task, words))
     return said, torch.tensor(known)
+
+
+def corpus(rendered: RenderedSources, seed: int = 0, each: int = 400) -> list[str]:
+    """Instructions of all tasks as training has them, to learn word pieces from."""
+    generator = torch.Generator().manual_seed(seed)
+    return sentences([task for task in TASKS for _ in range(each)], rendered, generator)[0]

@@ -70,3 +70,15 @@ def below(high: int, n: int, generator: torch.Generator) -> list[int]:
 def pick(items: Sequence[Any], generator: torch.Generator) -> Any:
     """One of some items, at random."""
     return items[below(len(items), 1, generator)[0]]
+
+
+def blend(*draws: tuple[float, Draw]) -> Draw:
+    """A source of pictures that takes each one from one of several, by share."""
+    shares = torch.tensor([share for share, _ in draws])
+
+    def draw(n: int, size: int, generator: torch.Generator) -> Tensor:
+        chosen = torch.multinomial(shares, n, replacement=True, generator=generator)
+        counts = torch.bincount(chosen, minlength=len(draws)).tolist()
+        return torch.cat([d(count, size, generator) for (_, d), count in zip(draws, counts, strict=True) if count])
+
+    return draw

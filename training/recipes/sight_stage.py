@@ -1,0 +1,111 @@
+"""The vision tower alone: what each of its tokens shows.
+
+The network takes what pictures mean from these tokens, as the released one does from a CLIP that has seen four hundred
+million of them. Captions alone teach a small tower in some minutes what colours there are, not which shapes; the
+renderer knows both of every patch, and a step of the tower alone costs a tenth of one of the network.
+Shapes: B pictures, S side in pixels, c label channels, J joints, g = S/16 patches and n tokens a side, w width.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from ...comfyui_pixwizard.encoders.clip import ClipVisionEncoder
+from ..data.feed.ahead import DrawsAhead
+from ..data.rendered.patch_labels import CHANNELS, JOINTS, joint_patches
+from ..data.rendered.sources import RenderedSources, below
+from ..loop.logs import Records
+from .teachers import WEIGHTS, label_losses
+
+# Share of people among the pictures.
+PEOPLE = 0.15
+# Weight of what a token has moved from its first tower, against the spread of that tower's tokens.
+KEEP = 1.0
+
+
+@dataclass
+class Sights:
+    """B pictures [B,3,S,S] as bytes, the first of them scenes with labels [.,c,g,g], the others people with joints
+    [.,J,g,g]."""
+
+    pictures: Tensor
+    labels: Tensor
+    joints: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+
+class SightHeads(nn.Module):
+    """A vision tower, and the heads that only this stage has."""
+
+    def __init__(self, vision: ClipVisionEncoder) -> None:
+        super().__init__()
+        self.vision, self.head = vision, nn.Linear(vision.features, CHANNELS + JOINTS)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens [B,n*n,w] of pictures in [-1,1], and what they say [B,c+J,n,n]."""
+        tokens = self.vision.encode(pictures).float()
+        said = self.head(F.layer_norm(tokens, tokens.shape[-1:]))
+        return tokens, rearrange(said, "b (g k) c -> b c g k", g=round(tokens.shape[1] ** 0.5))
+
+
+class SightStage(DrawsAhead):
+    """Classes, colours, depth, normals and joints, by token.
+
+    Args:
+        vision: what is trained.
+        rendered: pools.
+        keep: hold the tokens near to what they are now, for a network that was trained with these.
+    """
+
+    name = "sight"
+
+    def __init__(
+        self,
+        vision: ClipVisionEncoder,
+        rendered: RenderedSources,
+        keep: bool = False,
+        batch_size: int = 96,
+        bfloat16: bool = False,
+    ) -> None:
+        self.model = SightHeads(vision)
+        self.first = copy.deepcopy(vision).requires_grad_(False) if keep else None
+        self.rendered, self.batch_size, self.bfloat16 = rendered, batch_size, bfloat16
+
+    def batch(self, generator: torch.Generator) -> Sights:
+        return self.drawn(generator)
+
+    def draw(self, generator: torch.Generator) -> Sights:
+        """Pictures and what is known of them; a function of the generator's state alone."""
+        scenes, figures = self.rendered.scenes, self.rendered.figures
+        people = round(PEOPLE * self.batch_size)
+        index = torch.tensor(below(len(scenes), self.batch_size - people, generator))
+        persons = torch.tensor(below(len(figures), people, generator), dtype=torch.int64)
+        pictures = torch.cat((scenes.image[index], figures.image[persons]))
+        return Sights(pictures, scenes.patches[index], joint_patches(figures.pose[persons], figures.size))
+
+    def loss(self, batch: Sights, generator: torch.Generator) -> tuple[Tensor, Records]:
+        """Sum of the losses, each by the weight that its teacher has."""
+        place = self.model.head.weight.device
+        pictures, count = batch.pictures.to(place).float() / 127.5 - 1, len(batch.labels)
+        with torch.autocast(place.type, torch.bfloat16, enabled=self.bfloat16):
+            tokens, said = self.model(pictures)
+        side = said.shape[-1]
+        labels = F.adaptive_avg_pool2d(batch.labels.to(place).float(), side)
+        losses = label_losses(said[:count, :CHANNELS], labels, torch.ones(count, dtype=torch.bool, device=place))
+        joints = F.adaptive_max_pool2d(batch.joints.to(place), side)
+        wrong = F.binary_cross_entropy_with_logits(said[count:, CHANNELS:], joints, reduction="none")
+        losses["joints"] = wrong.sum(1).mean((1, 2))
+        if self.first is not None:
+            with torch.no_grad():
+                before = self.first.encode(pictures).float()
+            losses["moved"] = KEEP * (tokens - before).square().mean((1, 2)) / before.var()
+        total = sum((WEIGHTS.get(name, 1.0) * value.mean() for name, value in losses.items()), tokens.new_zeros(()))
+        return total, {f"sight/{name}": (float(value.detach().sum()), len(value)) for name, value in losses.items()}
