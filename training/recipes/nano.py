@@ -112,7 +112,7 @@ class NanoRecipe:
     towers_minutes: float = 6.0
     """Minutes in which the towers learn what sentences say and to match captions and pictures, once."""
     sight_minutes: float | None = None
-    """Minutes in which the vision tower then learns what patches show, once; by default 20, and none with --start."""
+    """Minutes in which the vision tower then learns what patches show, once; by default 10, and none with --start."""
     scenes: int = 12000
     """Rendered scenes at 128 px."""
     large_scenes: int = 600
@@ -184,7 +184,7 @@ class NanoRecipe:
         model = NanoModel.build(self.word_pieces(), PixWizardConfig.preset("nano"), self.seed).to(self.place)
         if self.towers(model, self.folder / "towers", self.towers_minutes).stopped:
             return False
-        minutes = 20.0 if self.sight_minutes is None else self.sight_minutes
+        minutes = 10.0 if self.sight_minutes is None else self.sight_minutes
         return self._sight(model, minutes) and self._transformer(model)
 
     @property
