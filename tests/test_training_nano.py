@@ -86,7 +86,7 @@ def test_a_run_can_begin_with_marked_pictures(run_folder, tmp_path, monkeypatch)
 
 
 def test_a_run_can_begin_with_a_model(run_folder, tmp_path):
-    options = {"start": str(run_folder / "export"), "task_table": True}
+    options = {"start": str(run_folder / "export"), "task_table": True, "sight_minutes": 0.0}
     (tmp_path / "pools").symlink_to(run_folder / "pools")
     assert train(folder=tmp_path, minutes=0, **options) == 0
     same = [PixWizardPipeline.from_pretrained(f / "export") for f in (run_folder, tmp_path)]
