@@ -21,7 +21,7 @@ from ..data.feed.ahead import DrawsAhead
 from ..data.rendered.patch_labels import CHANNELS, JOINTS, joint_patches
 from ..data.rendered.sources import RenderedSources, below
 from ..loop.logs import Records
-from .teachers import WEIGHTS, label_losses
+from .teachers import WEIGHTS, joint_losses, label_losses
 
 # Share of people among the pictures.
 PEOPLE = 0.15
@@ -42,6 +42,12 @@ class Sights:
         return len(self.pictures)
 
 
+def said_by(head: nn.Linear, tokens: Tensor) -> Tensor:
+    """What a head reads in the tokens [B,n*n,w] of square pictures: [B,features,n,n]."""
+    said = head(F.layer_norm(tokens, tokens.shape[-1:]))
+    return rearrange(said, "b (g k) c -> b c g k", g=round(tokens.shape[1] ** 0.5))
+
+
 class SightHeads(nn.Module):
     """A vision tower, and the heads that only this stage has."""
 
@@ -52,8 +58,7 @@ class SightHeads(nn.Module):
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens [B,n*n,w] of pictures in [-1,1], and what they say [B,c+J,n,n]."""
         tokens = self.vision.encode(pictures).float()
-        said = self.head(F.layer_norm(tokens, tokens.shape[-1:]))
-        return tokens, rearrange(said, "b (g k) c -> b c g k", g=round(tokens.shape[1] ** 0.5))
+        return tokens, said_by(self.head, tokens)
 
 
 class SightStage(DrawsAhead):
@@ -101,8 +106,7 @@ class SightStage(DrawsAhead):
         labels = F.adaptive_avg_pool2d(batch.labels.to(place).float(), side)
         losses = label_losses(said[:count, :CHANNELS], labels, torch.ones(count, dtype=torch.bool, device=place))
         joints = F.adaptive_max_pool2d(batch.joints.to(place), side)
-        wrong = F.binary_cross_entropy_with_logits(said[count:, CHANNELS:], joints, reduction="none")
-        losses["joints"] = wrong.sum(1).mean((1, 2))
+        losses["joints"] = joint_losses(said[count:, CHANNELS:], joints)
         if self.first is not None:
             with torch.no_grad():
                 before = self.first.encode(pictures).float()

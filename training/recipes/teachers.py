@@ -87,8 +87,7 @@ class Teachers(nn.Module):
         named = F.binary_cross_entropy_with_logits(out[:, NAMED], truth.named, reduction="none")
         parts["named"] = _only(_half_inside(named, truth.named), truth.asked)
         parts |= label_losses(out[:, 2 : 2 + CHANNELS], truth.labels, truth.known)
-        joints = F.binary_cross_entropy_with_logits(out[:, 2 + CHANNELS :], truth.joints, reduction="none")
-        parts["joints"] = _only(_by_sample(joints.sum(1)), truth.posed)
+        parts["joints"] = _only(joint_losses(out[:, 2 + CHANNELS :], truth.joints), truth.posed)
         total = sum((WEIGHTS[name] * value.mean() for name, value in parts.items()), source.new_zeros(()))
         counts = {"change": int((~blind).sum()), "named": int(truth.asked.sum()), "joints": int(truth.posed.sum())}
         known = int(truth.known.sum())
@@ -108,6 +107,11 @@ def label_losses(out: Tensor, labels: Tensor, known: Tensor) -> dict[str, Tensor
     found = {name: _by_sample(value) for name, value in maps.items()}
     found["classes"] = _half_inside(classes, labels[:, SOLIDS].sum(1).clamp(max=1))
     return {name: _only(value, known) for name, value in found.items()}
+
+
+def joint_losses(out: Tensor, joints: Tensor) -> Tensor:
+    """Losses [B] of which joints lie in a patch, [B,J,g,g]; out holds logits."""
+    return _by_sample(F.binary_cross_entropy_with_logits(out, joints, reduction="none").sum(1))
 
 
 def _half_inside(losses: Tensor, share: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from ...comfyui_pixwizard.tasks import TASKS
@@ -21,6 +20,7 @@ from ..data.rendered.facts import FACTS, ONE_THING, UNKNOWN, sentences
 from ..data.rendered.patch_labels import CHANNELS
 from ..data.rendered.sources import RenderedSources, below
 from ..loop.logs import Records
+from .sight_stage import said_by
 from .teachers import label_losses
 from .towers import NanoModel
 
@@ -78,8 +78,7 @@ class TowerHeads(nn.Module):
         image token, normed, [P,w].
         """
         tokens = self.vision.encode(pictures).float()
-        side = round(tokens.shape[1] ** 0.5)
-        patches = rearrange(self.patches(F.layer_norm(tokens, tokens.shape[-1:])), "b (g k) c -> b c g k", g=side)
+        patches = said_by(self.patches, tokens)
         words = F.layer_norm(self.task.encode(captions).float(), (self.task.features,))
         pair = F.normalize(self.picture(tokens.mean(1)), dim=1), F.normalize(self.words(words), dim=1)
         whole = F.layer_norm(tokens.mean(1), tokens.shape[-1:])
