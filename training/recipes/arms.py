@@ -27,7 +27,8 @@ from ..loop.velocity import Drawing
 from .ablation import Part, hold
 from .balance import Balance
 from .mixture_stage import BLIND, PLAIN, Aids, MixtureStage
-from .nano import ADAPTED, MARKED, RATES, VECTOR_LR, NanoRecipe
+from .nano import NanoRecipe
+from .shares import ADAPTED, MARKED, RATES, VECTOR_LR
 from .towers import NanoModel
 
 TASKS = ("referring_box", "referring_mask", "edit_remove", "edit_recolor")

@@ -48,7 +48,7 @@ class Aids:
             is divided by its latents' power.
     """
 
-    teachers: tuple[float, float] = (0.5, 0.1)
+    teachers: tuple[float, float] = (1.5, 0.1)
     emphasis: tuple[float, float] = (0.5, 0.0)
     dropout: tuple[Dropout, Dropout] = (Dropout(0.02, 0.02, 0.01), Dropout())
     balance: bool = True

@@ -1,7 +1,7 @@
 """The recipe of the bundled model: everything it needs is rendered here, so one command trains it from nothing.
 
-Stages, in order: pools of dead leaves and scenes; the autoencoder; the word pieces; the towers alone; transformer and
-towers. Each keeps its state in the run's folder, so a run that is stopped, killed or given more minutes goes on where
+Stages, in order: pools of dead leaves and scenes; the autoencoder; the word pieces; the towers alone; the vision tower
+once more; the network's first blocks; network and towers. Each keeps its state in the run's folder, so a run that is stopped, killed or given more minutes goes on where
 it was.
 """
 
@@ -26,60 +26,41 @@ from ...comfyui_pixwizard.files.table_file import TABLE_FILE, load_table
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
 from ...comfyui_pixwizard.tasks import TASKS
 from ...runtime.evaluators import fast_bfloat16
-from ..data.feed.mixture import GENERATION, Mixture, common_count, with_generation
-from ..data.rendered.builders import BUILDERS, Builder
+from ..data.feed.mixture import Mixture, common_count, with_generation
+from ..data.rendered.builders import BUILDERS
 from ..data.rendered.facts import corpus
 from ..data.rendered.figure_pool import FacePool, FigurePool
-from ..data.rendered.marked_pictures import marked_pictures
 from ..data.rendered.photos import PhotoPool
 from ..data.rendered.pools import LeafPool
 from ..data.rendered.scene_pool import ScenePool
 from ..data.rendered.sources import Draw, RenderedSources, blend
-from ..degradations import DEGRADATIONS
 from ..loop.trainer import Trainer, TrainerConfig
 from ..loop.velocity import Drawing
 from ..render.scenes import CLASS_NAMES, DEPTH_RANGE
 from .autoencoder_stage import AutoencoderStage
 from .balance import Balance
 from .flow_stage import FlowStage
-from .initialization import SUMMED_BIASES
 from .mixture_stage import BLIND, Aids, MixtureStage
 from .predictor_recipe import PredictorRecipe
+from .shares import (
+    ADAPTED,
+    EDITS_OF_A_SCENE,
+    GENERATION_SHARE,
+    LARGE_GENERATION_SHARE,
+    LARGE_WEIGHTS,
+    MARKED,
+    MARKS,
+    RATES,
+    VECTOR_LR,
+    WEIGHTS,
+)
 from .sight_stage import SightStage
 from .tower_stage import TowerStage
 from .towers import NanoModel, fresh_network, train_bpe
+from .trunk_stage import LABELLED, TrunkStage, trunk_stage
 
 # Autoencoder and towers that the long training of the next bundled model goes on from (docs/training.md).
 BEGUN = Path(__file__).parent / "begun"
-# What is hardest: to read, to point and to change one thing that words name.
-HARD = (
-    "depth", "normal", "segmentation", "pose", "keypoint", "referring_segmentation", "referring_mask", "referring_box",
-    "edit_remove", "edit_recolor", "edit_replace", "edit_add", "edit_texture", "edit_local", "edit_text",
-)  # fmt: skip
-# Stage 2, at 128 px: what is far from its floor, or serves many, more often than what is nearly free; and what works on
-# photographs mostly at 256 px, where it is used.
-WEIGHTS = dict.fromkeys(TASKS, 1.0) | dict.fromkeys(HARD, 3.0) | dict.fromkeys(DEGRADATIONS, 0.3)
-LARGE_WEIGHTS = dict.fromkeys(TASKS, 0.12) | dict.fromkeys(DEGRADATIONS, 1.0) | {"inpaint": 2.0}
-# The paper's share of text-to-image in stage 2 is 0.5; a model of this size forgets how to read with it.
-GENERATION_SHARE, LARGE_GENERATION_SHARE = 0.08, 0.02
-# The pretraining adaptation: text-to-image alone, of pictures with marks.
-MARKED: dict[str, Builder] = {GENERATION: marked_pictures}
-ADAPTED = {GENERATION: 1.0}, {GENERATION: 1.0}
-EDITS_OF_A_SCENE = 3
-# Lines, dots, letters and fine patterns, which an autoencoder of pictures alone loses; twice what it loses most.
-TWICE = "pose", "edit_texture"
-MARKS = (*TWICE, *TWICE, "keypoint", "referring_box", "edit_text", "canny", "line_art", "sketch")
-# Gates and the weights of norms move faster than matrices. What makes the conditioning vector moves slower: its parts
-# are added up, and their inputs are far from zero mean (the ramps of the time embedding always positive), so that every
-# step of Adam moves the sum by the steps of all weights of a row. The towers, which know what they need from a stage of
-# their own, move slowest: at 0.3 they forget it in two hundred steps. A row of the task table meets few samples.
-VECTOR_LR = 6.0
-RATES = (
-    {f"*{name}": 0.1 for name in SUMMED_BIASES}
-    | {"*t_embedder.*": 0.1, "*task_embedder.*": 0.3, "*global_semantic_embedder.*": 0.3}
-    | dict.fromkeys(("text.*", "task.*", "vision.*"), 0.03)
-    | {"table.*": 5.0}
-)
 
 
 @dataclass
@@ -113,6 +94,9 @@ class NanoRecipe:
     """Minutes in which the towers learn what sentences say and to match captions and pictures, once."""
     sight_minutes: float | None = None
     """Minutes in which the vision tower then learns what patches show, once; by default 10, and none with --start."""
+    trunk_minutes: float | None = None
+    """Minutes in which the network's first blocks learn to see and to find, once; by default 30, and none with
+    --start."""
     scenes: int = 12000
     """Rendered scenes at 128 px."""
     large_scenes: int = 600
@@ -178,14 +162,14 @@ class NanoRecipe:
         self.prepare()
         if given is not None:
             model = given.to(self.place)
-            return self._sight(model, self.sight_minutes or 0.0, keep=True) and self._transformer(model)
+            return self._sight(model, self.sight_minutes or 0.0, keep=True) and self._network(model, 0.0)
         if not self._autoencoder():
             return False
         model = NanoModel.build(self.word_pieces(), PixWizardConfig.preset("nano"), self.seed).to(self.place)
         if self.towers(model, self.folder / "towers", self.towers_minutes).stopped:
             return False
         minutes = 10.0 if self.sight_minutes is None else self.sight_minutes
-        return self._sight(model, minutes) and self._transformer(model)
+        return self._sight(model, minutes) and self._network(model, 30.0)
 
     @property
     def place(self) -> torch.device:
@@ -305,8 +289,17 @@ class NanoRecipe:
         stage, config = SightStage(model.vision, self.small, keep, bfloat16=self.bfloat16), TrainerConfig(cooldown=0.6)
         return not self._alone(stage, self.folder / "sight", minutes, minutes, config).stopped
 
+    def _trunk(self, model: NanoModel, minutes: float) -> bool:
+        if not minutes:
+            return True
+        mixture = Mixture(self.autoencoder, self.small, LABELLED, self.bfloat16)
+        drawing = Drawing(times=self.times, early=self.early)
+        stage = trunk_stage(model, mixture, self.batch_size, drawing, self.bfloat16)
+        config = TrainerConfig(lr=self.lr, vector_lr=VECTOR_LR, rates=RATES, cooldown=0.3)
+        return not self._alone(stage, self.folder / "trunk", minutes, minutes, config).stopped
+
     def _alone(
-        self, stage: TowerStage | SightStage, folder: Path, minutes: float, plan: float, config: TrainerConfig
+        self, stage: TowerStage | SightStage | TrunkStage, folder: Path, minutes: float, plan: float, config: TrainerConfig
     ) -> Trainer:
         stage.draw_ahead(self.processes)
         trainer = Trainer(stage, folder, replace(config, seed=self.seed))
@@ -317,7 +310,7 @@ class NanoRecipe:
         trainer.load_average()
         return trainer
 
-    def _transformer(self, model: NanoModel) -> bool:
+    def _network(self, model: NanoModel, trunk_minutes: float) -> bool:
         model.use_plain_attention()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -327,6 +320,8 @@ class NanoRecipe:
             model.with_table(load_table(begun) if begun.is_file() else None)
         if self.compile:
             model.compile()
+        if not self._trunk(model, trunk_minutes if self.trunk_minutes is None else self.trunk_minutes):
+            return False
         config = TrainerConfig(
             lr=self.lr, vector_lr=VECTOR_LR, rates=RATES, cooldown=self.cooldown, seed=self.seed, warmup=150
         )

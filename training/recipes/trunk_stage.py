@@ -1,0 +1,63 @@
+"""The network's first blocks alone: what each patch shows, what the sentence names, what will change.
+
+All that changes one thing, or marks it, begins with finding it. In the whole network the teachers' losses are a small
+part of the gradient, and half of the samples have no labels; this stage has nothing else, at two thirds of a step's time.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..data.feed.mixture import Batch
+from ..loop.logs import Records
+from ..loop.velocity import Drawing, Dropout
+from .mixture_stage import Aids, MixtureStage
+from .shares import HARD
+from .teachers import BLOCK
+
+if TYPE_CHECKING:  # slow, and not needed by the other stages
+    from ..data.feed.mixture import Mixture
+    from .towers import NanoModel
+
+NOTHING_LOST = Dropout(0.0, 0.0, 0.0)
+# Tasks whose pictures have labels.
+LABELLED = dict.fromkeys(HARD, 1.0)
+
+
+class TrunkStage(MixtureStage):
+    """The teachers' losses alone."""
+
+    name = "trunk"
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Records]:
+        """Sum of the losses, each by its weight; see `teachers.Teachers`."""
+        self.answers(batch)
+        teachers = self.model.teachers
+        assert teachers is not None and batch.truth is not None
+        place = teachers.head.weight.device
+        blind = torch.zeros(len(batch), dtype=torch.bool, device=place)
+        return teachers.loss(batch.source.to(place), batch.target.to(place), batch.truth.to(place), blind, self.patch)
+
+
+def first_blocks(model: NanoModel) -> NanoModel:
+    """A model up to the block that its teachers look at: the same modules, so that training one trains the other."""
+    part, transformer = _same_parts(model), _same_parts(model.transformer)
+    transformer.layers = nn.ModuleList(transformer.blocks[:BLOCK])
+    part.transformer = transformer
+    return part
+
+
+def trunk_stage(model: NanoModel, mixture: Mixture, batch_size: int, drawing: Drawing, bfloat16: bool) -> TrunkStage:
+    """The stage of a model with teachers."""
+    aids = Aids(dropout=(NOTHING_LOST, NOTHING_LOST), balance=False)
+    return TrunkStage(first_blocks(model), [(1.0, batch_size, mixture)], drawing, bfloat16, aids)
+
+
+def _same_parts[M: nn.Module](module: M) -> M:
+    twin = copy.copy(module)
+    twin._modules = dict(module._modules)
+    return twin
