@@ -7,7 +7,7 @@ part of the gradient, and half of the samples have no labels; this stage has not
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # slow, and not needed by the other stages
     from ..data.feed.mixture import Mixture
     from .towers import NanoModel
 
+M = TypeVar("M", bound=nn.Module)
 NOTHING_LOST = Dropout(0.0, 0.0, 0.0)
 # Tasks whose pictures have labels.
 LABELLED = dict.fromkeys(HARD, 1.0)
@@ -57,7 +58,7 @@ def trunk_stage(model: NanoModel, mixture: Mixture, batch_size: int, drawing: Dr
     return TrunkStage(first_blocks(model), [(1.0, batch_size, mixture)], drawing, bfloat16, aids)
 
 
-def _same_parts[M: nn.Module](module: M) -> M:
+def _same_parts(module: M) -> M:
     twin = copy.copy(module)
     twin._modules = dict(module._modules)
     return twin
