@@ -26,7 +26,8 @@ SMALL = dict(
     batch_size=4,
     autoencoder_minutes=0.12,
     towers_minutes=0.05,
-    sight_minutes=0.05,
+    sight_minutes=0.03,
+    trunk_minutes=0.03,
     plan=0.3,
     compile=False,
     predictor=False,
@@ -86,7 +87,7 @@ def test_a_run_can_begin_with_marked_pictures(run_folder, tmp_path, monkeypatch)
 
 
 def test_a_run_can_begin_with_a_model(run_folder, tmp_path):
-    options = {"start": str(run_folder / "export"), "task_table": True, "sight_minutes": 0.0}
+    options = {"start": str(run_folder / "export"), "task_table": True, "sight_minutes": 0.0, "trunk_minutes": 0.0}
     (tmp_path / "pools").symlink_to(run_folder / "pools")
     assert train(folder=tmp_path, minutes=0, **options) == 0
     same = [PixWizardPipeline.from_pretrained(f / "export") for f in (run_folder, tmp_path)]

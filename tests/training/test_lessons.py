@@ -1,6 +1,7 @@
 """What helps a small model to learn: balanced losses, teachers, emphasis; and that they fade."""
 
 import copy
+import json
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from pixwizard.training.recipes.sight_stage import SightStage
 from pixwizard.training.recipes.teachers import change_of, emphasis, news_of
 from pixwizard.training.recipes.tower_stage import TowerStage, likeness
 from pixwizard.training.recipes.towers import NanoModel, train_bpe
+from pixwizard.training.recipes.trunk_stage import trunk_stage
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +177,28 @@ def test_teachers_reach_the_first_blocks_and_fade(rendered):
     assert stage.teaching == pytest.approx(0.1) and stage.emphasis == 0 and stage.drawing.dropout.image == 0.05
 
 
+def test_the_first_blocks_can_learn_alone_and_are_the_networks_own(rendered, tmp_path):
+    given = PixWizardPipeline.from_pretrained("nano")
+    model = model_of(rendered).with_teachers()
+    mixture = Mixture(given.autoencoder, rendered, {"referring_mask": 1.0, "keypoint": 1.0})
+    before = copy.deepcopy(model)
+    stage = trunk_stage(model, mixture, 8, Drawing(), False)
+    assert len(model.transformer.layers) == 6 and len(stage.model.transformer.layers) == 3
+    trainer = Trainer(stage, tmp_path, TrainerConfig(warmup=1, log_every=1))
+    trainer.run(steps=4)
+    losses = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    # Colours first: a head of zeros says 0.69 of each.
+    assert losses[-1]["teacher/colors"] < losses[0]["teacher/colors"] * 0.9
+    assert not any(name.startswith("task/") for name in losses[-1]), "nothing is asked of the whole network"
+
+    def moved(part):
+        now, then = (dict(m.named_parameters()) for m in (model, before))
+        return any(not torch.equal(now[name], then[name]) for name in now if name.startswith(part))
+
+    assert [moved(f"transformer.layers.{i}.") for i in range(6)] == [True] * 3 + [False] * 3
+    assert moved("teachers.") and moved("text.") and not moved("transformer.final_layer.")
+
+
 def test_some_samples_go_without_their_row_of_the_table(rendered):
     stage = stage_of(rendered)
     stage.model.with_table()
@@ -219,10 +243,10 @@ def test_towers_learn_to_tell_sentences_apart(rendered, tmp_path):
     before = likeness(model, "Remove the red ball", "Remove the blue ball")
     stage = TowerStage(model, rendered, each=(32, 8))
     trainer = Trainer(stage, tmp_path, TrainerConfig(warmup=5, cooldown=0.5, ema=0.5, log_every=5))
-    records = [trainer.train_step(0.0) for _ in range(45)]
+    records = [trainer.train_step(0.0) for _ in range(32)]
     trainer.load_average()
     share = [sum(r["task/task"][0] for r in part) / sum(r["task/task"][1] for r in part) for part in
-             (records[:10], records[-10:])]  # fmt: skip
+             (records[:8], records[-8:])]  # fmt: skip
     assert share[1] > 2 * share[0]
     assert likeness(model, "Remove the red ball", "Remove the blue ball") < before
     assert likeness(model, "Remove the red ball", "Estimate the depth") < 0.8

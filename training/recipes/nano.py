@@ -1,8 +1,8 @@
 """The recipe of the bundled model: everything it needs is rendered here, so one command trains it from nothing.
 
 Stages, in order: pools of dead leaves and scenes; the autoencoder; the word pieces; the towers alone; the vision tower
-once more; the network's first blocks; network and towers. Each keeps its state in the run's folder, so a run that is stopped, killed or given more minutes goes on where
-it was.
+once more; the network's first blocks; network and towers. Each keeps its state in the run's folder, so a run that is
+stopped, killed or given more minutes goes on where it was.
 """
 
 from __future__ import annotations
@@ -299,7 +299,12 @@ class NanoRecipe:
         return not self._alone(stage, self.folder / "trunk", minutes, minutes, config).stopped
 
     def _alone(
-        self, stage: TowerStage | SightStage | TrunkStage, folder: Path, minutes: float, plan: float, config: TrainerConfig
+        self,
+        stage: TowerStage | SightStage | TrunkStage,
+        folder: Path,
+        minutes: float,
+        plan: float,
+        config: TrainerConfig,
     ) -> Trainer:
         stage.draw_ahead(self.processes)
         trainer = Trainer(stage, folder, replace(config, seed=self.seed))

@@ -98,8 +98,11 @@ class Teachers(nn.Module):
 def label_losses(out: Tensor, labels: Tensor, known: Tensor) -> dict[str, Tensor]:
     """Losses of patch labels [B] by part; out [B,c,g,g] holds logits and values, and what is not known [B] counts 0."""
     label = {name: (out[:, part], labels[:, part]) for name, part in PARTS.items()}
+    colors = labels[:, PARTS["colors"]]
     maps = {
-        "colors": F.binary_cross_entropy_with_logits(*label["colors"], reduction="none").sum(1),
+        "colors": torch.where(
+            colors >= 0, F.binary_cross_entropy_with_logits(*label["colors"], reduction="none"), 0.0
+        ).sum(1),
         **{name: (label[name][0] - label[name][1]).square().mean(1) for name in ("depth", "normal")},
     }
     # Ground and background are easy and nearly all.

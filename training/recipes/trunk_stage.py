@@ -1,7 +1,8 @@
 """The network's first blocks alone: what each patch shows, what the sentence names, what will change.
 
 All that changes one thing, or marks it, begins with finding it. In the whole network the teachers' losses are a small
-part of the gradient, and half of the samples have no labels; this stage has nothing else, at two thirds of a step's time.
+part of the gradient, and half of the samples have no labels; this stage has nothing else, in two thirds of the time of
+a step.
 """
 
 from __future__ import annotations

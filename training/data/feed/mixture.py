@@ -14,7 +14,7 @@ from torch import Tensor
 from ....comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
 from ....comfyui_pixwizard.tasks import TASKS
 from ..rendered.builders import BUILDERS, Builder
-from ..rendered.patch_labels import Truth, joint_patches
+from ..rendered.patch_labels import PARTS, Truth, joint_patches
 from ..rendered.scene_pool import to_bytes
 from ..rendered.sources import Pairs, RenderedSources
 
@@ -167,8 +167,10 @@ class Mixture:
             return torch.cat([n if row is None else row for row, n in zip(found, nothing, strict=True)])
 
         scene, named, people = rows("scene"), rows("named"), rows("people")
-        known, asked, posed = scene >= 0, named > 0, people >= 0
+        known, asked, posed, turned = scene >= 0, named > 0, people >= 0, rows("turned") > 0
         labels = self.rendered.scenes.patches[scene.clamp(min=0)].float() * known[:, None, None, None]
+        # In other hues solids have no colour that has a name.
+        labels[:, PARTS["colors"]] = torch.where(turned[:, None, None, None], -1.0, labels[:, PARTS["colors"]])
         shares = self.rendered.scenes.named(scene.clamp(min=0), named) * asked[:, None, None]
         pose = self.rendered.figures.pose[people.clamp(min=0)]
         joints = joint_patches(pose, self.rendered.size) * posed[:, None, None, None]

@@ -18,6 +18,7 @@ from ...annotators import ANNOTATORS
 from ...degradations import DEGRADATIONS
 from ...render.scenes import DEPTH_RANGE, style_edit, text_edit
 from .grounding import described_holes, keypoint, referring
+from .hues import turned_scenes
 from .scene_pool import DENSE, EDITS
 from .sources import Pairs, RenderedSources, below, pick
 
@@ -91,10 +92,11 @@ def inpaint(rendered: RenderedSources, n: int, generator: torch.Generator) -> Pa
 
 def dense(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """Depth, normals and classes of scenes."""
-    index = _index(rendered, n, generator)
-    target = rendered.scenes.coded[task][index].float() / 255
-    stored = (("image", index), (task, index))
-    return Pairs(rendered.scenes.picture(index), target, _sentences(task, n, generator), stored, index)
+    scenes, index = rendered.scenes, _index(rendered, n, generator)
+    target = scenes.coded[task][index].float() / 255
+    source, turned = turned_scenes(scenes.picture(index), scenes.patches[index], generator)
+    sentences = _sentences(task, n, generator)
+    return Pairs(source, target, sentences, (None, (task, index)), index, turned=turned)
 
 
 def depth_of_scenes(rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:

@@ -18,6 +18,7 @@ from ....comfyui_pixwizard.tasks.language.templates import plural
 from ...degradations.holes import filled
 from ...render.scenes.scene_words import article, listed
 from .figure_pool import FigurePool
+from .hues import TURNED_SHARE, names_color, turned
 from .shown_solids import Shown, classes_absent, classes_shown, shown_solids
 from .sources import Pairs, RenderedSources, below, pick
 
@@ -88,12 +89,16 @@ def referring_words(
 
 def referring(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """What words mean, as an overlay, a mask or boxes."""
-    scenes, rows, named = rendered.scenes, [], []
+    scenes, rows, named, others = rendered.scenes, [], [], []
     pictures, targets, sentences = [], [], []
     for at in below(len(scenes.referable), n, generator):
         i = scenes.referable[at]
         words, numbers = referring_words(task, rendered, i, generator)
         picture, masks = scenes.picture(torch.tensor([i]))[0], [scenes.instance[i] == number for number in numbers]
+        colorless = not names_color(words.get("caption", words.get("class", "")))
+        others.append(colorless and _chance(TURNED_SHARE, generator))
+        if others[-1]:
+            picture = turned(picture, scenes.patches[i], generator)
         if task == "referring_box":
             label = torch.cat([torch.zeros(0, 4), *map(box_of, masks)])
         else:
@@ -105,9 +110,8 @@ def referring(task: str, rendered: RenderedSources, n: int, generator: torch.Gen
         targets.append(TASKS[task].encode(label, picture, **painted))
         sentences.append(TASKS[task].instruction(generator, **words))
     index = torch.tensor(rows)
-    return Pairs(
-        torch.stack(pictures), torch.stack(targets), sentences, (("image", index), None), index, torch.tensor(named)
-    )
+    stacked, instances, hues = torch.stack(pictures), torch.tensor(named), torch.tensor(others)
+    return Pairs(stacked, torch.stack(targets), sentences, scene=index, named=instances, turned=hues)
 
 
 # -- joints --------------------------------------------------------------------------------------------------------
