@@ -18,7 +18,7 @@ from ...annotators import ANNOTATORS
 from ...degradations import DEGRADATIONS
 from ...render.scenes import DEPTH_RANGE, style_edit, text_edit
 from .grounding import described_holes, keypoint, referring
-from .hues import turned_scenes
+from .hues import TURNED_SHARE, names_color, turned, turned_scenes
 from .scene_pool import DENSE, EDITS
 from .sources import Pairs, RenderedSources, below, pick
 
@@ -29,6 +29,8 @@ FIGURE_SHARE = 0.15
 HAZE_SHARE = 0.3
 # Share of the holes that hide one thing, which the sentence names.
 DESCRIBED_SHARE = 0.3
+# Edits after which every solid that is left has its colour and its shape.
+KEEPING_COLORS = "edit_remove", "edit_texture", "edit_local"
 # Share of depth samples whose sentence asks for relative depth.
 RELATIVE_SHARE = 0.25
 
@@ -221,7 +223,13 @@ def scene_edit(task: str, rendered: RenderedSources, n: int, generator: torch.Ge
     if records[0].swapped:
         return Pairs(source, target, sentences, (changed, given))
     named = torch.tensor([record.instance for record in records])
-    return Pairs(source, target, sentences, (given, changed), index, named)
+    if task not in KEEPING_COLORS:
+        return Pairs(source, target, sentences, (given, changed), index, named)
+    colorless = torch.tensor([not names_color(" ".join(record.words.values())) for record in records])
+    hues = colorless & (torch.rand(n, generator=generator) < TURNED_SHARE)
+    for k in hues.nonzero()[:, 0].tolist():
+        source[k], target[k] = turned(torch.stack((source[k], target[k])), scenes.patches[index[k]], generator)
+    return Pairs(source, target, sentences, scene=index, named=named, turned=hues)
 
 
 def picture_edit(task: str, change: Callable, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:

@@ -70,15 +70,15 @@ def names_color(words: str) -> bool:
 
 
 def turned(picture: Tensor, patches: Tensor, generator: torch.Generator) -> Tensor:
-    """A scene's picture [3,S,S] in [0,1] in other hues, of labels [c,g,g]; in gray where each try shows a pair that is
-    held out.
+    """Pictures [...,3,S,S] in [0,1] of a scene with labels [c,g,g], in other hues, the same for all of them; in gray
+    where each try shows a pair that is held out.
     """
     shown = pairs_shown(patches)
     for angle, strength in torch.rand(TRIES, 2, generator=generator).tolist():
         angle, strength = angle * 2 * math.pi, strength * 1.1
         if strength < PALE or allowed(shown, angle):
-            return torch.einsum("ij,jhw->ihw", turning(angle, strength), picture).clamp(0, 1)
-    return picture.mean(0, keepdim=True).expand_as(picture)
+            return torch.einsum("ij,...jhw->...ihw", turning(angle, strength), picture).clamp(0, 1)
+    return picture.mean(-3, keepdim=True).expand_as(picture)
 
 
 def turned_scenes(pictures: Tensor, patches: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
