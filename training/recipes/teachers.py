@@ -90,26 +90,30 @@ class Teachers(nn.Module):
         parts["joints"] = _only(joint_losses(out[:, 2 + CHANNELS :], truth.joints), truth.posed)
         total = sum((WEIGHTS[name] * value.mean() for name, value in parts.items()), source.new_zeros(()))
         counts = {"change": int((~blind).sum()), "named": int(truth.asked.sum()), "joints": int(truth.posed.sum())}
-        known = int(truth.known.sum())
-        logged = {f"teacher/{n}": (float(value.detach().sum()), counts.get(n, known)) for n, value in parts.items()}
+        counts |= {name: int((truth.known & taught(name, truth.labels)).sum()) for name in PARTS}
+        logged = {f"teacher/{n}": (float(value.detach().sum()), counts[n]) for n, value in parts.items()}
         return total, {name: found for name, found in logged.items() if found[1]}
 
 
 def label_losses(out: Tensor, labels: Tensor, known: Tensor) -> dict[str, Tensor]:
     """Losses of patch labels [B] by part; out [B,c,g,g] holds logits and values, and what is not known [B] counts 0."""
     label = {name: (out[:, part], labels[:, part]) for name, part in PARTS.items()}
-    colors = labels[:, PARTS["colors"]]
     maps = {
-        "colors": torch.where(
-            colors >= 0, F.binary_cross_entropy_with_logits(*label["colors"], reduction="none"), 0.0
-        ).sum(1),
+        "colors": F.binary_cross_entropy_with_logits(*label["colors"], reduction="none").sum(1),
         **{name: (label[name][0] - label[name][1]).square().mean(1) for name in ("depth", "normal")},
     }
     # Ground and background are easy and nearly all.
     classes = F.cross_entropy(*label["classes"], reduction="none")
     found = {name: _by_sample(value) for name, value in maps.items()}
-    found["classes"] = _half_inside(classes, labels[:, SOLIDS].sum(1).clamp(max=1))
-    return {name: _only(value, known) for name, value in found.items()}
+    found["classes"] = _half_inside(classes, labels[:, SOLIDS].sum(1).clamp(0, 1))
+    return {name: _only(value, known & taught(name, labels)) for name, value in found.items()}
+
+
+def taught(name: str, labels: Tensor) -> Tensor:
+    """Of which samples [B] a part of the labels [B,c,g,g] is known: shares are never negative."""
+    if name not in ("classes", "colors"):
+        return torch.ones(len(labels), dtype=torch.bool, device=labels.device)
+    return (labels[:, PARTS[name]] >= 0).flatten(1).all(1)
 
 
 def joint_losses(out: Tensor, joints: Tensor) -> Tensor:

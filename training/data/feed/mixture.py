@@ -169,8 +169,9 @@ class Mixture:
         scene, named, people = rows("scene"), rows("named"), rows("people")
         known, asked, posed, turned = scene >= 0, named > 0, people >= 0, rows("turned") > 0
         labels = self.rendered.scenes.patches[scene.clamp(min=0)].float() * known[:, None, None, None]
-        # In other hues solids have no colour that has a name.
-        labels[:, PARTS["colors"]] = torch.where(turned[:, None, None, None], -1.0, labels[:, PARTS["colors"]])
+        # In other hues solids have no colour that has a name; in their own, colours say too much about shapes.
+        for part, unknown in (("colors", turned), ("classes", ~turned)):
+            labels[:, PARTS[part]] = torch.where(unknown[:, None, None, None], -1.0, labels[:, PARTS[part]])
         shares = self.rendered.scenes.named(scene.clamp(min=0), named) * asked[:, None, None]
         pose = self.rendered.figures.pose[people.clamp(min=0)]
         joints = joint_patches(pose, self.rendered.size) * posed[:, None, None, None]

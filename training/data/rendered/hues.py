@@ -3,7 +3,7 @@
 Seven colours never come with one of the shapes in training. Who has seen no yellow box takes a yellow box for a
 cylinder, as long as shapes are hard to tell: nano, half trained, told the shape of 78 % of the solids' patches in
 scenes like those of training and of 42 % in those with held-out pairs. So where words name no colour, the colours of a
-scene are turned and paled; a pair that is held out does not come about by that.
+scene are paled or turned, and shapes are taught there only; a pair that is held out does not come about by that.
 
 Shapes: n scenes, S side in pixels, c channels of `patch_labels`, g patches a side, K colours, M shapes.
 """
@@ -20,10 +20,10 @@ from ...render.scenes import COLOR_NAMES, HELD_OUT, SHAPES
 from ...render.scenes.vocabulary import COLORS
 from .patch_labels import PARTS, SOLIDS
 
-# Share of the scenes whose colours are turned, where that is possible.
-TURNED_SHARE = 0.5
+# Share of the scenes whose colours are turned, where that is possible; and of these that are pale.
+TURNED_SHARE, PALE_SHARE = 0.85, 0.6
 # Hues that lie this near to a held-out colour are taken for it, if they are not paler than this share.
-NEAR, PALE = math.radians(24), 0.25
+NEAR, PALE = math.radians(24), 0.3
 # A patch belongs to a solid from this share on.
 COVERED = 0.1
 TRIES = 6
@@ -73,10 +73,10 @@ def turned(picture: Tensor, patches: Tensor, generator: torch.Generator) -> Tens
     """Pictures [...,3,S,S] in [0,1] of a scene with labels [c,g,g], in other hues, the same for all of them; in gray
     where each try shows a pair that is held out.
     """
-    shown = pairs_shown(patches)
+    shown, pale = pairs_shown(patches), float(torch.rand((), generator=generator)) < PALE_SHARE
     for angle, strength in torch.rand(TRIES, 2, generator=generator).tolist():
-        angle, strength = angle * 2 * math.pi, strength * 1.1
-        if strength < PALE or allowed(shown, angle):
+        angle, strength = angle * 2 * math.pi, PALE * strength if pale else PALE + (1.1 - PALE) * strength
+        if pale or allowed(shown, angle):
             return torch.einsum("ij,...jhw->...ihw", turning(angle, strength), picture).clamp(0, 1)
     return picture.mean(-3, keepdim=True).expand_as(picture)
 

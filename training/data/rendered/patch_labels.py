@@ -35,8 +35,9 @@ JOINTS = len(JOINT_NAMES)
 class Truth(NamedTuple):
     """What is known of the patches of B samples.
 
-    labels [B,c,g,g] and known [B], see `patch_labels`, with -1 for colours that are not known; named [B,g,g], the share
-    that the sentence names, and asked [B]; joints [B,J,g,g] and posed [B], see `joint_patches`.
+    labels [B,c,g,g] and known [B], see `patch_labels`, with -1 for colours and for classes where these are not known;
+    named [B,g,g], the share that the sentence names, and asked [B]; joints [B,J,g,g] and posed [B], see
+    `joint_patches`.
     """
 
     labels: Tensor
