@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from ...comfyui_pixwizard.encoders.clip import ClipVisionEncoder
 from ..data.feed.ahead import DrawsAhead
+from ..data.rendered.hues import turned_scenes, without_hints
 from ..data.rendered.patch_labels import CHANNELS, JOINTS, joint_patches
+from ..data.rendered.scene_pool import to_bytes
 from ..data.rendered.sources import RenderedSources, below
 from ..loop.logs import Records
 from .teachers import WEIGHTS, joint_losses, label_losses
@@ -93,8 +95,10 @@ class SightStage(DrawsAhead):
         people = round(PEOPLE * self.batch_size)
         index = torch.tensor(below(len(scenes), self.batch_size - people, generator))
         persons = torch.tensor(below(len(figures), people, generator), dtype=torch.int64)
-        pictures = torch.cat((scenes.image[index], figures.image[persons]))
-        return Sights(pictures, scenes.patches[index], joint_patches(figures.pose[persons], figures.size))
+        shown, turned = turned_scenes(scenes.picture(index), scenes.patches[index], generator)
+        pictures = torch.cat((to_bytes(shown), figures.image[persons]))
+        labels = without_hints(scenes.patches[index].float(), turned)
+        return Sights(pictures, labels, joint_patches(figures.pose[persons], figures.size))
 
     def loss(self, batch: Sights, generator: torch.Generator) -> tuple[Tensor, Records]:
         """Sum of the losses, each by the weight that its teacher has."""
@@ -103,7 +107,7 @@ class SightStage(DrawsAhead):
         with torch.autocast(place.type, torch.bfloat16, enabled=self.bfloat16):
             tokens, said = self.model(pictures)
         side = said.shape[-1]
-        labels = F.adaptive_avg_pool2d(batch.labels.to(place).float(), side)
+        labels = F.adaptive_avg_pool2d(batch.labels.to(place), side)
         losses = label_losses(said[:count, :CHANNELS], labels, torch.ones(count, dtype=torch.bool, device=place))
         joints = F.adaptive_max_pool2d(batch.joints.to(place), side)
         losses["joints"] = joint_losses(said[count:, CHANNELS:], joints)

@@ -14,7 +14,8 @@ from torch import Tensor
 from ....comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
 from ....comfyui_pixwizard.tasks import TASKS
 from ..rendered.builders import BUILDERS, Builder
-from ..rendered.patch_labels import PARTS, Truth, joint_patches
+from ..rendered.hues import without_hints
+from ..rendered.patch_labels import Truth, joint_patches
 from ..rendered.scene_pool import to_bytes
 from ..rendered.sources import Pairs, RenderedSources
 
@@ -169,9 +170,7 @@ class Mixture:
         scene, named, people = rows("scene"), rows("named"), rows("people")
         known, asked, posed, turned = scene >= 0, named > 0, people >= 0, rows("turned") > 0
         labels = self.rendered.scenes.patches[scene.clamp(min=0)].float() * known[:, None, None, None]
-        # In other hues solids have no colour that has a name; in their own, colours say too much about shapes.
-        for part, unknown in (("colors", turned), ("classes", ~turned)):
-            labels[:, PARTS[part]] = torch.where(unknown[:, None, None, None], -1.0, labels[:, PARTS[part]])
+        labels = without_hints(labels, turned)
         shares = self.rendered.scenes.named(scene.clamp(min=0), named) * asked[:, None, None]
         pose = self.rendered.figures.pose[people.clamp(min=0)]
         joints = joint_patches(pose, self.rendered.size) * posed[:, None, None, None]

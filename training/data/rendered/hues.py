@@ -88,3 +88,13 @@ def turned_scenes(pictures: Tensor, patches: Tensor, generator: torch.Generator)
     for i in chosen.nonzero()[:, 0].tolist():
         pictures[i] = turned(pictures[i], patches[i], generator)
     return pictures, chosen
+
+
+def without_hints(labels: Tensor, turned: Tensor) -> Tensor:
+    """Labels [n,c,g,g] less what is not to be taught: the colours of turned scenes, which have no names, and classes of
+    all others, where colours say too much about shapes.
+    """
+    labels = labels.clone()
+    for part, unknown in (("colors", turned), ("classes", ~turned)):
+        labels[unknown, PARTS[part]] = -1.0
+    return labels
