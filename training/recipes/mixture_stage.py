@@ -115,13 +115,18 @@ class MixtureStage(DrawsAhead, FlowStage):
             losses = losses / ((1 + target.square().mean((1, 2, 3))) / 2)
         total = losses.mean()
         if self.teaching and self.model.teachers is not None and batch.truth is not None:
-            truth = batch.truth.to(target.device)
-            # What a sample lost cannot be asked of it.
-            seen = {name: getattr(truth, name) & ~draws.no_image for name in ("known", "asked", "posed")}
-            truth = truth._replace(**seen)
-            taught, parts = self.model.teachers.loss(source, target, truth, draws.no_image, self.patch)
+            taught, parts = self.taught(batch, draws, target)
             total, logged = total + self.teaching * taught, logged | parts
         return total, logged
+
+    def taught(self, batch: Batch, draws: FlowDraws, target: Tensor) -> tuple[Tensor, Records]:
+        """The teachers' loss on what the network has just seen of a batch, and its parts."""
+        assert self.model.teachers is not None and batch.truth is not None
+        truth = batch.truth.to(target.device)
+        # What a sample lost cannot be asked of it.
+        seen = {name: getattr(truth, name) & ~draws.no_image for name in ("known", "asked", "posed")}
+        source = batch.source.to(target.device)
+        return self.model.teachers.loss(source, target, truth._replace(**seen), draws.no_image, self.patch)
 
     def decided(self, batch: Batch) -> Sequence[bool]:
         return [task not in OPEN for task in batch.tasks]

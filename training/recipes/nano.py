@@ -162,14 +162,16 @@ class NanoRecipe:
         self.prepare()
         if given is not None:
             model = given.to(self.place)
-            return self._sight(model, self.sight_minutes or 0.0, keep=True) and self._network(model, 0.0)
+            sight, trunk = self.sight_minutes or 0.0, self.trunk_minutes or 0.0
+            return self._sight(model, sight, keep=True) and self._network(model, trunk)
         if not self._autoencoder():
             return False
         model = NanoModel.build(self.word_pieces(), PixWizardConfig.preset("nano"), self.seed).to(self.place)
         if self.towers(model, self.folder / "towers", self.towers_minutes).stopped:
             return False
-        minutes = 10.0 if self.sight_minutes is None else self.sight_minutes
-        return self._sight(model, minutes) and self._network(model, 30.0)
+        sight = 10.0 if self.sight_minutes is None else self.sight_minutes
+        trunk = 30.0 if self.trunk_minutes is None else self.trunk_minutes
+        return self._sight(model, sight) and self._network(model, trunk)
 
     @property
     def place(self) -> torch.device:
@@ -325,7 +327,7 @@ class NanoRecipe:
             model.with_table(load_table(begun) if begun.is_file() else None)
         if self.compile:
             model.compile()
-        if not self._trunk(model, trunk_minutes if self.trunk_minutes is None else self.trunk_minutes):
+        if not self._trunk(model, trunk_minutes):
             return False
         config = TrainerConfig(
             lr=self.lr, vector_lr=VECTOR_LR, rates=RATES, cooldown=self.cooldown, seed=self.seed, warmup=150

@@ -23,7 +23,7 @@ from ..data.rendered.patch_labels import CHANNELS, JOINTS, joint_patches
 from ..data.rendered.scene_pool import to_bytes
 from ..data.rendered.sources import RenderedSources, below
 from ..loop.logs import Records
-from .teachers import WEIGHTS, joint_losses, label_losses
+from .teachers import WEIGHTS, counts_taught, joint_losses, label_losses
 
 # Share of people among the pictures.
 PEOPLE = 0.15
@@ -95,9 +95,9 @@ class SightStage(DrawsAhead):
         people = round(PEOPLE * self.batch_size)
         index = torch.tensor(below(len(scenes), self.batch_size - people, generator))
         persons = torch.tensor(below(len(figures), people, generator), dtype=torch.int64)
-        shown, turned = turned_scenes(scenes.picture(index), scenes.patches[index], generator)
-        pictures = torch.cat((to_bytes(shown), figures.image[persons]))
-        labels = without_hints(scenes.patches[index].float(), turned)
+        patches = scenes.patches[index].float()
+        shown, turned = turned_scenes(scenes.picture(index), patches, generator)
+        pictures, labels = torch.cat((to_bytes(shown), figures.image[persons])), without_hints(patches, turned)
         return Sights(pictures, labels, joint_patches(figures.pose[persons], figures.size))
 
     def loss(self, batch: Sights, generator: torch.Generator) -> tuple[Tensor, Records]:
@@ -108,7 +108,8 @@ class SightStage(DrawsAhead):
             tokens, said = self.model(pictures)
         side = said.shape[-1]
         labels = F.adaptive_avg_pool2d(batch.labels.to(place), side)
-        losses = label_losses(said[:count, :CHANNELS], labels, torch.ones(count, dtype=torch.bool, device=place))
+        known = torch.ones(count, dtype=torch.bool, device=place)
+        losses = label_losses(said[:count, :CHANNELS], labels, known)
         joints = F.adaptive_max_pool2d(batch.joints.to(place), side)
         losses["joints"] = joint_losses(said[count:, CHANNELS:], joints)
         if self.first is not None:
@@ -116,4 +117,6 @@ class SightStage(DrawsAhead):
                 before = self.first.encode(pictures).float()
             losses["moved"] = KEEP * (tokens - before).square().mean((1, 2)) / before.var()
         total = sum((WEIGHTS.get(name, 1.0) * value.mean() for name, value in losses.items()), tokens.new_zeros(()))
-        return total, {f"sight/{name}": (float(value.detach().sum()), len(value)) for name, value in losses.items()}
+        counts = {name: len(value) for name, value in losses.items()} | counts_taught(labels, known)
+        logged = {f"sight/{name}": (float(value.detach().sum()), counts[name]) for name, value in losses.items()}
+        return total, {name: found for name, found in logged.items() if found[1]}

@@ -90,7 +90,7 @@ class Teachers(nn.Module):
         parts["joints"] = _only(joint_losses(out[:, 2 + CHANNELS :], truth.joints), truth.posed)
         total = sum((WEIGHTS[name] * value.mean() for name, value in parts.items()), source.new_zeros(()))
         counts = {"change": int((~blind).sum()), "named": int(truth.asked.sum()), "joints": int(truth.posed.sum())}
-        counts |= {name: int((truth.known & taught(name, truth.labels)).sum()) for name in PARTS}
+        counts |= counts_taught(truth.labels, truth.known)
         logged = {f"teacher/{n}": (float(value.detach().sum()), counts[n]) for n, value in parts.items()}
         return total, {name: found for name, found in logged.items() if found[1]}
 
@@ -114,6 +114,11 @@ def taught(name: str, labels: Tensor) -> Tensor:
     if name not in ("classes", "colors"):
         return torch.ones(len(labels), dtype=torch.bool, device=labels.device)
     return (labels[:, PARTS[name]] >= 0).flatten(1).all(1)
+
+
+def counts_taught(labels: Tensor, known: Tensor) -> dict[str, int]:
+    """How many of the samples `label_losses` tells something of, by part."""
+    return {name: int((known & taught(name, labels)).sum()) for name in PARTS}
 
 
 def joint_losses(out: Tensor, joints: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # slow, and not needed by the other stages
 
 M = TypeVar("M", bound=nn.Module)
 NOTHING_LOST = Dropout(0.0, 0.0, 0.0)
-# Tasks whose pictures have labels.
+# All but additions and letters have labels; of these the patches say what changes.
 LABELLED = dict.fromkeys(HARD, 1.0)
 
 
@@ -37,12 +37,8 @@ class TrunkStage(MixtureStage):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Records]:
         """Sum of the losses, each by its weight; see `teachers.Teachers`."""
-        self.answers(batch)
-        teachers = self.model.teachers
-        assert teachers is not None and batch.truth is not None
-        place = teachers.head.weight.device
-        blind = torch.zeros(len(batch), dtype=torch.bool, device=place)
-        return teachers.loss(batch.source.to(place), batch.target.to(place), batch.truth.to(place), blind, self.patch)
+        _, draws, target = self.answers(batch)
+        return self.taught(batch, draws, target)
 
 
 def first_blocks(model: NanoModel) -> NanoModel:

@@ -18,7 +18,7 @@ from ...annotators import ANNOTATORS
 from ...degradations import DEGRADATIONS
 from ...render.scenes import DEPTH_RANGE, style_edit, text_edit
 from .grounding import described_holes, keypoint, referring
-from .hues import TURNED_SHARE, names_color, turned, turned_scenes
+from .hues import names_color, turned_scenes
 from .scene_pool import DENSE, EDITS
 from .sources import Pairs, RenderedSources, below, pick
 
@@ -226,10 +226,8 @@ def scene_edit(task: str, rendered: RenderedSources, n: int, generator: torch.Ge
     if task not in KEEPING_COLORS:
         return Pairs(source, target, sentences, (given, changed), index, named)
     colorless = torch.tensor([not names_color(" ".join(record.words.values())) for record in records])
-    hues = colorless & (torch.rand(n, generator=generator) < TURNED_SHARE)
-    for k in hues.nonzero()[:, 0].tolist():
-        source[k], target[k] = turned(torch.stack((source[k], target[k])), scenes.patches[index[k]], generator)
-    return Pairs(source, target, sentences, scene=index, named=named, turned=hues)
+    both, turned = turned_scenes(torch.stack((source, target), 1), scenes.patches[index], generator, colorless)
+    return Pairs(both[:, 0], both[:, 1], sentences, scene=index, named=named, turned=turned)
 
 
 def picture_edit(task: str, change: Callable, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:

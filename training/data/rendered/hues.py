@@ -16,8 +16,8 @@ import re
 import torch
 from torch import Tensor
 
-from ...render.scenes import COLOR_NAMES, HELD_OUT, SHAPES
-from ...render.scenes.vocabulary import COLORS
+from ...render.scenes import COLOR_NAMES, SHAPES
+from ...render.scenes.vocabulary import COLORS, is_held_out
 from .patch_labels import PARTS, SOLIDS
 
 # Share of the scenes whose colours are turned, where that is possible; and of these that are pale.
@@ -44,8 +44,8 @@ def _hue(color: str) -> float:
 
 
 HUES = torch.tensor([_hue(color) for color in COLOR_NAMES])  # [K]
-# For each shape the hue of the colours that never have it: [K,M], whether the pair is held out.
-FORBIDDEN = torch.tensor([[(color, shape) in HELD_OUT for shape in SHAPES] for color in COLOR_NAMES])
+# Whether the pair of a colour and a shape is held out, [K,M].
+FORBIDDEN = torch.tensor([[is_held_out(k, m) for m in range(len(SHAPES))] for k in range(len(COLOR_NAMES))])
 # White and gray have no hue to turn.
 COLORFUL = torch.tensor([max(COLORS[color]) - min(COLORS[color]) > 0.1 for color in COLOR_NAMES])
 
@@ -81,9 +81,16 @@ def turned(picture: Tensor, patches: Tensor, generator: torch.Generator) -> Tens
     return picture.mean(-3, keepdim=True).expand_as(picture)
 
 
-def turned_scenes(pictures: Tensor, patches: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Pictures [n,3,S,S] of which a share is in other hues, and which ones [n]; patches [n,c,g,g]."""
-    chosen = torch.rand(len(pictures), generator=generator) < TURNED_SHARE
+def turned_scenes(
+    pictures: Tensor, patches: Tensor, generator: torch.Generator, colorless: Tensor | bool = True
+) -> tuple[Tensor, Tensor]:
+    """Pictures [n,...,3,S,S] of n scenes of which a share is in other hues, and which ones [n].
+
+    Args:
+        patches: labels [n,c,g,g].
+        colorless: [n], scenes of which no word names a colour; the others stay as they are.
+    """
+    chosen = (torch.rand(len(pictures), generator=generator) < TURNED_SHARE) & colorless
     pictures = pictures.clone()
     for i in chosen.nonzero()[:, 0].tolist():
         pictures[i] = turned(pictures[i], patches[i], generator)
