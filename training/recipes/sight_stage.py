@@ -27,8 +27,9 @@ from .teachers import WEIGHTS, counts_taught, joint_losses, label_losses
 
 # Share of people among the pictures.
 PEOPLE = 0.15
-# Weight of what a token has moved from its first tower, against the spread of that tower's tokens.
-KEEP = 1.0
+# Weight of what a token has moved from its first tower, against the spread of that tower's tokens. Little: what it must
+# learn is new, and a trunk's stage follows it.
+KEEP = 0.1
 
 
 @dataclass
