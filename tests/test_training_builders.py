@@ -11,7 +11,7 @@ from pixwizard.comfyui_pixwizard.tasks.codecs.asked import asked_codec, asked_op
 from pixwizard.comfyui_pixwizard.tasks.codecs.marks import mark_color
 from pixwizard.comfyui_pixwizard.tasks.language.templates import plural
 from pixwizard.training.data.feed.mixture import GENERATION, Mixture, common_count, with_generation
-from pixwizard.training.data.rendered import builders, grounding, hues
+from pixwizard.training.data.rendered import builders, grounding, pale_scenes
 from pixwizard.training.data.rendered.builders import BUILDERS
 from pixwizard.training.data.rendered.figure_pool import FacePool, FigurePool
 from pixwizard.training.data.rendered.grounding import box_of
@@ -81,7 +81,7 @@ def test_latents_of_a_batch_are_those_of_the_pictures(task, rendered, autoencode
 @pytest.mark.parametrize("task", ["depth", "normal", "segmentation"])
 def test_a_map_and_its_picture_are_one_pair_both_ways(task, rendered, monkeypatch):
     monkeypatch.setattr(builders, "RELATIVE_SHARE", 0.0)
-    monkeypatch.setattr(hues, "TURNED_SHARE", 0.0)
+    monkeypatch.setattr(pale_scenes, "PALED_SHARE", 0.0)
     there, back = BUILDERS[task](rendered, 4, generator(3)), BUILDERS[f"{task}_to_image"](rendered, 4, generator(3))
     assert torch.equal(there.source, back.target) and torch.equal(there.target, back.source)
 

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from ...comfyui_pixwizard.encoders.clip import ClipVisionEncoder
 from ..data.feed.ahead import DrawsAhead
-from ..data.rendered.hues import turned_scenes, without_hints
+from ..data.rendered.pale_scenes import paled_scenes, without_hints
 from ..data.rendered.patch_labels import CHANNELS, JOINTS, joint_patches
 from ..data.rendered.scene_pool import to_bytes
 from ..data.rendered.sources import RenderedSources, below
 from ..loop.logs import Records
-from .teachers import WEIGHTS, counts_taught, joint_losses, label_losses
+from .teachers import WEIGHTS, counts_taught, joint_losses, label_losses, labels_by_token
 
 # Share of people among the pictures.
 PEOPLE = 0.15
@@ -97,8 +97,8 @@ class SightStage(DrawsAhead):
         index = torch.tensor(below(len(scenes), self.batch_size - people, generator))
         persons = torch.tensor(below(len(figures), people, generator), dtype=torch.int64)
         patches = scenes.patches[index].float()
-        shown, turned = turned_scenes(scenes.picture(index), patches, generator)
-        pictures, labels = torch.cat((to_bytes(shown), figures.image[persons])), without_hints(patches, turned)
+        shown, paled = paled_scenes(scenes.picture(index), generator)
+        pictures, labels = torch.cat((to_bytes(shown), figures.image[persons])), without_hints(patches, paled)
         return Sights(pictures, labels, joint_patches(figures.pose[persons], figures.size))
 
     def loss(self, batch: Sights, generator: torch.Generator) -> tuple[Tensor, Records]:
@@ -108,7 +108,7 @@ class SightStage(DrawsAhead):
         with torch.autocast(place.type, torch.bfloat16, enabled=self.bfloat16):
             tokens, said = self.model(pictures)
         side = said.shape[-1]
-        labels = F.adaptive_avg_pool2d(batch.labels.to(place), side)
+        labels = labels_by_token(batch.labels.to(place), side)
         known = torch.ones(count, dtype=torch.bool, device=place)
         losses = label_losses(said[:count, :CHANNELS], labels, known)
         joints = F.adaptive_max_pool2d(batch.joints.to(place), side)

@@ -105,15 +105,25 @@ def label_losses(out: Tensor, labels: Tensor, known: Tensor) -> dict[str, Tensor
     # Ground and background are easy and nearly all.
     classes = F.cross_entropy(*label["classes"], reduction="none")
     found = {name: _by_sample(value) for name, value in maps.items()}
-    found["classes"] = _half_inside(classes, labels[:, SOLIDS].sum(1).clamp(0, 1))
+    told = (labels[:, PARTS["classes"]] >= 0).all(1).float()
+    found["classes"] = _half_inside(classes, labels[:, SOLIDS].sum(1).clamp(0, 1), told)
     return {name: _only(value, known & taught(name, labels)) for name, value in found.items()}
 
 
+def labels_by_token(labels: Tensor, side: int) -> Tensor:
+    """Labels [B,c,g,g] of patches -> [B,c,side,side]; -1 where any of it is."""
+    pooled = F.adaptive_avg_pool2d(labels, side)
+    for part in (PARTS["classes"], PARTS["colors"]):
+        unknown = F.adaptive_avg_pool2d((labels[:, part] < 0).float(), side) > 0
+        pooled[:, part] = torch.where(unknown, -1.0, pooled[:, part])
+    return pooled
+
+
 def taught(name: str, labels: Tensor) -> Tensor:
-    """Of which samples [B] a part of the labels [B,c,g,g] is known: shares are never negative."""
+    """Of which samples [B] a part of the labels [B,c,g,g] is known anywhere: shares are never negative."""
     if name not in ("classes", "colors"):
         return torch.ones(len(labels), dtype=torch.bool, device=labels.device)
-    return (labels[:, PARTS[name]] >= 0).flatten(1).all(1)
+    return (labels[:, PARTS[name]] >= 0).flatten(1).any(1)
 
 
 def counts_taught(labels: Tensor, known: Tensor) -> dict[str, int]:
@@ -126,11 +136,13 @@ def joint_losses(out: Tensor, joints: Tensor) -> Tensor:
     return _by_sample(F.binary_cross_entropy_with_logits(out, joints, reduction="none").sum(1))
 
 
-def _half_inside(losses: Tensor, share: Tensor) -> Tensor:
-    """Means [B] of losses of patches [B,g,g], half of the say to the few that something covers by a share [B,g,g]."""
-    inside = share / share.sum((1, 2), keepdim=True).clamp_min(1e-3)
-    outside = (1 - share) / (1 - share).sum((1, 2), keepdim=True).clamp_min(1e-3)
-    return (losses * (inside + outside) / 2).sum((1, 2))
+def _half_inside(losses: Tensor, share: Tensor, told: Tensor | None = None) -> Tensor:
+    """Means [B] of losses of patches [B,g,g], half of the say to the few that something covers by a share [B,g,g];
+    told [B,g,g]: 0 where nothing is known.
+    """
+    parts = [part if told is None else part * told for part in (share, 1 - share)]
+    inside, outside = ((losses * part).sum((1, 2)) / part.sum((1, 2)).clamp_min(1e-3) for part in parts)
+    return (inside + outside) / 2
 
 
 def _by_sample(losses: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ....comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
 from ....comfyui_pixwizard.tasks import TASKS
 from ..rendered.builders import BUILDERS, Builder
-from ..rendered.hues import without_hints
+from ..rendered.pale_scenes import without_hints
 from ..rendered.patch_labels import Truth, joint_patches
 from ..rendered.scene_pool import to_bytes
 from ..rendered.sources import Pairs, RenderedSources
@@ -168,9 +168,9 @@ class Mixture:
             return torch.cat([n if row is None else row for row, n in zip(found, nothing, strict=True)])
 
         scene, named, people = rows("scene"), rows("named"), rows("people")
-        known, asked, posed, turned = scene >= 0, named > 0, people >= 0, rows("turned") > 0
+        known, asked, posed, paled = scene >= 0, named > 0, people >= 0, rows("paled") > 0
         labels = self.rendered.scenes.patches[scene.clamp(min=0)].float() * known[:, None, None, None]
-        labels = without_hints(labels, turned)
+        labels = without_hints(labels, paled)
         shares = self.rendered.scenes.named(scene.clamp(min=0), named) * asked[:, None, None]
         pose = self.rendered.figures.pose[people.clamp(min=0)]
         joints = joint_patches(pose, self.rendered.size) * posed[:, None, None, None]

@@ -18,7 +18,7 @@ from ...annotators import ANNOTATORS
 from ...degradations import DEGRADATIONS
 from ...render.scenes import DEPTH_RANGE, style_edit, text_edit
 from .grounding import described_holes, keypoint, referring
-from .hues import names_color, turned_scenes
+from .pale_scenes import names_color, paled_scenes
 from .scene_pool import DENSE, EDITS
 from .sources import Pairs, RenderedSources, below, pick
 
@@ -96,9 +96,9 @@ def dense(task: str, rendered: RenderedSources, n: int, generator: torch.Generat
     """Depth, normals and classes of scenes."""
     scenes, index = rendered.scenes, _index(rendered, n, generator)
     target = scenes.coded[task][index].float() / 255
-    source, turned = turned_scenes(scenes.picture(index), scenes.patches[index], generator)
+    source, paled = paled_scenes(scenes.picture(index), generator)
     sentences = _sentences(task, n, generator)
-    return Pairs(source, target, sentences, (None, (task, index)), index, turned=turned)
+    return Pairs(source, target, sentences, (None, (task, index)), index, paled=paled)
 
 
 def depth_of_scenes(rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
@@ -226,8 +226,8 @@ def scene_edit(task: str, rendered: RenderedSources, n: int, generator: torch.Ge
     if task not in KEEPING_COLORS:
         return Pairs(source, target, sentences, (given, changed), index, named)
     colorless = torch.tensor([not names_color(" ".join(record.words.values())) for record in records])
-    both, turned = turned_scenes(torch.stack((source, target), 1), scenes.patches[index], generator, colorless)
-    return Pairs(both[:, 0], both[:, 1], sentences, scene=index, named=named, turned=turned)
+    both, paled = paled_scenes(torch.stack((source, target), 1), generator, colorless)
+    return Pairs(both[:, 0], both[:, 1], sentences, scene=index, named=named, paled=paled)
 
 
 def picture_edit(task: str, change: Callable, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:

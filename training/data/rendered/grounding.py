@@ -18,7 +18,7 @@ from ....comfyui_pixwizard.tasks.language.templates import plural
 from ...degradations.holes import filled
 from ...render.scenes.scene_words import article, listed
 from .figure_pool import FigurePool
-from .hues import names_color, turned_scenes
+from .pale_scenes import names_color, paled_scenes
 from .shown_solids import Shown, classes_absent, classes_shown, shown_solids
 from .sources import Pairs, RenderedSources, below, pick
 
@@ -89,16 +89,16 @@ def referring_words(
 
 def referring(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """What words mean, as an overlay, a mask or boxes."""
-    scenes, rows, named, turned = rendered.scenes, [], [], []
+    scenes, rows, named, paled = rendered.scenes, [], [], []
     pictures, targets, sentences = [], [], []
     for at in below(len(scenes.referable), n, generator):
         i = scenes.referable[at]
         words, numbers = referring_words(task, rendered, i, generator)
-        shown, hues = scenes.picture(torch.tensor([i])), torch.tensor(False)
+        shown, pale = scenes.picture(torch.tensor([i])), torch.tensor(False)
         if not names_color(words.get("caption", words.get("class", ""))):
-            shown, hues = turned_scenes(shown, scenes.patches[i : i + 1], generator)
+            shown, pale = paled_scenes(shown, generator)
         picture, masks = shown[0], [scenes.instance[i] == number for number in numbers]
-        turned.append(bool(hues))
+        paled.append(bool(pale))
         if task == "referring_box":
             label = torch.cat([torch.zeros(0, 4), *map(box_of, masks)])
         else:
@@ -111,7 +111,7 @@ def referring(task: str, rendered: RenderedSources, n: int, generator: torch.Gen
         sentences.append(TASKS[task].instruction(generator, **words))
     index = torch.tensor(rows)
     seen, marked = torch.stack(pictures), torch.stack(targets)
-    return Pairs(seen, marked, sentences, scene=index, named=torch.tensor(named), turned=torch.tensor(turned))
+    return Pairs(seen, marked, sentences, scene=index, named=torch.tensor(named), paled=torch.tensor(paled))
 
 
 # -- joints --------------------------------------------------------------------------------------------------------

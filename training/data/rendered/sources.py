@@ -51,7 +51,7 @@ class Pairs:
         scene: [n] number of the scene that a source shows as it is, -1 for none; None for none at all.
         named: [n] instance id in that scene of the solid that the sentence names, 0 for none.
         people: [n] number of the picture of people that a source shows as it is; None for none at all.
-        turned: [n] whether a source shows its scene in other hues; None for none at all.
+        paled: [n] whether a source shows its scene pale; None for none at all.
     """
 
     source: Tensor
@@ -61,7 +61,7 @@ class Pairs:
     scene: Tensor | None = None
     named: Tensor | None = None
     people: Tensor | None = None
-    turned: Tensor | None = None
+    paled: Tensor | None = None
 
 
 def below(high: int, n: int, generator: torch.Generator) -> list[int]:
