@@ -6,7 +6,13 @@ import torch
 from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.comfyui_pixwizard.transformer import PixWizardTransformer
 from pixwizard.training.loop.optimizing import OptimizerConfig, Optimizing
-from pixwizard.training.recipes.initialization import SUMMED_BIASES, in_full_precision, open_gates, spread_times
+from pixwizard.training.recipes.initialization import (
+    SUMMED_BIASES,
+    in_full_precision,
+    open_gates,
+    reopen_gates,
+    spread_times,
+)
 from pixwizard.training.recipes.locality import OFFSETS
 
 
@@ -49,6 +55,17 @@ def test_gates_open_where_no_place_is_preferred(transformer):
         for gate, value in ((block.attention.gate, 0.3), (block.attention.gate_for_ii, 0.1)):
             assert gate[: len(OFFSETS)].abs().max() == 0
             assert torch.all(gate[len(OFFSETS) :] == value)
+
+
+def test_closed_gates_to_the_picture_are_opened_again_and_others_left(transformer):
+    open_gates(transformer, text=0.4, image=-0.6)
+    first = transformer.blocks[0].attention.gate_for_ii
+    with torch.no_grad():
+        first[-1] = -0.02
+    reopen_gates(transformer, image=0.3)
+    assert first[-1].item() == pytest.approx(0.3) and torch.all(first[len(OFFSETS) : -1] == -0.6)
+    assert torch.all(transformer.blocks[1].attention.gate_for_ii[len(OFFSETS) :] == -0.6)
+    assert all(block.attention.gate_for_ii[: len(OFFSETS)].abs().max() == 0 for block in transformer.blocks)
 
 
 def test_biases_that_are_summed_move_at_a_rate_of_their_own(transformer):

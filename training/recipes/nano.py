@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,9 +37,11 @@ from ..data.rendered.sources import Draw, RenderedSources, blend
 from ..loop.trainer import Trainer, TrainerConfig
 from ..loop.velocity import Drawing
 from ..render.scenes import CLASS_NAMES, DEPTH_RANGE
+from .alone import train_alone
 from .autoencoder_stage import AutoencoderStage
 from .balance import Balance
 from .flow_stage import FlowStage
+from .initialization import reopen_gates
 from .mixture_stage import BLIND, Aids, MixtureStage
 from .predictor_recipe import PredictorRecipe
 from .shares import (
@@ -57,7 +59,7 @@ from .shares import (
 from .sight_stage import SightStage
 from .tower_stage import TowerStage
 from .towers import NanoModel, fresh_network, train_bpe
-from .trunk_stage import LABELLED, TrunkStage, trunk_stage
+from .trunk_stage import LABELLED, trunk_stage
 
 # Autoencoder and towers that the long training of the next bundled model goes on from (docs/training.md).
 BEGUN = Path(__file__).parent / "begun"
@@ -93,7 +95,7 @@ class NanoRecipe:
     towers_minutes: float = 6.0
     """Minutes in which the towers learn what sentences say and to match captions and pictures, once."""
     sight_minutes: float | None = None
-    """Minutes in which the vision tower then learns what patches show, once; by default 10, and none with --start."""
+    """Minutes in which the vision tower then learns what patches show, once; by default 30, and none with --start."""
     trunk_minutes: float | None = None
     """Minutes in which the network's first blocks learn to see and to find, once; by default 30, and none with
     --start."""
@@ -169,7 +171,7 @@ class NanoRecipe:
         model = NanoModel.build(self.word_pieces(), PixWizardConfig.preset("nano"), self.seed).to(self.place)
         if self.towers(model, self.folder / "towers", self.towers_minutes).stopped:
             return False
-        sight = 10.0 if self.sight_minutes is None else self.sight_minutes
+        sight = 30.0 if self.sight_minutes is None else self.sight_minutes
         trunk = 30.0 if self.trunk_minutes is None else self.trunk_minutes
         return self._sight(model, sight) and self._network(model, trunk)
 
@@ -281,41 +283,27 @@ class NanoRecipe:
     def towers(self, model: NanoModel, folder: Path, minutes: float) -> Trainer:
         """Train a model's towers alone until they have had so many minutes, and put their average into it."""
         model.use_plain_attention()
-        stage, config = TowerStage(model, self.small, bfloat16=self.bfloat16), TrainerConfig(cooldown=0.4, ema=0.998)
-        return self._alone(stage, folder, minutes, self.towers_minutes, config)
+        stage = TowerStage(model, self.small, bfloat16=self.bfloat16)
+        config = TrainerConfig(cooldown=0.4, ema=0.998, seed=self.seed)
+        return train_alone(stage, folder, minutes, config, self.processes, plan=self.towers_minutes)
 
     def _sight(self, model: NanoModel, minutes: float, keep: bool = False) -> bool:
         if not minutes:
             return True
         model.use_plain_attention()
-        stage, config = SightStage(model.vision, self.small, keep, bfloat16=self.bfloat16), TrainerConfig(cooldown=0.6)
-        return not self._alone(stage, self.folder / "sight", minutes, minutes, config).stopped
+        stage = SightStage(model.vision, self.small, keep, bfloat16=self.bfloat16)
+        config = TrainerConfig(cooldown=0.6, seed=self.seed)
+        return not train_alone(stage, self.folder / "sight", minutes, config, self.processes).stopped
 
     def _trunk(self, model: NanoModel, minutes: float) -> bool:
         if not minutes:
             return True
+        reopen_gates(model.transformer)
         mixture = Mixture(self.autoencoder, self.small, LABELLED, self.bfloat16)
         drawing = Drawing(times=self.times, early=self.early)
         stage = trunk_stage(model, mixture, self.batch_size, drawing, self.bfloat16)
-        config = TrainerConfig(lr=self.lr, vector_lr=VECTOR_LR, rates=RATES, cooldown=0.3)
-        return not self._alone(stage, self.folder / "trunk", minutes, minutes, config).stopped
-
-    def _alone(
-        self,
-        stage: TowerStage | SightStage | TrunkStage,
-        folder: Path,
-        minutes: float,
-        plan: float,
-        config: TrainerConfig,
-    ) -> Trainer:
-        stage.draw_ahead(self.processes)
-        trainer = Trainer(stage, folder, replace(config, seed=self.seed))
-        trainer.resume()
-        left = minutes - trainer.seconds / 60
-        if left > 0.02:
-            trainer.run(minutes=left, plan_minutes=plan)
-        trainer.load_average()
-        return trainer
+        config = TrainerConfig(lr=self.lr, vector_lr=VECTOR_LR, rates=RATES, cooldown=0.3, seed=self.seed)
+        return not train_alone(stage, self.folder / "trunk", minutes, config, self.processes).stopped
 
     def _network(self, model: NanoModel, trunk_minutes: float) -> bool:
         model.use_plain_attention()
