@@ -30,6 +30,7 @@ from ..data.feed.mixture import Mixture, common_count, with_generation
 from ..data.rendered.builders import BUILDERS
 from ..data.rendered.facts import corpus
 from ..data.rendered.figure_pool import FacePool, FigurePool
+from ..data.rendered.patch_labels import PATCH
 from ..data.rendered.photos import PhotoPool
 from ..data.rendered.pools import LeafPool
 from ..data.rendered.scene_pool import ScenePool
@@ -42,6 +43,7 @@ from .autoencoder_stage import AutoencoderStage
 from .balance import Balance
 from .flow_stage import FlowStage
 from .initialization import reopen_gates
+from .locality import find_places
 from .mixture_stage import BLIND, Aids, MixtureStage
 from .predictor_recipe import PredictorRecipe
 from .shares import (
@@ -298,6 +300,11 @@ class NanoRecipe:
     def _trunk(self, model: NanoModel, minutes: float) -> bool:
         if not minutes:
             return True
+        generator = torch.Generator().manual_seed(7)
+        seen = [pool.draw(256, self.small.size, generator) for pool in (self.small.scenes, self.small.figures)]
+        find_places(
+            model.transformer, model.vision.encode(torch.cat(seen).to(self.place) * 2 - 1), self.small.size // PATCH
+        )
         reopen_gates(model.transformer)
         mixture = Mixture(self.autoencoder, self.small, LABELLED, self.bfloat16)
         drawing = Drawing(times=self.times, early=self.early)
