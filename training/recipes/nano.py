@@ -105,7 +105,7 @@ class NanoRecipe:
     """Rendered scenes at 128 px."""
     large_scenes: int = 600
     """Rendered scenes at 256 px."""
-    figures: int = 3000
+    figures: int = 12000
     """Rendered pictures of people at 128 px; at 256 px a tenth."""
     faces: int = 1500
     """Drawn faces at 128 px; at 256 px a tenth."""
