@@ -1,6 +1,9 @@
 """Batches that are drawn ahead: the same ones, in other processes, whatever is expected and whoever stops."""
 
 import os
+import signal
+import subprocess
+import time
 
 import pytest
 import torch
@@ -16,6 +19,11 @@ def draw(generator):
     if generator.initial_seed() == 13:
         raise OSError("unreadable")
     return os.getpid(), SEEN[torch.randint(1000, (5,), generator=generator)]
+
+
+def slow_draw(generator):
+    time.sleep(0.5)
+    return os.getpid(), torch.zeros(2_000_000)
 
 
 def test_processes_draw_what_this_one_would():
@@ -44,6 +52,23 @@ def test_a_killed_process_is_a_line_of_advice():
     ahead.expect([torch.Generator().manual_seed(1)])
     with pytest.raises(ValueError, match="a worker was killed"):
         ahead.take(torch.Generator().manual_seed(1))
+    ahead.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="this system does not say who sent a signal")
+def test_a_signal_for_all_processes_is_the_trainings_alone():
+    """What is half handed over when a service manager stops everything still arrives."""
+    ahead = Ahead(slow_draw, 1)
+    ahead.expect([torch.Generator().manual_seed(i) for i in range(2)])
+    process, _ = ahead.take(torch.Generator().manual_seed(0))
+    subprocess.run(["kill", "-TERM", str(process)], check=True)
+    subprocess.run(["kill", "-INT", str(process)], check=True)
+    again, found = ahead.take(torch.Generator().manual_seed(1))
+    assert again == process and len(found) == 2_000_000
+    ahead.expect([torch.Generator().manual_seed(3)])
+    os.kill(process, signal.SIGTERM)  # from here it counts
+    with pytest.raises(ValueError, match="a worker was killed"):
+        ahead.take(torch.Generator().manual_seed(3))
     ahead.close()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,7 +15,7 @@ from typing import Any
 
 import torch
 
-from .workers import KILLED, start_worker
+from .workers import KILLED, heed_the_parent_alone, start_worker
 
 Draw = Callable[[torch.Generator], Any]
 _draw: Draw | None = None
@@ -79,9 +78,7 @@ class Ahead:
 
 def _start(draw: Draw) -> None:
     global _draw
-    # Ctrl-C and SIGTERM are for the training, which ends its processes when it has saved.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    heed_the_parent_alone()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     start_worker()
     _draw = draw
