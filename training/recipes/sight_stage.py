@@ -27,7 +27,7 @@ from .teachers import WEIGHTS, counts_taught, joint_losses, label_losses, labels
 
 # Share of people among the pictures, of which each loss is a mean of its own.
 PEOPLE = 0.15
-PARTS_OF_SUM = WEIGHTS | {"joints": 0.5}
+PARTS_OF_SUM = WEIGHTS | {"joints": 0.5, "moved": 1.0}
 # Weight of what a token has moved from its first tower, against the spread of that tower's tokens. Little: what it must
 # learn is new, and a trunk's stage follows it.
 KEEP = 0.1
@@ -118,9 +118,7 @@ class SightStage(DrawsAhead):
             with torch.no_grad():
                 before = self.first.encode(pictures).float()
             losses["moved"] = KEEP * (tokens - before).square().mean((1, 2)) / before.var()
-        total = sum(
-            (PARTS_OF_SUM.get(name, 1.0) * value.mean() for name, value in losses.items()), tokens.new_zeros(())
-        )
+        total = sum((PARTS_OF_SUM[name] * value.mean() for name, value in losses.items()), tokens.new_zeros(()))
         counts = {name: len(value) for name, value in losses.items()} | counts_taught(labels, known)
         logged = {f"sight/{name}": (float(value.detach().sum()), counts[name]) for name, value in losses.items()}
         return total, {name: found for name, found in logged.items() if found[1]}
