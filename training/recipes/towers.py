@@ -33,6 +33,7 @@ from ...runtime.machine import cache_folder
 from ..loop.velocity import predict
 from .initialization import in_full_precision, open_gates, spread_times
 from .locality import prefer_neighbours
+from .shares import CONFIG
 from .teachers import Teachers
 
 VOCABULARY = 1280
@@ -184,4 +185,4 @@ class NanoModel(nn.Module):
 def fresh_network(folder: Path, seed: int) -> PixWizardTransformer:
     """A new network of nano's shape for the encoders of a folder, the same for the same seed."""
     pieces = Tokenizer.from_file(str(folder / "text_encoder" / "tokenizer.json"))
-    return NanoModel.build(pieces, PixWizardConfig.preset("nano"), seed).transformer
+    return NanoModel.build(pieces, CONFIG, seed).transformer
