@@ -13,6 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from ...comfyui_pixwizard.config import PixWizardConfig
 from ...comfyui_pixwizard.rope import THETA
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
 
@@ -40,14 +41,14 @@ def prefer_neighbours(transformer: PixWizardTransformer, strength: float = 2.4) 
     config = transformer.config
     if not config.qk_norm:
         raise ValueError("prefer_neighbours sets the biases of query and key norms, found qk_norm=False: turn it on")
-    e, group = config.head_dim, config.n_heads // config.kv_heads
+    e = config.head_dim
     for block in transformer.blocks:
         norms = block.attention.q_norm, block.attention.k_norm
         query, key = (norm.get_parameter("bias").view(-1, e) for norm in norms)
         offsets = OFFSETS[: config.n_heads]
         for head, offset in enumerate(offsets):
             query[head] += position_bias(offset, e, strength)
-        for head in range(-(-len(offsets) // group)):
+        for head in range(_key_heads(config)):
             key[head] += position_bias((0, 0), e, strength)
 
 
@@ -55,9 +56,9 @@ def prefer_neighbours(transformer: PixWizardTransformer, strength: float = 2.4) 
 def find_places(transformer: PixWizardTransformer, tokens: Tensor, side: int, ridge: float = 1e-3) -> None:
     """Let the heads that `prefer_neighbours` sets look at the same offsets among the picture's tokens.
 
-    Their keys are not rotated (docs/mathematics.md section 7), so a patch finds the token that lies where it does only
-    when keys are as the rotation at their places; of 48 heads of a network three had learned that in six hours. What a
-    token shows says where it lies, too: a least-squares fit of the key's matrix to many tokens does it at once.
+    Their keys are not rotated (docs/mathematics.md section 6), so a patch finds the token that lies where it does only
+    when keys are as the rotation at their places; one block of six had learned that in six hours. What a token shows
+    says where it lies, too: a least-squares fit of the key's matrix to many tokens does it at once.
 
     Args:
         tokens: of square pictures, as the vision tower gives them [B,N,W].
@@ -77,7 +78,7 @@ def find_places(transformer: PixWizardTransformer, tokens: Tensor, side: int, ri
     places = torch.stack([position_bias((row, column), e, 1.0) for row in at for column in at])
     places[:, 4 * FAST :] = 0
     places *= (e / places.square().sum(1, keepdim=True)).sqrt()
-    heads = -(-min(len(OFFSETS), config.n_heads) // (config.n_heads // config.kv_heads))
+    heads = _key_heads(config)
     wanted = places.repeat(len(tokens), heads).double()
     for block in transformer.blocks:
         seen = block.attention_input_norm(block.input_image_proj(tokens.to(block.input_image_proj.weight)))
@@ -86,3 +87,8 @@ def find_places(transformer: PixWizardTransformer, tokens: Tensor, side: int, ri
         square += ridge * square.diagonal().mean() * torch.eye(len(square)).to(square)
         fit = torch.linalg.solve(square, seen.T @ wanted.to(seen))
         block.attention.wk_ii.weight[: heads * e] = fit.T.to(block.attention.wk_ii.weight)
+
+
+def _key_heads(config: PixWizardConfig) -> int:
+    """How many key heads the heads with an offset read."""
+    return -(-min(len(OFFSETS), config.n_heads) // (config.n_heads // config.kv_heads))

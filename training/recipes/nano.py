@@ -302,9 +302,9 @@ class NanoRecipe:
             return True
         generator = torch.Generator().manual_seed(7)
         seen = [pool.draw(256, self.small.size, generator) for pool in (self.small.scenes, self.small.figures)]
-        find_places(
-            model.transformer, model.vision.encode(torch.cat(seen).to(self.place) * 2 - 1), self.small.size // PATCH
-        )
+        with torch.no_grad():
+            tokens = model.vision.encode(torch.cat(seen).to(self.place) * 2 - 1)
+        find_places(model.transformer, tokens, self.small.size // PATCH)
         reopen_gates(model.transformer)
         mixture = Mixture(self.autoencoder, self.small, LABELLED, self.bfloat16)
         drawing = Drawing(times=self.times, early=self.early)

@@ -27,10 +27,10 @@ from .teachers import WEIGHTS, counts_taught, joint_losses, label_losses, labels
 
 # Share of people among the pictures, of which each loss is a mean of its own.
 PEOPLE = 0.15
-PARTS_OF_SUM = WEIGHTS | {"joints": 0.5, "moved": 1.0}
 # Weight of what a token has moved from its first tower, against the spread of that tower's tokens. Little: what it must
 # learn is new, and a trunk's stage follows it.
 KEEP = 0.1
+PARTS_OF_SUM = WEIGHTS | {"joints": 0.5, "moved": KEEP}
 
 
 @dataclass
@@ -117,7 +117,7 @@ class SightStage(DrawsAhead):
         if self.first is not None:
             with torch.no_grad():
                 before = self.first.encode(pictures).float()
-            losses["moved"] = KEEP * (tokens - before).square().mean((1, 2)) / before.var()
+            losses["moved"] = (tokens - before).square().mean((1, 2)) / before.var()
         total = sum((PARTS_OF_SUM[name] * value.mean() for name, value in losses.items()), tokens.new_zeros(()))
         counts = {name: len(value) for name, value in losses.items()} | counts_taught(labels, known)
         logged = {f"sight/{name}": (float(value.detach().sum()), counts[name]) for name, value in losses.items()}

@@ -22,6 +22,8 @@ BLOCK = 3
 # A patch whose latents moved by this much, against their own unit spread, has changed altogether.
 FULL_CHANGE = 0.5
 CHANGE, NAMED = 0, 1
+# Parts of the labels that may be unknown in a patch.
+SHARES = "classes", "colors"
 # Parts of the sum; depth and normals are squared errors and small, and one sample of eight shows people.
 WEIGHTS = {"change": 1.0, "named": 1.0, "classes": 1.0, "colors": 0.5, "depth": 2.0, "normal": 1.0, "joints": 2.0}
 
@@ -105,25 +107,29 @@ def label_losses(out: Tensor, labels: Tensor, known: Tensor) -> dict[str, Tensor
     # Ground and background are easy and nearly all.
     classes = F.cross_entropy(*label["classes"], reduction="none")
     found = {name: _by_sample(value) for name, value in maps.items()}
-    told = (labels[:, PARTS["classes"]] >= 0).all(1).float()
-    found["classes"] = _half_inside(classes, labels[:, SOLIDS].sum(1).clamp(0, 1), told)
+    found["classes"] = _half_inside(classes, labels[:, SOLIDS].sum(1).clamp(0, 1), told("classes", labels).float())
     return {name: _only(value, known & taught(name, labels)) for name, value in found.items()}
 
 
 def labels_by_token(labels: Tensor, side: int) -> Tensor:
     """Labels [B,c,g,g] of patches -> [B,c,side,side]; -1 where any of it is."""
     pooled = F.adaptive_avg_pool2d(labels, side)
-    for part in (PARTS["classes"], PARTS["colors"]):
-        unknown = F.adaptive_avg_pool2d((labels[:, part] < 0).float(), side) > 0
-        pooled[:, part] = torch.where(unknown, -1.0, pooled[:, part])
+    for name in SHARES:
+        unknown = F.adaptive_avg_pool2d((~told(name, labels)[:, None]).float(), side) > 0
+        pooled[:, PARTS[name]] = torch.where(unknown, -1.0, pooled[:, PARTS[name]])
     return pooled
 
 
+def told(name: str, labels: Tensor) -> Tensor:
+    """In which patches [B,g,g] one of SHARES is known, of labels [B,c,g,g]: shares are never negative."""
+    return (labels[:, PARTS[name]] >= 0).all(1)
+
+
 def taught(name: str, labels: Tensor) -> Tensor:
-    """Of which samples [B] a part of the labels [B,c,g,g] is known anywhere: shares are never negative."""
-    if name not in ("classes", "colors"):
+    """Of which samples [B] a part of the labels [B,c,g,g] is known anywhere."""
+    if name not in SHARES:
         return torch.ones(len(labels), dtype=torch.bool, device=labels.device)
-    return (labels[:, PARTS[name]] >= 0).flatten(1).any(1)
+    return told(name, labels).flatten(1).any(1)
 
 
 def counts_taught(labels: Tensor, known: Tensor) -> dict[str, int]:
@@ -136,11 +142,11 @@ def joint_losses(out: Tensor, joints: Tensor) -> Tensor:
     return _by_sample(F.binary_cross_entropy_with_logits(out, joints, reduction="none").sum(1))
 
 
-def _half_inside(losses: Tensor, share: Tensor, told: Tensor | None = None) -> Tensor:
+def _half_inside(losses: Tensor, share: Tensor, known: Tensor | float = 1.0) -> Tensor:
     """Means [B] of losses of patches [B,g,g], half of the say to the few that something covers by a share [B,g,g];
-    told [B,g,g]: 0 where nothing is known.
+    known [B,g,g]: 0 where nothing is.
     """
-    parts = [part if told is None else part * told for part in (share, 1 - share)]
+    parts = share * known, (1 - share) * known
     inside, outside = ((losses * part).sum((1, 2)) / part.sum((1, 2)).clamp_min(1e-3) for part in parts)
     return (inside + outside) / 2
 

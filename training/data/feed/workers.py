@@ -31,7 +31,7 @@ def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
 
 
 def heed_the_parent_alone() -> None:
-    """In a new worker: Ctrl-C and SIGTERM of anybody but the parent are not for it.
+    """In a new worker, before it has threads: Ctrl-C and SIGTERM of anybody but the parent are not for it.
 
     Terminals and service managers send them to all processes. The parent saves and then ends its workers; one that
     dies while it hands over a batch lets the parent wait for the rest for ever.
