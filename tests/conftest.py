@@ -30,6 +30,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes minutes or gigabytes; runs with --run-slow")
 
 
+def pytest_runtest_setup() -> None:
+    # `pixwizard train`, which tests of several folders call, rounds numbers below 1e-38 to zero for the whole process;
+    # other tests look at such numbers, and Hypothesis draws no floats without them.
+    torch.set_flush_denormal(False)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--run-slow"):
         for item in items:
