@@ -285,7 +285,7 @@ def random_inputs(
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).to(device)
 
-    tokens = max(config.sample_tokens, 576 if config.clip_image_dim == 1024 else 36)
+    tokens = max(config.sample_tokens, 576 if config.clip_image_dim == 1024 else 64)
     seen = draw(batch, tokens, config.clip_image_dim)
     noise, source = (draw(batch, config.in_channels, side, side) for _ in range(2))
     words, empty = (draw(batch, TEXT_TOKENS, config.cap_feat_dim) for _ in range(2))

@@ -143,7 +143,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "qk_norm": True,
         "cap_feat_dim": 192,
         "cap_clip_feat_dim": 192,
-        "sample_tokens": 16,
+        "sample_tokens": 48,
         "clip_image_dim": 192,
     },
 }

@@ -67,7 +67,7 @@ def test_a_network_answers_as_before() -> None:
     config = PixWizardConfig.from_dict(PixWizardConfig.preset("nano").to_dict() | {"n_layers": 2})
     model = random_transformer(config)
     inputs = torch.randn(2, 5, config.cap_feat_dim), torch.ones(2, 5), torch.randn(2, config.cap_clip_feat_dim)
-    tokens = torch.randn(2, 36, config.clip_image_dim)
+    tokens = torch.randn(2, 64, config.clip_image_dim)
     x, source, t = torch.randn(2, config.in_channels, 8, 8), torch.randn(2, config.in_channels, 8, 8), torch.rand(2)
     quick = through_onednn(copy.deepcopy(model))
     assert sum(type(layer) is OneDnnLinear for layer in quick.modules()) > 20

@@ -101,13 +101,13 @@ def test_the_picture_of_the_bundled_model(tmp_path: Path, capsys: pytest.Capture
     out, told = tmp_path / "tokens.png", tmp_path / "tokens.json"
     command = ["eval", "tokens", str(out), "--photo", str(tmp_path / "photo.png"), "--json", str(told)]
     assert main([*command, "--tasks", "depth", "edit_recolor"]) == 0
-    assert "each of 6 layers keeps 16 of 36 tokens" in capsys.readouterr().out
+    assert "each of 6 layers keeps 48 of 64 tokens" in capsys.readouterr().out
     chosen = json.loads(told.read_text())
-    assert chosen["tokens"] == 36 and all(len(row) == 16 for rows in chosen["tasks"].values() for row in rows)
+    assert chosen["tokens"] == 64 and all(len(row) == 48 for rows in chosen["tasks"].values() for row in rows)
     pixels = np.asarray(Image.open(out).convert("L"))
-    left = 8 + 184 + 176 // 12
-    shown = np.array([pixels[8 + 28 + 117 // 12, left + column * 176 // 6] for column in range(6)])
-    counts = [sum(column in row for row in chosen["tasks"]["depth"]) for column in range(6)]
+    left = 8 + 184 + 176 // 16
+    shown = np.array([pixels[8 + 28 + 117 // 16, left + column * 176 // 8] for column in range(8)])
+    counts = [sum(column in row for row in chosen["tasks"]["depth"]) for column in range(8)]
     assert np.allclose(shown, [200 * (DIM + (1 - DIM) * count / 6) for count in counts], atol=1)
     assert main([*command, "--tasks", "depth", "deeper"]) == 2
     assert "found 'deeper'" in capsys.readouterr().err

@@ -29,7 +29,7 @@ def given(length: int, lost: int, batch: int = 3):
     x, source = torch.randn(2, batch, 16, 8, 8, generator=generator)
     text = torch.randn(batch, length, 192, generator=generator)
     mask = torch.arange(length) < torch.tensor([length, 5, 3])[:batch, None]
-    tokens = torch.randn(batch, 36, 192, generator=generator)
+    tokens = torch.randn(batch, 64, 192, generator=generator)
     tokens[:lost] = 0
     for value in (text, mask):
         torch._dynamo.mark_dynamic(value, 1)

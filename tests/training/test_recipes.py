@@ -92,7 +92,7 @@ def test_the_released_form_is_read_back(stage1, tmp_path):
         assert {name: value for name, value in config.to_dict().items() if name != "multiple_of"} == {
             name: value for name, value in shape.items() if name != "multiple_of"
         }
-        assert config.ffn_dim == PixWizardConfig.preset("nano").ffn_dim and args["sample_tokens"] == 16
+        assert config.ffn_dim == PixWizardConfig.preset("nano").ffn_dim and args["sample_tokens"] == 48
     assert main(["convert", str(out), str(tmp_path / "back"), "--ema"]) == 0
     back = load_transformer(tmp_path / "back" / "model.safetensors").state_dict()
     assert all(torch.equal(back[name], value) for name, value in run_weights(stage1)[0].items())

@@ -241,7 +241,8 @@ class CarryRecipe:
             raise ValueError(f"carry takes networks of nano's shape, found another in {self.model}: name such a folder")
         # What is given is read before minutes of rendering.
         folder = find_folder(str(self.to))
-        parts, fresh = load_surroundings(folder), fresh_network(folder, self.seed)
+        parts = load_surroundings(folder)
+        fresh = fresh_network(folder, parts["image_encoder"].tokens, self.seed)
         rendered = NanoRecipe(folder=self.folder, scenes=self.scenes, seed=self.seed)
         rendered.prepare()
         generator = torch.Generator().manual_seed(self.seed)

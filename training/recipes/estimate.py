@@ -93,7 +93,7 @@ def seconds_per_step(flops: float, samples: int, devices: int, tflops: float, re
 # Gemma-2B and CLIP-L's towers in bfloat16, SDXL's autoencoder in float32; the bundled model's are next to nothing.
 RELEASED_ENCODERS = 2 * 2.51e9 + 2 * 0.43e9 + 4 * 0.084e9
 BUNDLED_ENCODERS = 4 * 5e6
-RELEASED_IMAGE_TOKENS, BUNDLED_IMAGE_TOKENS = 576, 36
+RELEASED_IMAGE_TOKENS, BUNDLED_IMAGE_TOKENS = 576, 64
 
 
 def report(

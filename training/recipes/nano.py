@@ -17,6 +17,7 @@ import torch
 import tyro
 from tokenizers import Tokenizer
 
+from ...comfyui_pixwizard.config import PixWizardConfig
 from ...comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
 from ...comfyui_pixwizard.files.checkpoint import load_transformer
 from ...comfyui_pixwizard.files.components import PIPELINE_FILE, find_folder, load_surroundings
@@ -47,7 +48,6 @@ from .mixture_stage import BLIND, Aids, MixtureStage
 from .predictor_recipe import PredictorRecipe
 from .shares import (
     ADAPTED,
-    CONFIG,
     EDITS_OF_A_SCENE,
     GENERATION_SHARE,
     LARGE_GENERATION_SHARE,
@@ -170,7 +170,7 @@ class NanoRecipe:
             return self._sight(model, sight, keep=True) and self._network(model, trunk)
         if not self._autoencoder():
             return False
-        model = NanoModel.build(self.word_pieces(), CONFIG, self.seed).to(self.place)
+        model = NanoModel.build(self.word_pieces(), PixWizardConfig.preset("nano"), self.seed).to(self.place)
         if self.towers(model, self.folder / "towers", self.towers_minutes).stopped:
             return False
         sight = 30.0 if self.sight_minutes is None else self.sight_minutes
@@ -216,7 +216,7 @@ class NanoRecipe:
         if (copy / "transformer").is_dir():
             transformer = load_transformer(copy / "transformer", torch.float32)
         else:
-            transformer = fresh_network(copy, self.seed)
+            transformer = fresh_network(copy, parts["image_encoder"].tokens, self.seed)
         return NanoModel(transformer, parts["text_encoder"], parts["task_encoder"], parts["image_encoder"])
 
     def prepare(self) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from ...comfyui_pixwizard.config import PixWizardConfig
 from ...comfyui_pixwizard.tasks import TASKS
 from ..data.feed.mixture import GENERATION
 from ..data.rendered.builders import Builder
@@ -12,8 +9,6 @@ from ..data.rendered.marked_pictures import marked_pictures
 from ..degradations import DEGRADATIONS
 from .initialization import SUMMED_BIASES
 
-# Of the picture's 36 tokens 16 were kept, which a sampler that has learned nothing draws at random.
-CONFIG = replace(PixWizardConfig.preset("nano"), sample_tokens=28)
 # What is hardest: to read, to point and to change one thing that words name.
 HARD = (
     "depth", "normal", "segmentation", "pose", "keypoint", "referring_segmentation", "referring_mask", "referring_box",

@@ -6,6 +6,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,6 @@ from ...runtime.machine import cache_folder
 from ..loop.velocity import predict
 from .initialization import in_full_precision, open_gates, spread_times
 from .locality import prefer_neighbours
-from .shares import CONFIG
 from .teachers import Teachers
 
 VOCABULARY = 1280
@@ -139,7 +139,7 @@ class NanoModel(nn.Module):
             sight = CLIPVisionModel(
                 CLIPVisionConfig(
                     **shape | {"hidden_size": config.clip_image_dim, "num_hidden_layers": 2},
-                    image_size=96,
+                    image_size=128,  # a token for each of the network's patches
                     patch_size=16,
                 )
             )
@@ -182,7 +182,12 @@ class NanoModel(nn.Module):
         return self.predict(self.transformer, x, t, source, (features, mask), task, tokens, exponential, rows)
 
 
-def fresh_network(folder: Path, seed: int) -> PixWizardTransformer:
-    """A new network of nano's shape for the encoders of a folder, the same for the same seed."""
+def fresh_network(folder: Path, tokens: int, seed: int) -> PixWizardTransformer:
+    """A new network of nano's shape for the encoders of a folder, the same for the same seed.
+
+    Args:
+        tokens: of its vision tower; where these are fewer than nano keeps, all are kept.
+    """
     pieces = Tokenizer.from_file(str(folder / "text_encoder" / "tokenizer.json"))
-    return NanoModel.build(pieces, CONFIG, seed).transformer
+    config = PixWizardConfig.preset("nano")
+    return NanoModel.build(pieces, replace(config, sample_tokens=min(config.sample_tokens, tokens)), seed).transformer
