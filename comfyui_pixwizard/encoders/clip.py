@@ -34,7 +34,9 @@ def preprocess(image: Tensor, size: int) -> Tensor:
     """
     if image.ndim != 4 or image.shape[1] != 3:
         raise ValueError(f"CLIP reads images [B, 3, H, W] in [-1, 1], found {list(image.shape)}: convert to RGB")
-    resized = F.interpolate(image, size=(size, size), mode="bicubic", align_corners=True, antialias=False)
+    resized = image
+    if image.shape[-2:] != (size, size):
+        resized = F.interpolate(image, size=(size, size), mode="bicubic", align_corners=True, antialias=False)
     mean = torch.tensor(CLIP_MEAN, device=image.device, dtype=image.dtype).view(1, 3, 1, 1)
     std = torch.tensor(CLIP_STD, device=image.device, dtype=image.dtype).view(1, 3, 1, 1)
     return ((resized + 1) / 2 - mean) / std

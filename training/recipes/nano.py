@@ -167,7 +167,8 @@ class NanoRecipe:
         if given is not None:
             model = given.to(self.place)
             sight, trunk = self.sight_minutes or 0.0, self.trunk_minutes or 0.0
-            return self._sight(model, sight, keep=True) and self._network(model, trunk)
+            # First blocks that are trained next learn what new tokens mean.
+            return self._sight(model, sight, keep=not trunk) and self._network(model, trunk)
         if not self._autoencoder():
             return False
         model = NanoModel.build(self.word_pieces(), PixWizardConfig.preset("nano"), self.seed).to(self.place)
