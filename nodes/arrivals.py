@@ -21,6 +21,14 @@ class Kind(NamedTuple):
     wrong: Callable[[Any], str]
 
 
+class TaskVector(NamedTuple):
+    """What kind of task is asked for: a vector [1,P] of CLIP's text tower, and the task's name, if it is one that has a
+    name, which a task table may have a row for."""
+
+    vector: Tensor
+    task: str | None
+
+
 def check_inputs(wanted: io.Schema, given: Mapping[str, Any]) -> None:
     """Refuse numbers beyond the limits of their widgets or that are no numbers, and what is not of its input's type.
 
@@ -59,6 +67,10 @@ def _tensor(ranks: tuple[int, ...], channels: tuple[int, ...] = ()) -> Callable[
     return wrong
 
 
+def _task(value: Any) -> str:
+    return _tensor((2,))(value.vector) if isinstance(value, TaskVector) else f"a value of type {type(value).__name__}"
+
+
 def _latent(value: Any) -> str:
     samples = value.get("samples") if isinstance(value, dict) else None
     return "one without samples" if samples is None else _tensor((3, 4, 5))(samples)
@@ -87,7 +99,7 @@ KINDS = {
     "MASK": Kind("masks [B, H, W]", _tensor((2, 3))),
     "LATENT": Kind("latents [B, C, h, w]", _latent),
     "CONDITIONING": Kind("what a text encoder gives", _conditioning),
-    "PIXWIZARD_TASK": Kind("a task vector [1, P]", _tensor((2,))),
+    "PIXWIZARD_TASK": Kind("a task vector [1, P]", _task),
     "MODEL": Kind("a MODEL", _with("model")),
     "CLIP": Kind("a CLIP", _with("tokenize")),
     "CLIP_VISION": Kind("a CLIP_VISION", _with("encode_image")),

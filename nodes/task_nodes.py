@@ -13,7 +13,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..comfyui_pixwizard.tasks.declared import FREE
-from .conversions import POOLED, Node, schema
+from .arrivals import TaskVector
+from .conversions import POOLED, TASK, Node, schema
 from .instruction_nodes import BY_WORDS, sentence_inputs, sentence_of, task_by_words
 
 TASK_VECTOR = io.Custom("PIXWIZARD_TASK")
@@ -39,7 +40,7 @@ class TaskEncoder(Node):
         sentence = sentence_of(task, text, caption, color, class_name, wording)
         vector = encode_task(clip, sentence)
         chosen = task_by_words(clip, sentence, vector) if task == BY_WORDS else task
-        return io.NodeOutput(vector, sentence, chosen or FREE)
+        return io.NodeOutput(TaskVector(vector, chosen), sentence, chosen or FREE)
 
 
 def encode_task(clip: Any, sentence: str) -> Tensor:
@@ -79,14 +80,18 @@ class MixTasks(Node):
         )
 
     @classmethod
-    def execute(cls, first: Tensor, second: Tensor, weight: float) -> io.NodeOutput:
-        if first.shape != second.shape:
+    def execute(cls, first: TaskVector, second: TaskVector, weight: float) -> io.NodeOutput:
+        one, other = first.vector, second.vector
+        if one.shape != other.shape:
             raise ValueError(
-                f"task vectors are mixed when they have one width, found {first.shape[-1]} and {second.shape[-1]}: "
+                f"task vectors are mixed when they have one width, found {one.shape[-1]} and {other.shape[-1]}: "
                 "take both from the CLIP of one model"
             )
-        likeness = float(F.cosine_similarity(first.float(), second.float()).mean())
-        return io.NodeOutput(torch.lerp(first.float(), second.float(), weight), likeness)
+        likeness = float(F.cosine_similarity(one.float(), other.float()).mean())
+        # Between two tasks there is no row of a table.
+        ends = {0.0: first.task, 1.0: second.task}
+        task = first.task if first.task == second.task else ends.get(weight)
+        return io.NodeOutput(TaskVector(torch.lerp(one.float(), other.float(), weight), task), likeness)
 
 
 class SetTask(Node):
@@ -103,15 +108,15 @@ class SetTask(Node):
         )
 
     @classmethod
-    def execute(cls, text: Any, task_vector: Tensor) -> io.NodeOutput:
-        made = []
+    def execute(cls, text: Any, task_vector: TaskVector) -> io.NodeOutput:
+        vector, made = task_vector.vector, []
         for features, options in text:
             own = options.get(POOLED)
-            if own is None or own.shape[-1] != task_vector.shape[-1]:
+            if own is None or own.shape[-1] != vector.shape[-1]:
                 found = "none" if own is None else f"one with a task vector of width {own.shape[-1]}"
                 raise ValueError(
                     f"Set Task needs the conditioning of PixWizard's text encoders, found {found} for a task vector of "
-                    f"width {task_vector.shape[-1]}: take both from the CLIP of one model"
+                    f"width {vector.shape[-1]}: take both from the CLIP of one model"
                 )
-            made.append([features, options | {POOLED: task_vector.to(own)}])
+            made.append([features, options | {POOLED: vector.to(own), TASK: task_vector.task}])
         return io.NodeOutput(made)

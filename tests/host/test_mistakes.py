@@ -104,7 +104,7 @@ ARRIVES = [
     ("PixWizardSampler", "model", object(), "PixWizard Sampler: model takes a MODEL, found a value of type object"),
     ("PixWizardInstruction", "clip", 3, "clip takes a CLIP, found a value of type int"),
     ("PixWizardImageConditioning", "vae", "a", "vae takes a VAE, found a value of type str"),
-    ("PixWizardMixTasks", "first", PICTURE, r"first takes a task vector \[1, P\], found \[1, 64, 64, 3\]"),
+    ("PixWizardMixTasks", "first", PICTURE, r"first takes a task vector \[1, P\], found a value of type Tensor"),
 ]
 
 

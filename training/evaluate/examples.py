@@ -86,7 +86,9 @@ def examples(size: int, scene_size: int, seed: int, declared: Declared = OWN) ->
     unmeasured = unmeasured_tasks(declared)
     for place, name in enumerate(name for name in TASKS if name not in unmeasured):
         samples = (photographs if set_of(name) == "photographs" else scenes).samples(name)
-        chosen = {(EACH * place + k) % len(samples) for k in range(EACH)}
+        # The first half of what `face` is asked of are faces.
+        among = len(samples) // 2 if name == "face" else len(samples)
+        chosen = {(EACH * place + k) % among for k in range(EACH)}
         collected += [_example(samples.pick(i)) for i in sorted(chosen)]
     return collected
 

@@ -38,7 +38,7 @@ def sentence_of(task: str, words: dict[str, str]) -> str:
 
 @torch.no_grad()
 def chosen_tokens(pipeline: Any, picture: Image.Image, instructions: Sequence[str]) -> Tensor:
-    """Whether each layer keeps each token of a picture, [T,R,N] bool, without noise as in use.
+    """Whether each layer keeps each token of a picture, [T,R,N] bool, as in use: without noise, with the task table.
 
     Args:
         pipeline: a `PixWizardPipeline`; its encoders and its transformer lie on one device.
@@ -47,8 +47,8 @@ def chosen_tokens(pipeline: Any, picture: Image.Image, instructions: Sequence[st
     tokens = pipeline.image_encoder.encode(to_tensor(picture).to(place))
     tokens = tokens.expand(len(instructions), -1, -1)
     features, mask = pipeline.text_encoder.encode(list(instructions))
-    task = pipeline.task_encoder.encode(list(instructions))
-    selected = pipeline.transformer.encode_conditions(features, mask, task, tokens).selected
+    task, rows = pipeline.task_encoder.encode(list(instructions)), pipeline.task_rows(instructions, None)
+    selected = pipeline.transformer.encode_conditions(features, mask, task, tokens, task_rows=rows).selected
     return kept_of(selected, tokens.shape[1])
 
 
