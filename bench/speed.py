@@ -32,6 +32,7 @@ from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from ..runtime.evaluators import choose, default_device
 from ..runtime.exactness import velocity_error
 from ..training.evaluate.metrics import psnr
+from ..training.recipes.estimate import BUNDLED_IMAGE_TOKENS, RELEASED_IMAGE_TOKENS
 from .peak import EMPTY_TOKENS, TEXT_TOKENS, sampling_peak
 from .pictures import real_inputs
 from .reference import Inputs, ReferenceStep
@@ -285,7 +286,7 @@ def random_inputs(
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).to(device)
 
-    tokens = max(config.sample_tokens, 576 if config.clip_image_dim == 1024 else 64)
+    tokens = max(config.sample_tokens, RELEASED_IMAGE_TOKENS if config.clip_image_dim == 1024 else BUNDLED_IMAGE_TOKENS)
     seen = draw(batch, tokens, config.clip_image_dim)
     noise, source = (draw(batch, config.in_channels, side, side) for _ in range(2))
     words, empty = (draw(batch, TEXT_TOKENS, config.cap_feat_dim) for _ in range(2))

@@ -53,10 +53,14 @@ def check_inputs(wanted: io.Schema, given: Mapping[str, Any]) -> None:
             )
 
 
+def _type_of(value: Any) -> str:
+    return f"a value of type {type(value).__name__}"
+
+
 def _tensor(ranks: tuple[int, ...], channels: tuple[int, ...] = ()) -> Callable[[Any], str]:
     def wrong(value: Any) -> str:
         if not isinstance(value, Tensor):
-            return f"a value of type {type(value).__name__}"
+            return _type_of(value)
         shape = f"{list(value.shape)}"
         if value.ndim not in ranks or 0 in value.shape or (channels and value.shape[-1] not in channels):
             return shape
@@ -68,7 +72,7 @@ def _tensor(ranks: tuple[int, ...], channels: tuple[int, ...] = ()) -> Callable[
 
 
 def _task(value: Any) -> str:
-    return _tensor((2,))(value.vector) if isinstance(value, TaskVector) else f"a value of type {type(value).__name__}"
+    return _tensor((2,))(value.vector) if isinstance(value, TaskVector) else _type_of(value)
 
 
 def _latent(value: Any) -> str:
@@ -78,7 +82,7 @@ def _latent(value: Any) -> str:
 
 def _conditioning(value: Any) -> str:
     if not isinstance(value, list) or not value:
-        return "an empty one" if isinstance(value, list) else f"a value of type {type(value).__name__}"
+        return "an empty one" if isinstance(value, list) else _type_of(value)
     for entry in value:
         if len(entry) != 2 or not isinstance(entry[1], dict):
             return "an entry of another form"
@@ -89,7 +93,7 @@ def _conditioning(value: Any) -> str:
 
 def _with(*names: str) -> Callable[[Any], str]:
     def wrong(value: Any) -> str:
-        return "" if all(hasattr(value, name) for name in names) else f"a value of type {type(value).__name__}"
+        return "" if all(hasattr(value, name) for name in names) else _type_of(value)
 
     return wrong
 
@@ -104,5 +108,5 @@ KINDS = {
     "CLIP": Kind("a CLIP", _with("tokenize")),
     "CLIP_VISION": Kind("a CLIP_VISION", _with("encode_image")),
     "VAE": Kind("a VAE", _with("encode", "decode")),
-    "STRING": Kind("text", lambda value: "" if isinstance(value, str) else f"a value of type {type(value).__name__}"),
+    "STRING": Kind("text", lambda value: "" if isinstance(value, str) else _type_of(value)),
 }

@@ -1,4 +1,4 @@
-"""What the bundled model is, what it is shown, how often, and how fast its parts move."""
+"""What the bundled model is shown, how often, and how fast its parts move."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ from .teachers import WEIGHTS, counts_taught, joint_losses, label_losses, labels
 
 # Share of people among the pictures, of which each loss is a mean of its own.
 PEOPLE = 0.15
-# Weight of what a token has moved from its first tower, against the spread of that tower's tokens. Little: what it must
-# learn is new, and a trunk's stage follows it.
+# Weight of what a token has moved from its first tower, against the spread of that tower's tokens, where the network is
+# not taught to read the new ones. Little: what it must learn is new.
 KEEP = 0.1
 PARTS_OF_SUM = WEIGHTS | {"joints": 0.5, "moved": KEEP}
 
