@@ -20,6 +20,7 @@ from ..comfyui_pixwizard.conditions import Conditions
 from ..comfyui_pixwizard.config import PixWizardConfig
 from ..comfyui_pixwizard.evaluator import Branch, EagerStep
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
+from ..training.recipes.estimate import RELEASED_IMAGE_TOKENS
 
 # Tokens of an instruction that is counted with, and of the empty one.
 TEXT_TOKENS, EMPTY_TOKENS = 24, 1
@@ -109,7 +110,7 @@ def empty_conditions(config: PixWizardConfig, batch: int, branch: str, dtype: to
         image_keys=keys(seen),
         image_values=keys(seen),
         selected=torch.empty(layers, batch, config.sample_tokens, dtype=torch.int64),
-        scores=torch.empty(layers, batch, 576),
+        scores=torch.empty(layers, batch, RELEASED_IMAGE_TOKENS),
         task_embedding=torch.empty(batch, config.conditioning_dim, dtype=dtype),
         global_embedding=torch.empty(batch, config.conditioning_dim, dtype=dtype),
         is_null=torch.empty(batch, dtype=torch.bool),

@@ -127,7 +127,7 @@ class HostTransformer(PixWizardTransformer):
         noisy, source = padded.chunk(2, dim=1)
         cos, sin, scale = self.scaled(tuple(noisy.shape[-2:]), timesteps, options)
         dtype = x.dtype
-        # The one place where the host's time becomes the model's: t = 1 - sigma here, and the sign at the end.
+        # The host's time becomes the model's: t = 1 - sigma here, and the sign at the end.
         t = 1.0 - timesteps
         c = self.t_embedder.mlp(self.t_embedder.sinusoid(t).to(dtype)) + vector
         mask = None if text_mask is None else _additive(text_mask > 0.5, dtype)

@@ -218,7 +218,7 @@ class TaskRecipe:
         if min(self.steps, self.batch_size) < 1 or self.points < 2 or self.lr <= 0:
             raise ValueError(
                 f"--steps and --batch-size are at least 1, --points 2 and --lr positive, found {self.steps}, "
-                f"{self.batch_size}, {self.points} and {self.lr:g}: take 500, 8, 5 and 0.01"
+                f"{self.batch_size}, {self.points} and {self.lr:g}: take 500, 8, 5 and {ROW_LR:g}"
             )
         if not self.name.strip() or Path(self.name).name != self.name:
             raise ValueError(f"--name names the task and its file, found {self.name!r}: take one such as my-task")

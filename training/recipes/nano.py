@@ -131,7 +131,8 @@ class NanoRecipe:
     workers: int | None = None
     """Processes that draw batches ahead; by default none on a CPU, and all cores but one beside a GPU."""
     task_table: bool = False
-    """Also learn a vector and a token for each task (docs/task_vectors.md); a run has one from its start or none."""
+    """Also learn a vector and a token for each task (docs/task_vectors.md), from the run's first call or never; a run whose
+    start has them does."""
     predictor: bool = True
     """Train the task predictor when the run has come to its end, which takes a minute; a stopped run exports none."""
     compile: bool = True
@@ -318,8 +319,8 @@ class NanoRecipe:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model.with_teachers()
-        if self.task_table:
-            begun = self.folder / "start" / TABLE_FILE
+        begun = self.folder / "start" / TABLE_FILE
+        if self.task_table or begun.is_file():
             model.with_table(load_table(begun) if begun.is_file() else None)
         if self.compile:
             model.compile()

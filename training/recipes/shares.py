@@ -15,9 +15,11 @@ HARD = (
     "edit_remove", "edit_recolor", "edit_replace", "edit_add", "edit_texture", "edit_local", "edit_text",
 )  # fmt: skip
 # Restorations that few samples teach.
-QUICK = "denoise", "derain", "dehaze", "desnow", "flash_reflection", "color_fade", "outpaint"
+QUICK = "denoise", "derain", "dehaze", "desnow", "flash_reflection", "outpaint"
+# And those that are near their floors.
+NEAR = "low_light", "demoire", "deshadow", "color_fade", "inpaint"
 # Stage 2, at 128 px: what is far from its floor, or serves many, more often than what is nearly free.
-WEIGHTS = dict.fromkeys(TASKS, 1.0) | dict.fromkeys(HARD, 3.0) | dict.fromkeys(QUICK, 0.3)
+WEIGHTS = dict.fromkeys(TASKS, 1.0) | dict.fromkeys(HARD, 3.0) | dict.fromkeys(NEAR, 1.5) | dict.fromkeys(QUICK, 0.3)
 # At 256 px mostly what works on photographs.
 LARGE_WEIGHTS = dict.fromkeys(TASKS, 0.12) | dict.fromkeys(DEGRADATIONS, 1.0) | {"inpaint": 2.0}
 # The paper's share of text-to-image in stage 2 is 0.5; a model of this size forgets how to read with it.

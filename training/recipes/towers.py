@@ -138,7 +138,7 @@ class NanoModel(nn.Module):
             )
             sight = CLIPVisionModel(
                 CLIPVisionConfig(
-                    **shape | {"hidden_size": config.clip_image_dim, "num_hidden_layers": 2},
+                    **shape | {"hidden_size": config.clip_image_dim, "num_hidden_layers": 4},
                     image_size=128,  # a token for each of the network's patches
                     patch_size=16,
                 )
