@@ -82,6 +82,7 @@ def test_latents_of_a_batch_are_those_of_the_pictures(task, rendered, autoencode
 def test_a_map_and_its_picture_are_one_pair_both_ways(task, rendered, monkeypatch):
     monkeypatch.setattr(builders, "RELATIVE_SHARE", 0.0)
     monkeypatch.setattr(pale_scenes, "PALED_SHARE", 0.0)
+    monkeypatch.setattr(builders, "PALED_SELDOM", 0.0)
     there, back = BUILDERS[task](rendered, 4, generator(3)), BUILDERS[f"{task}_to_image"](rendered, 4, generator(3))
     assert torch.equal(there.source, back.target) and torch.equal(there.target, back.source)
 

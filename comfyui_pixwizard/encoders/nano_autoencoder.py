@@ -113,6 +113,12 @@ class NanoAutoencoder(nn.Module):
         for parameter in (*self.code.parameters(), *self.encoder_out.parameters()):
             parameter.div_(scale[:, None] if parameter.ndim == 2 else scale)
 
+    @torch.no_grad()
+    def pixel_energy(self) -> Tensor:
+        """How far each latent channel moves a picture's pixels, squared, by the linear path: [C] of mean 1."""
+        energy = self.picture.weight.float().square().sum(0)
+        return energy / energy.mean()
+
     def _patches(self, image: Tensor) -> Tensor:
         p = self.config.patch
         if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] % p or image.shape[3] % p:

@@ -62,7 +62,7 @@ ARMS: dict[str, Arm] = {
     "without towers": replace(NEW, towers=False),
     "without start": replace(NEW, awake=False, rates=False),
     "without teachers": replace(NEW, aids=replace(Aids(), teachers=(0.0, 0.0))),
-    "without emphasis": replace(NEW, aids=replace(Aids(), emphasis=(0.0, 0.0))),
+    "without emphasis": replace(NEW, aids=replace(Aids(), emphasis=(0.0, 0.0), lasting=0.0)),
     "without balance": replace(NEW, aids=replace(Aids(), balance=False)),
     "without semantic tokens": replace(NEW, held=("semantic tokens",)),
     "without structure": replace(NEW, held=("structure",)),

@@ -31,7 +31,11 @@ if TYPE_CHECKING:  # slow, and not needed by the other stages
 BLIND = "without picture"
 # Their answer remains open when picture and sentence are known. All others have one right answer, which the network
 # must know at the first times: later ones show it the answer, and teach it to denoise only.
-OPEN = frozenset(name for name in TASKS if name.endswith("_to_image")) | {"outpaint"}
+OPEN = frozenset(name for name in TASKS if name.endswith("_to_image")) | {"outpaint", "edit_add"}
+# Marks, and edits of one thing: read by a threshold, which half an answer does not reach.
+SMALL_NEWS = frozenset({"keypoint", "referring_box", "pose"} | {n for n in TASKS if n.startswith("edit_")}) - {
+    "edit_style", "edit_global", "edit_background"
+}  # fmt: skip
 # One sample in so many goes without its row of the task table, as sentences do whose task nobody finds.
 WITHOUT_ROW = 10
 
@@ -43,6 +47,9 @@ class Aids:
     Attributes:
         teachers: weight of the losses of `Teachers`.
         emphasis: share of a patch's weight that goes by what is new in it; see `teachers.news_of`.
+        lasting: what that is at least for `SMALL_NEWS`.
+        pixels: share of a latent channel's weight that goes by how far it moves a picture's pixels: one of nano's
+            sixteen is the brightness of eight pixels squared and moves them as far as all others together.
         dropout: samples that lose text, picture or both.
         balance: divide losses by what is usual for their task and quarter of t; see `Balance`. Without, a sample's loss
             is divided by its latents' power.
@@ -50,11 +57,13 @@ class Aids:
 
     teachers: tuple[float, float] = (1.5, 0.1)
     emphasis: tuple[float, float] = (0.5, 0.0)
+    lasting: float = 0.2
+    pixels: float = 0.5
     dropout: tuple[Dropout, Dropout] = (Dropout(0.02, 0.02, 0.01), Dropout())
     balance: bool = True
 
 
-PLAIN = Aids((0.0, 0.0), (0.0, 0.0), (Dropout(), Dropout()), balance=False)
+PLAIN = Aids((0.0, 0.0), (0.0, 0.0), 0.0, 0.0, (Dropout(), Dropout()), balance=False)
 
 
 class MixtureStage(DrawsAhead, FlowStage):
@@ -77,6 +86,9 @@ class MixtureStage(DrawsAhead, FlowStage):
         self.aids = aids or Aids()
         super().__init__(model, drawing, tokens=model.vision.tokens, bfloat16=bfloat16, equal_power=True)
         self.mixtures = mixtures
+        pixels, self.channels = self.aids.pixels, torch.ones(1)
+        if pixels:
+            self.channels = pixels * mixtures[0][2].autoencoder.pixel_energy().cpu() + (1 - pixels)
         self.balance = balance or Balance([*dict.fromkeys(name for _, _, m in mixtures for name in m.weights), BLIND])
         self.rate_is(1.0)
 
@@ -104,9 +116,9 @@ class MixtureStage(DrawsAhead, FlowStage):
         """Mean loss of a batch, and its parts by task, by quarter of t and by teacher."""
         velocity, draws, target = self.answers(batch)
         source = batch.source.to(target.device)
-        plain = flow_loss(velocity, draws.noise, target)
-        logged = records(batch, plain.detach(), draws)
-        losses = self._emphasised(velocity, draws, source, target) if self.emphasis else plain
+        logged = records(batch, flow_loss(velocity.detach(), draws.noise, target), draws)
+        wrong = (velocity - (target - draws.noise)).square() * self.channels.to(target)[:, None, None]
+        plain, losses = wrong.detach().mean((1, 2, 3)), self._emphasised(wrong, batch.tasks, draws, source, target)
         if self.aids.balance:
             blind = draws.no_image.tolist()
             tasks = [BLIND if lost else task for task, lost in zip(batch.tasks, blind, strict=True)]
@@ -140,11 +152,14 @@ class MixtureStage(DrawsAhead, FlowStage):
         """Side of a patch in latents."""
         return self.model.transformer.config.patch_size
 
-    def _emphasised(self, velocity: Tensor, draws: FlowDraws, source: Tensor, target: Tensor) -> Tensor:
-        p = self.patch
-        wrong = (velocity - (target - draws.noise)).square()
+    def _emphasised(
+        self, wrong: Tensor, tasks: Sequence[str], draws: FlowDraws, source: Tensor, target: Tensor
+    ) -> Tensor:
+        """Means [B] of squared errors [B,C,h,w], patches with news weighing more."""
+        p, lasting = self.patch, max(self.aids.lasting, self.emphasis)
         wrong = reduce(wrong, "b c (g p) (k q) -> b g k", "mean", p=p, q=p)
-        share = torch.where(draws.no_image, 0.0, self.emphasis)[:, None, None]
+        share = torch.tensor([lasting if task in SMALL_NEWS else self.emphasis for task in tasks]).to(wrong)
+        share = torch.where(draws.no_image, 0.0, share)[:, None, None]
         weight = share * emphasis(news_of(source, target, p)) + (1 - share)
         return (wrong * weight).mean((1, 2))
 

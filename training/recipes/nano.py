@@ -65,6 +65,7 @@ from .trunk_stage import LABELLED, trunk_stage
 
 # Autoencoder and towers that the long training of the next bundled model goes on from (docs/training.md).
 BEGUN = Path(__file__).parent / "begun"
+SMALL, LARGE = 128, 256  # sides of the pictures
 
 
 @dataclass
@@ -131,7 +132,7 @@ class NanoRecipe:
     workers: int | None = None
     """Processes that draw batches ahead; by default none on a CPU, and all cores but one beside a GPU."""
     task_table: bool = False
-    """Also learn a vector and a token for each task (docs/task_vectors.md), from the run's first call or never; a run whose
+    """Also learn a vector and a token for each task (docs/task_vectors.md), from the first call or never; a run whose
     start has them does."""
     predictor: bool = True
     """Train the task predictor when the run has come to its end, which takes a minute; a stopped run exports none."""
@@ -228,14 +229,15 @@ class NanoRecipe:
         self.pictures: Draw = leaves.draw
         if self.photos is not None:
             self.pictures = blend((0.5, leaves.draw), (0.5, PhotoPool(self.photos).draw))
-        self.small = self._material(pools, 128, self.scenes, self.figures, self.faces)
-        self.large = self._material(pools, 256, self.large_scenes, self.figures // 10, self.faces // 10)
+        self.small = self._material(pools, SMALL, self.scenes, self.figures, self.faces)
+        self.large = self._material(pools, LARGE, self.large_scenes, self.figures // 10, self.faces // 10)
 
     def _material(self, pools: Path, size: int, scenes: int, figures: int, faces: int) -> RenderedSources:
         drawn = ScenePool(pools, scenes, size, edits_per_scene=EDITS_OF_A_SCENE)
         people = FigurePool(pools, max(figures, 1), size, backdrop=self.leaves.draw)
         clean = blend((0.8, self.pictures), (0.15, drawn.draw), (0.05, people.draw))
-        return RenderedSources(size, clean, drawn, people, FacePool(pools, max(faces, 1), size))
+        wide = self.pictures if 2 * size <= LARGE else None
+        return RenderedSources(size, clean, drawn, people, FacePool(pools, max(faces, 1), size), wide)
 
     def _autoencoder(self) -> bool:
         torch.manual_seed(self.seed)

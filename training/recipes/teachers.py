@@ -85,7 +85,7 @@ class Teachers(nn.Module):
         self.tokens = None
         changed = (change_of(source, target, patch) / FULL_CHANGE).clamp(max=1)
         change = F.binary_cross_entropy_with_logits(out[:, CHANGE], changed, reduction="none")
-        parts = {"change": _only(_by_sample(change), ~blind)}
+        parts = {"change": _only(_half_inside(change, changed), ~blind)}
         named = F.binary_cross_entropy_with_logits(out[:, NAMED], truth.named, reduction="none")
         parts["named"] = _only(_half_inside(named, truth.named), truth.asked)
         parts |= label_losses(out[:, 2 : 2 + CHANNELS], truth.labels, truth.known)

@@ -31,6 +31,10 @@ HAZE_SHARE = 0.3
 DESCRIBED_SHARE = 0.3
 # Edits after which every solid that is left has its colour and its shape.
 KEEPING_COLORS = "edit_remove", "edit_texture", "edit_local"
+# Of scenes whose answer no colour gives away.
+PALED_SELDOM = 0.3
+# Share of restorations that are cut from a picture of twice the side, and what is about a whole picture.
+CUT_SHARE, WHOLE = 0.5, ("face", "inpaint", "outpaint")
 # Share of depth samples whose sentence asks for relative depth.
 RELATIVE_SHARE = 0.25
 
@@ -67,10 +71,16 @@ def restoration(task: str, rendered: RenderedSources, n: int, generator: torch.G
     """A clean picture degraded; half of the task `face` are faces, part of the haze follows a scene's true depth."""
     faces = _split(n, FACE_SHARE, generator) if task == "face" else 0
     hazy = _split(n, HAZE_SHARE, generator) if task == "dehaze" else 0
+    others = n - faces - hazy
+    parts = _split(others, CUT_SHARE, generator) if rendered.wide is not None and task not in WHOLE else 0
     clean = [rendered.faces.draw(faces, rendered.size, generator)] if faces else []
-    if n > faces + hazy:
-        clean.append(rendered.pictures(n - faces - hazy, generator))
+    if others > parts:
+        clean.append(rendered.pictures(others - parts, generator))
     degraded = [DEGRADATIONS[task](part, generator) for part in clean]
+    if parts:
+        damaged, whole = _damaged_parts(task, rendered, parts, generator)
+        degraded.append(damaged)
+        clean.append(whole)
     if hazy:
         index = _index(rendered, hazy, generator)
         clean.append(rendered.scenes.picture(index))
@@ -78,6 +88,17 @@ def restoration(task: str, rendered: RenderedSources, n: int, generator: torch.G
         depth = TASKS["depth"].decode(rendered.scenes.coded["depth"][index].float() / 255, near=near, far=far)
         degraded.append(DEGRADATIONS[task](clean[-1], generator, depth=depth))
     return Pairs(torch.cat(degraded), torch.cat(clean), _sentences(task, n, generator))
+
+
+def _damaged_parts(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Parts of damaged pictures of twice the side, and of the clean ones: what damage reaches grows with the side."""
+    assert rendered.wide is not None
+    side = rendered.size
+    clean = rendered.wide(n, 2 * side, generator)
+    top, left = below(side + 1, n, generator), below(side + 1, n, generator)
+    pairs = torch.stack((DEGRADATIONS[task](clean, generator), clean), 1)
+    cut = torch.stack([pair[..., y : y + side, x : x + side] for pair, y, x in zip(pairs, top, left, strict=True)])
+    return cut[:, 0], cut[:, 1]
 
 
 def inpaint(rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
@@ -96,7 +117,8 @@ def dense(task: str, rendered: RenderedSources, n: int, generator: torch.Generat
     """Depth, normals and classes of scenes."""
     scenes, index = rendered.scenes, _index(rendered, n, generator)
     target = scenes.coded[task][index].float() / 255
-    source, paled = paled_scenes(scenes.picture(index), generator)
+    share = None if task == "segmentation" else PALED_SELDOM
+    source, paled = paled_scenes(scenes.picture(index), generator, share=share)
     sentences = _sentences(task, n, generator)
     return Pairs(source, target, sentences, (None, (task, index)), index, paled=paled)
 

@@ -19,6 +19,7 @@ from ...degradations.holes import filled
 from ...render.scenes.scene_words import article, listed
 from .figure_pool import FigurePool
 from .pale_scenes import names_color, paled_scenes
+from .patch_labels import points_in_patches
 from .shown_solids import Shown, classes_absent, classes_shown, shown_solids
 from .sources import Pairs, RenderedSources, below, pick
 
@@ -146,12 +147,13 @@ def keypoint(rendered: RenderedSources, n: int, generator: torch.Generator) -> P
     """Discs on one to five visible joints of people."""
     task, figures = TASKS["keypoint"], rendered.figures
     index = torch.tensor(below(len(figures), n, generator))
-    pictures, targets, sentences = figures.picture(index), [], []
+    pictures, targets, sentences, pointed = figures.picture(index), [], [], []
     for row, i in enumerate(index.tolist()):
         words, joints, colors = joint_words(figures, i, generator)
         targets.append(task.encode(joints, pictures[row], colors=colors))
         sentences.append(task.instruction(generator, **words))
-    return Pairs(pictures, torch.stack(targets), sentences, people=index)
+        pointed.append(points_in_patches(joints, figures.size))
+    return Pairs(pictures, torch.stack(targets), sentences, people=index, pointed=torch.stack(pointed))
 
 
 # -- holes ---------------------------------------------------------------------------------------------------------

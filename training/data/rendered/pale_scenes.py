@@ -45,15 +45,16 @@ def names_color(words: str) -> bool:
 
 
 def paled_scenes(
-    pictures: Tensor, generator: torch.Generator, colorless: Tensor | bool = True
+    pictures: Tensor, generator: torch.Generator, colorless: Tensor | bool = True, share: float | None = None
 ) -> tuple[Tensor, Tensor]:
     """Pictures [n,...,3,S,S] in [0,1] of n scenes of which a share is pale and in other hues, and which ones [n].
 
     Args:
         colorless: [n], scenes of which no word names a colour; the others stay as they are.
+        share: of those that are paled; None for PALED_SHARE.
     """
     chosen, angle, strength = torch.rand(3, len(pictures), generator=generator)
-    paled = (chosen < PALED_SHARE) & colorless
+    paled = (chosen < (PALED_SHARE if share is None else share)) & colorless
     pictures = pictures.clone()
     for i in paled.nonzero()[:, 0].tolist():
         matrix = turning(float(angle[i]) * 2 * math.pi, PALE * float(strength[i]))

@@ -26,6 +26,7 @@ class RenderedSources:
         size: S.
         clean: draws clean pictures of any kind, for tasks that work on any picture.
         scenes, figures, faces: pools at this size.
+        wide: draws clean pictures of any size, to be damaged at twice the side and cut; None for no such samples.
     """
 
     size: int
@@ -33,6 +34,7 @@ class RenderedSources:
     scenes: ScenePool
     figures: FigurePool
     faces: FacePool
+    wide: Draw | None = None
 
     def pictures(self, n: int, generator: torch.Generator) -> Tensor:
         """n clean pictures of any kind [n,3,S,S] in [0,1]."""
@@ -52,6 +54,7 @@ class Pairs:
         named: [n] instance id in that scene of the solid that the sentence names, 0 for none.
         people: [n] number of the picture of people that a source shows as it is; None for none at all.
         paled: [n] whether a source shows its scene pale; None for none at all.
+        pointed: [n,g,g], 1 in the patches of what the sentence names of people; None for none at all.
     """
 
     source: Tensor
@@ -62,6 +65,7 @@ class Pairs:
     named: Tensor | None = None
     people: Tensor | None = None
     paled: Tensor | None = None
+    pointed: Tensor | None = None
 
 
 def below(high: int, n: int, generator: torch.Generator) -> list[int]:
