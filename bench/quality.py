@@ -217,7 +217,9 @@ def prepare(pipeline: PixWizardPipeline, task: str, n: int, size: int, seed: int
     row = pipeline.declared[task]
     guidance = row.guidance()
     needed = replace(guidance, interval=INTERVAL).branches()
-    return PreparedTask(guidance, noise, pipeline.encode(source, asked.instructions, needed, noise, generators))
+    rows = pipeline.task_rows(asked.instructions, None)
+    branches = pipeline.encode(source, asked.instructions, needed, noise, generators, task_rows=rows)
+    return PreparedTask(guidance, noise, branches)
 
 
 def questions(task: str, n: int, size: int, seed: int, declared: Declared) -> Any:

@@ -50,6 +50,8 @@ class AlignGrid:
         from ..training.alignment.grid_folder import GRID, SETTINGS, GridFolder
         from ..training.alignment.pickers import pick_all, score_picker
 
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"--port lies in 0 to 65535, found {self.port}: take 0 for a free one")
         given = (self.questions is not None) + (self.scenes > 0)
         there = (self.folder / GRID).is_file()
         if given > 1 or not (given or there):

@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,11 @@ def reason(error: Exception) -> str:
     return str(error) if isinstance(error, ValueError | OSError) and str(error) else f"{type(error).__name__}: {error}"
 
 
+def in_words(error: Exception) -> ValueError | OSError:
+    """An error as one that is a message to users."""
+    return error if isinstance(error, ValueError | OSError) else ValueError(reason(error))
+
+
 def load(settings: RunSettings) -> PixWizardPipeline:
     """The model, on its device, with what evaluates it.
 
@@ -104,7 +109,10 @@ def answer(
         ValueError: settings that the pipeline refuses.
     """
     results: list[Result] = []
-    for step, call in enumerate(settings.calls):
+    for step, asked in enumerate(settings.calls):
+        call = dict(asked)
+        if call.get("local") is not None:
+            call["local"] = replace(call["local"], shape=prepared.own)
         results.append(
             pipeline(
                 results[-1].image if results else prepared.picture,

@@ -40,8 +40,9 @@ class LocalOptions:
             ValueError: options that do not go together, a mask that cannot be read, a thing that cannot be told.
             FileNotFoundError: no such mask.
         """
+        from ..comfyui_pixwizard.files.digests import model_fingerprint
         from ..comfyui_pixwizard.files.safe_files import sha256_of
-        from ..comfyui_pixwizard.local_edits.edit import LocalEdit
+        from ..comfyui_pixwizard.local_edits.edit import DETECTOR, LocalEdit
         from ..comfyui_pixwizard.pictures.images import open_picture
 
         folders = {
@@ -63,4 +64,7 @@ class LocalOptions:
             path = Path(mask).expanduser()
             open_picture(path)
             mask, digest = str(path.absolute()), sha256_of(path)
-        return LocalEdit(mask, self.local_form, self.local_thing, **folders, digest=digest).about(instruction, task)
+        detector, segmenter = folders["detector"], folders["segmenter"]
+        if mask == DETECTOR and detector and segmenter:
+            digest = " ".join(model_fingerprint(Path(folder)) for folder in (detector, segmenter))
+        return LocalEdit(mask, self.local_form, self.local_thing, detector, segmenter, digest).about(instruction, task)

@@ -229,7 +229,7 @@ class Run:
     def _do_all(self, jobs: Sequence[Job], of: int, settings: RunSettings) -> int:
         """All pictures under one bar of steps; how many failed, of which the only one of all raises."""
         from ..comfyui_pixwizard.pictures.images import open_picture
-        from .batch import load, reason, run_here
+        from .batch import in_words, load, reason, run_here
         from .messages import report
         from .step_bar import StepBar
 
@@ -253,7 +253,7 @@ class Run:
                         bar.write("\n".join(_written_lines(outcome, settings)))
                         continue
                     if of == 1:
-                        raise outcome.error
+                        raise in_words(outcome.error) from outcome.error
                     failed += 1
                     error, source = reason(outcome.error), outcome.job.source
                     with bar.external_write_mode():
@@ -268,6 +268,7 @@ class Run:
         """Everything that can be wrong with the settings, before the model is loaded."""
         from ..comfyui_pixwizard.files.components import read_declared
         from ..comfyui_pixwizard.guidance import DualGuidance
+        from ..comfyui_pixwizard.noise import noise_generators
         from ..comfyui_pixwizard.pictures.labels import label_files
         from ..comfyui_pixwizard.pictures.sizes import check_size
         from ..comfyui_pixwizard.sampling import Sampling
@@ -285,7 +286,10 @@ class Run:
         find_device(self.device)
         size = parse_size(self.size)
         check_size(size)
-        DualGuidance(guided_channels=self.guided_channels or None, interval=self.guidance_interval)
+        weights = {"text": self.text_guidance, "image": self.image_guidance}
+        asked = {name: weight for name, weight in weights.items() if weight is not None}
+        DualGuidance(**asked, guided_channels=self.guided_channels or None, interval=self.guidance_interval)
+        noise_generators(1, None, [self.seed])
         Sampling(
             shift=self.shift, scaling=Scaling(1.0 if self.rope_scale is None else self.rope_scale, self.rope_watershed)
         )

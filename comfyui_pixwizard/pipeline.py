@@ -276,6 +276,8 @@ class PixWizardPipeline(PipelineParts):
             return self._generate(shown, sentences, how, drawn, progress, seconds, rows, shares)
 
         if local is not None:
+            if given is not None and local.shape is None:
+                local = replace(local, shape=given.size)
             start = time.perf_counter()
             kept = keeping if keep_unchanged else None
             made = edit_locally(self, local, given and source, instruction, chosen, kept, seed, generated)

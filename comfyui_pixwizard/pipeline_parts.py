@@ -19,6 +19,7 @@ from .encoders.tiled_decoding import decode_tiled, encode_pictures, needs_tiles
 from .evaluator import Branch
 from .files.learned_task import LearnedTask
 from .local_edits.direction import Direction
+from .noise import noise_generators
 from .pictures.images import padded_to_cells
 from .task_reader import TaskReader
 from .task_table import TaskRows, TaskTable
@@ -195,11 +196,11 @@ class PipelineParts:
         """Pictures [B, 3, H, W] in [-1, 1] through the autoencoder and back: what an answer that changes nothing is.
 
         Marks on a picture (masks, boxes, joints) are found by their difference from this, so that the autoencoder's
-        own error does not count.
+        own error does not count. An autoencoder that samples draws the same for every picture.
         """
         weight = self.transformer.x_embedder.weight
         height, width = pictures.shape[-2:]
         shown = padded_to_cells(pictures).to(weight.device, weight.dtype)
         with brought(self.autoencoder, weight.device):
-            latents = encode_pictures(self.autoencoder, shown, [None] * len(shown))
+            latents = encode_pictures(self.autoencoder, shown, noise_generators(len(shown), None, [0] * len(shown)))
         return self.decode(latents)[..., :height, :width]

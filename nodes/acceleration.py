@@ -190,10 +190,10 @@ class Accelerated:
             return out
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:400]
-            if self.strict:
-                raise ValueError(f"Accelerate PixWizard: {reason}") from error
             if isinstance(error, RuntimeError):
                 self.held.close()  # an engine that failed half-way must not be used again
+            if self.strict:
+                raise ValueError(f"Accelerate PixWizard: {reason}") from error
         if reason not in self.told:
             self.told.add(reason)
             self.tell(reason)

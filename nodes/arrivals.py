@@ -53,6 +53,12 @@ def check_inputs(wanted: io.Schema, given: Mapping[str, Any]) -> None:
             )
 
 
+def on_cpu(wanted: io.Schema, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with those of IMAGE and MASK inputs on the CPU; the very same tensors where they are there."""
+    names = {item.id for item in wanted.inputs if item.get_io_type() in ("IMAGE", "MASK")}
+    return {name: v.cpu() if name in names and isinstance(v, Tensor) else v for name, v in given.items()}
+
+
 def _type_of(value: Any) -> str:
     return f"a value of type {type(value).__name__}"
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..comfyui_pixwizard.pictures.buckets import Size
 from ..comfyui_pixwizard.pictures.images import resized, to_tensor, unit_to_image
-from .arrivals import check_inputs
+from .arrivals import check_inputs, on_cpu
 
 # Folders of the page's menu: `purpose` of a node is one below it.
 CATEGORY = "PixWizard"
@@ -61,7 +61,10 @@ def schema(
 
 
 class Node(io.ComfyNode):
-    """A node that checks what arrives, see `arrivals`."""
+    """A node that checks what arrives, see `arrivals`, and works on pictures and masks on the CPU.
+
+    The host's loaders put them there; with --gpu-only its VAE leaves them on the GPU.
+    """
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -75,20 +78,20 @@ def _checked(execute: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(execute)
     def checked(cls: type[Node], **given: Any) -> Any:
         check_inputs(cls.SCHEMA, given)
-        return execute(cls, **given)
+        return execute(cls, **on_cpu(cls.SCHEMA, given))
 
     return checked
 
 
 def to_core(image: Tensor) -> Tensor:
-    """IMAGE to pictures; transparency is dropped.
+    """IMAGE to pictures on the CPU; transparency is dropped.
 
     Raises:
         ValueError: no IMAGE.
     """
     if image.ndim != 4 or image.shape[-1] not in (3, 4):
         raise ValueError(f"an IMAGE is [B, H, W, 3], found {list(image.shape)}: connect a node that gives IMAGE")
-    return rearrange(image[..., :3].float(), "b h w c -> b c h w") * 2 - 1
+    return rearrange(image[..., :3].cpu().float(), "b h w c -> b c h w") * 2 - 1
 
 
 def to_host(pictures: Tensor) -> Tensor:

@@ -176,7 +176,13 @@ class PixWizardModel(comfy.model_base.BaseModel):
                 f"the latent to sample must have the source's size, found {width} x {height} px for a source of "
                 f"{source.shape[-1] * 8} x {source.shape[-2] * 8} px: use the latent that Image Conditioning gives"
             )
-        return comfy.utils.resize_to_batch_size(source, noise.shape[0]).to(given["device"])
+        if len(source) > len(noise):
+            raise ValueError(
+                f"a latent belongs to each picture of the conditioning, found {len(noise)} for {len(source)} pictures: "
+                "sample all that Image Conditioning gives, and pick among the answers"
+            )
+        # As the host repeats all other parts of the conditioning: picture 1, 2, 1, 2.
+        return comfy.utils.repeat_to_batch_size(source, len(noise)).to(given["device"])
 
     def extra_conds(self, **given: Any) -> dict[str, Any]:
         """Conditions of one branch, once per sampling: everything that depends neither on x nor on t.
@@ -195,7 +201,8 @@ class PixWizardModel(comfy.model_base.BaseModel):
         if branch in ("positive", "full"):
             self._name_idle_patches()
         sampled = self._options().get(TOKEN_CHOICE, BEST) == SAMPLED
-        encoded, mask = self.encode_branch(given, (given.get("seed") or 0) if sampled else None)
+        count = len(given["noise"]) if sampled else 1
+        encoded, mask = self.encode_branch(given, (given.get("seed") or 0) if sampled else None, count)
         regular = comfy.conds.CONDRegular
         image_keys, image_values = (rearrange(v, "r b g k e -> b r g k e") for v in self._image(encoded, len(mask)))
         return {
@@ -208,12 +215,15 @@ class PixWizardModel(comfy.model_base.BaseModel):
             "vector": regular(encoded.vector),
         }
 
-    def encode_branch(self, given: Mapping[str, Any], seed: int | None = None) -> tuple[Conditions, Tensor]:
+    def encode_branch(
+        self, given: Mapping[str, Any], seed: int | None = None, count: int = 1
+    ) -> tuple[Conditions, Tensor]:
         """Conditions of the text, task vector and image tokens of a conditioning, and the mask [B, T] of its text.
 
         Args:
             given: the conditioning's entries, its features as "cross_attn", and the "device" to work on.
-            seed: draws image tokens with Gumbel noise, of picture i from seed + i; None takes the best.
+            seed: draws image tokens with Gumbel noise, of sample i from seed + i; None takes the best.
+            count: of samples that each draw their own, where they are more than the pictures.
 
         Raises:
             ValueError: text features, a task vector or image tokens of another model.
@@ -234,9 +244,9 @@ class PixWizardModel(comfy.model_base.BaseModel):
                 f"this PixWizard model reads image tokens of width {config.clip_image_dim}, found {tokens.shape[-1]}: "
                 "use the CLIP Vision model that belongs to it (CLIP-L/14-336 for the released weights)"
             )
-        batch = max(len(features), len(tokens))
+        batch = max(len(features), len(tokens), count)
         parts = (features, mask, vector, tokens)
-        features, mask, vector, tokens = (comfy.utils.resize_to_batch_size(part, batch) for part in parts)
+        features, mask, vector, tokens = (comfy.utils.repeat_to_batch_size(part, batch) for part in parts)
         draws = None if seed is None else self._draws(tokens, seed)
         mask = mask.to(where["device"])
         rows = self._rows(given, batch)
@@ -315,8 +325,10 @@ class PixWizardModel(comfy.model_base.BaseModel):
             )
         mask = given.get("attention_mask")
         mask = torch.ones(features.shape[:2]) if mask is None else mask
-        length = int(mask.sum(dim=1).max())
-        return features[:, :length], mask[:, :length].float(), vector
+        # The host's Conditioning (Concat) puts another text behind the first, whose mask stays as it was.
+        mask = torch.nn.functional.pad(mask.float(), (0, features.shape[1] - mask.shape[1]), value=1.0)
+        length = int(mask.any(dim=0).nonzero().max()) + 1
+        return features[:, :length], mask[:, :length], vector
 
     def memory_required(self, input_shape: Any, cond_shapes: Any = None) -> int:
         """The host's estimate, from the latent's area; cached keys and values are small beside it."""

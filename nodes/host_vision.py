@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from ..comfyui_pixwizard.encoders.clip import preprocess
 from ..comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
 from ..comfyui_pixwizard.files.open_clip import OpenClip, find_open_clip
-from ..comfyui_pixwizard.files.safe_files import read_tensors
+from ..comfyui_pixwizard.files.tower_folder import read_tower
 
 PREFIX = "vision_model."
 
@@ -30,14 +31,14 @@ def load_vision(folder: Path) -> comfy.clip_vision.ClipVisionModel:
     """
     file = find_open_clip(folder)
     if file is not None:
-        config, state = OpenClip(file).tower("vision")
-        with tempfile.TemporaryDirectory() as place:  # the host reads the configuration from a file
-            written = Path(place) / "config.json"
-            written.write_text(config.to_json_string(use_diff=False), encoding="utf-8")
-            model = comfy.clip_vision.ClipVisionModel(str(written))
+        found, state = OpenClip(file).tower("vision")
+        config = found.to_dict()
     else:
-        model = comfy.clip_vision.ClipVisionModel(str(folder / "config.json"))
-        state = read_tensors(folder / "model.safetensors")
+        config, state = read_tower(folder, "vision")
+    with tempfile.TemporaryDirectory() as place:  # the host reads the configuration from a file
+        written = Path(place) / "config.json"
+        written.write_text(json.dumps(config, default=str), encoding="utf-8")
+        model = comfy.clip_vision.ClipVisionModel(str(written))
     state = {name if name.startswith(("visual_", PREFIX)) else PREFIX + name: value for name, value in state.items()}
     if "visual_projection.weight" not in state:
         model.model.visual_projection = nn.Identity()

@@ -48,6 +48,8 @@ class LoadTask(Node):
         task.check(model.model.diffusion_model.config)
         vector, token, given = task.rows()
         clone = model.clone()
+        if not strength:
+            return io.NodeOutput(clone, task.instruction, task.points)
         wanted = {LEARNED_TASK: TaskRows(vector * strength, token * strength, given)}
         clone.model_options["transformer_options"] = clone.model_options.get("transformer_options", {}) | wanted
         return io.NodeOutput(clone, task.instruction, task.points)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +19,9 @@ from ..comfyui_pixwizard.files.components import BUNDLED, PIPELINE_FILE, load_pa
 from ..comfyui_pixwizard.files.open_clip import OpenClip, find_open_clip, is_open_clip
 from ..comfyui_pixwizard.files.predictor_file import PREDICTOR_FILE, load_predictor
 from ..comfyui_pixwizard.files.released import ARGS_FILE, declared_by, infer_config, read_args
-from ..comfyui_pixwizard.files.safe_files import TensorFile, read_tensors
+from ..comfyui_pixwizard.files.safe_files import TensorFile
 from ..comfyui_pixwizard.files.table_file import TABLE_FILE, load_table
+from ..comfyui_pixwizard.files.tower_folder import read_tower, read_weights
 from ..comfyui_pixwizard.local_edits.direction import Direction
 from ..comfyui_pixwizard.tasks.declared import Declared
 from . import host_detection, host_model, host_text, host_vision
@@ -104,7 +104,7 @@ def load_folder(folder: Path, weights: str) -> ModelParts:
 def clip_of(folder: Path) -> Any:
     """The CLIP of a folder with text_encoder/ and task_encoder/."""
     text, task = folder / "text_encoder", folder / "task_encoder"
-    features = read_tensors(text / "model.safetensors")
+    features = read_weights(text)
     features = {name if name.startswith("model.") else f"model.{name}": value for name, value in features.items()}
     file = find_open_clip(task)
     if file is not None:
@@ -112,8 +112,7 @@ def clip_of(folder: Path) -> Any:
         tower, weights = checkpoint.tower("text")
         config, tokenizer = tower.to_dict(), checkpoint.tokenizer()
     else:
-        config = json.loads((task / "config.json").read_text(encoding="utf-8"))
-        weights, tokenizer = read_tensors(task / "model.safetensors"), load_tokenizer(task, "the CLIP text encoder")
+        (config, weights), tokenizer = read_tower(task, "text"), load_tokenizer(task, "the CLIP text encoder")
     return host_text.make_clip(
         features,
         weights,

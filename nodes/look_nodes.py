@@ -110,8 +110,13 @@ def kept_tokens(model: Any, positive: Any) -> Tensor:
             "Conditioning"
         )
     mm.load_models_gpu([model])
-    with torch.inference_mode():
-        encoded, _ = network.encode_branch(options | {"cross_attn": features, "device": model.load_device})
+    given = options | {"cross_attn": features, "device": model.load_device, "prompt_type": "positive"}
+    model.pre_run()  # the network knows a MODEL's options, such as a learned task, only while that is sampled
+    try:
+        with torch.inference_mode():
+            encoded, _ = network.encode_branch(given)
+    finally:
+        model.cleanup()
     return kept_of(encoded.selected, seen.shape[1])
 
 

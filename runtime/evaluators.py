@@ -20,7 +20,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -31,6 +31,7 @@ from ..comfyui_pixwizard.scaling import PLAIN, Scaling
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from .engine_cache import SIDECAR
 from .exported import MANIFEST_FILE, Manifest
+from .identity import weights_state
 from .machine import cache_folder
 
 
@@ -64,7 +65,8 @@ def fast_bfloat16(device: torch.device) -> bool:
 
 
 class Converted:
-    """Evaluators that run a converted copy of the network; one copy a network is kept while the network lives.
+    """Evaluators that run a converted copy of the network; one copy a network is kept while the network lives and keeps
+    its weights and its place.
 
     Args:
         convert: makes the copy, in place, from a deep copy.
@@ -75,7 +77,8 @@ class Converted:
         self, name: str, reason: str, convert: Callable[[PixWizardTransformer], None], dtype: torch.dtype
     ) -> None:
         self.name, self.reason, self.convert, self.dtype = name, reason, convert, dtype
-        self.copies: weakref.WeakKeyDictionary[PixWizardTransformer, PixWizardTransformer] = weakref.WeakKeyDictionary()
+        self.copies: weakref.WeakKeyDictionary[PixWizardTransformer, tuple[Any, PixWizardTransformer]]
+        self.copies = weakref.WeakKeyDictionary()
 
     def start(
         self,
@@ -84,14 +87,15 @@ class Converted:
         times: Sequence[float],
         scaling: Scaling = PLAIN,
     ) -> Step:
-        if transformer not in self.copies:
+        state = weights_state(transformer)
+        if transformer not in self.copies or self.copies[transformer][0] != state:
             made = copy.deepcopy(transformer).requires_grad_(False).to(self.dtype)
             self.convert(made)
-            self.copies[transformer] = made
+            self.copies[transformer] = state, made
         cast = {
             name: Branch(branch.source.to(self.dtype), _cast(branch, self.dtype)) for name, branch in branches.items()
         }
-        return EagerStep(self.copies[transformer], cast, times, scaling)
+        return EagerStep(self.copies[transformer][1], cast, times, scaling)
 
 
 def _cast(branch: Branch, dtype: torch.dtype) -> Conditions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 import torch
 
@@ -11,6 +12,11 @@ from ..comfyui_pixwizard.transformer import PixWizardTransformer
 
 # Counts changes of what the exported graphs compute or take; an older one is refused.
 GRAPH_VERSION = 1
+
+
+def weights_state(transformer: PixWizardTransformer) -> tuple[Any, ...]:
+    """Changes whenever weights are exchanged, written to or moved; hashing them anew each time would take seconds."""
+    return tuple((p.device, p.data_ptr(), 0 if p.is_inference() else p._version) for p in transformer.parameters())
 
 
 def weights_hash(transformer: PixWizardTransformer) -> str:

@@ -19,6 +19,7 @@ from ..comfyui_pixwizard.scaling import PLAIN, Scaling
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from .exported import VELOCITY_FILE, Manifest
 from .graph_inputs import constant_inputs
+from .identity import weights_state
 
 
 class Provider(NamedTuple):
@@ -79,16 +80,11 @@ class OnnxRuntime:
         Raises:
             ValueError: the folder was exported from another model.
         """
-        state = _state(transformer)
+        state = weights_state(transformer)
         if self.known.get(transformer) != state:
             self.manifest.check_model(transformer, self.folder)
             self.known[transformer] = state
         return OnnxStep(self.session, self.device, transformer, branches, times, scaling)
-
-
-def _state(transformer: PixWizardTransformer) -> tuple[Any, ...]:
-    """Changes whenever weights are exchanged or written to; hashing them anew each time would take seconds."""
-    return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in transformer.parameters())
 
 
 class OnnxStep(EagerStep):

@@ -22,7 +22,7 @@ from .engine_cache import EngineCache, Entry
 from .engine_profiles import Unsupported
 from .engine_run import Engine, EngineRun, base_weights
 from .graph_inputs import cast, constant_inputs, velocity_example
-from .identity import GRAPH_VERSION, weights_hash
+from .identity import GRAPH_VERSION, weights_hash, weights_state
 from .machine import gpu_architecture, system_name
 from .tensorrt_engine import TensorRTEngine, tensorrt_version
 
@@ -94,7 +94,7 @@ class TensorRT:
         self.cache = EngineCache(folder)
         self.reason = f"an engine of {self.cache.folder}"
         self.wanted, self.load = wanted, load
-        self.runs: weakref.WeakKeyDictionary[PixWizardTransformer, EngineRun] = weakref.WeakKeyDictionary()
+        self.runs: weakref.WeakKeyDictionary[PixWizardTransformer, tuple[Any, EngineRun]] = weakref.WeakKeyDictionary()
 
     def start(
         self,
@@ -108,9 +108,10 @@ class TensorRT:
         Raises:
             Unsupported: there is no engine for this network here, or it failed its test.
         """
-        if transformer not in self.runs:
-            self.runs[transformer] = self._open(transformer)
-        return EngineStep(self.runs[transformer], transformer, branches, times, scaling)
+        state = weights_state(transformer)
+        if transformer not in self.runs or self.runs[transformer][0] != state:
+            self.runs[transformer] = state, self._open(transformer)
+        return EngineStep(self.runs[transformer][1], transformer, branches, times, scaling)
 
     def _open(self, transformer: PixWizardTransformer) -> EngineRun:
         entry = matching(self.cache, self.wanted(weights_hash(transformer)))

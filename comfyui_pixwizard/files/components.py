@@ -10,6 +10,7 @@ task_table.safetensors  task_predictor.safetensors    where the model has one, s
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -248,6 +249,5 @@ def _load_nano_autoencoder(folder: Path) -> NanoAutoencoder:
 def _save_sdxl_autoencoder(model: SdxlAutoencoder, folder: Path, dtype: torch.dtype) -> None:
     # diffusers keeps scale and shift in the config; what this model was given may differ from the file it came from.
     model.vae.register_to_config(scaling_factor=model.scale, shift_factor=model.shift)
-    before = model.vae.dtype
-    model.vae.to(dtype).save_pretrained(folder)
-    model.vae.to(before)
+    # A copy: digits that a shorter type drops do not come back.
+    copy.deepcopy(model.vae).to(dtype).save_pretrained(folder)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..answer import SAME_PICTURE, Keeping, Result
 from ..evaluator import Branch
+from ..pictures.buckets import Size
 from ..pictures.full_size import Change, find_change
 from ..pictures.images import Picture, to_tensor
 from ..pictures.paste_back import SOURCE, pasted
@@ -56,7 +57,9 @@ class LocalEdit:
         form: one of `forms.FORMS`; "best" makes a candidate of each and takes the one of the highest score.
         thing: what "auto" and "detector" look for; None takes it from the instruction.
         detector, segmenter: folders of the networks, see `detector.Finder`.
-        digest: of the mask's file; it changes no answer, but tells those of one mask from those of another.
+        digest: of the mask's file, or of the networks; it changes no answer, but tells those of one mask from those of
+            another.
+        shape: (width, height) of the picture that the mask is of; None for that of the picture that is edited.
 
     Raises:
         ValueError: another form, a detector without its folders or folders without it, a thing beside a mask.
@@ -68,6 +71,7 @@ class LocalEdit:
     detector: str | None = None
     segmenter: str | None = None
     digest: str | None = None
+    shape: Size | None = None
 
     def __post_init__(self) -> None:
         folders = [folder for folder in (self.detector, self.segmenter) if folder is not None]
@@ -243,8 +247,11 @@ def edit_locally(
         raise ValueError("a local edit needs a picture, found a blank canvas: give one, or leave the mask out")
     local, source = local.about(instruction, task), to_tensor(picture)
     score = direction_score(model, source, instruction) if len(local.forms) > 1 else None
-    where = local.find(model, picture, seed) if local.looks else local.mask
-    mask = read_mask(where, picture.size)
+    if local.looks:
+        found = local.find(model, picture, seed)
+        mask = read_mask(found, picture.size, (found.shape[1], found.shape[0]))
+    else:
+        mask = read_mask(local.mask, picture.size, local.shape)
     compared = source if keeping is not None and keeping.reference == SOURCE else model.round_trip(source)
     threshold = None if keeping is None else keeping.threshold_for(task)
     return make_candidates(

@@ -18,12 +18,13 @@ from ..pictures.images import image_to_unit, open_picture
 SAME_SHAPE = 0.25
 
 
-def read_mask(mask: Any, size: Size) -> Tensor:
+def read_mask(mask: Any, size: Size, shape: Size | None = None) -> Tensor:
     """A mask at a picture's size: [H, W] bool, true where to edit.
 
     Args:
         mask: a picture, a file or an array, white where to edit, or a tensor [h, w], bool or in [0, 1].
         size: (width, height).
+        shape: (width, height) of the picture that it was drawn on, where that has another shape; None for `size`.
 
     Raises:
         ValueError: an unreadable mask, one of another shape than the picture, or an empty one.
@@ -35,9 +36,10 @@ def read_mask(mask: Any, size: Size) -> Tensor:
             f"a mask is [H, W], bool or in [0, 1], found {list(value.shape)}: take one channel, of 0 and 1"
         )
     height, width = value.shape
-    if abs(math.log(width / height * size[1] / size[0])) > SAME_SHAPE:
+    shape = shape or size
+    if abs(math.log(width / height * shape[1] / shape[0])) > SAME_SHAPE:
         raise ValueError(
-            f"a mask has the picture's shape, found {width} x {height} px for a picture of {size[0]} x {size[1]} px: "
+            f"a mask has the picture's shape, found {width} x {height} px for a picture of {shape[0]} x {shape[1]} px: "
             "cut it as the picture"
         )
     if (width, height) != size:

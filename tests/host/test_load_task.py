@@ -55,8 +55,10 @@ def test_a_task_file_patches_a_model(node: Any, parts: SimpleNamespace, answer: 
 def test_a_task_table_is_told_the_task_of_the_instruction(
     host: SimpleNamespace, parts: SimpleNamespace, answer: Any
 ) -> None:
-    before, network = answer(parts.model), parts.model.model
+    network = parts.model.model
     kept = getattr(network, "task_table", (None,))
+    network.task_table = (None,)
+    before = answer(parts.model)
     table = host.ours("comfyui_pixwizard.task_table").TaskTable.of(network.diffusion_model.config, ["derain", "depth"])
     network.task_table = (table,)
     try:

@@ -139,6 +139,8 @@ def test_a_larger_picture_and_a_size_of_no_whole_tokens(tiny: PixWizardPipeline)
     assert found.image.size == (330, 200)
     far = ~disc(200, 330, 60).numpy()
     assert np.array_equal(np.asarray(picture)[far], np.asarray(found.image)[far])
+    squeezed = tiny(picture, WORDS, steps=2, size=(64, 64), local=LocalEdit(mask, EXACT))
+    assert squeezed.image.size == (330, 200)
     odd = tiny(photo(301, 45), WORDS, steps=2, windows=True, local=LocalEdit(disc(45, 301), EXACT))
     assert odd.image.size == (301, 45)
 
@@ -154,6 +156,8 @@ def test_a_mask_is_read_from_anything(tmp_path: Path) -> None:
     assert small.shape == (32, 48) and abs(int(small.sum()) * 4 / int(mask.sum()) - 1) < 0.1
     with pytest.raises(ValueError, match="the picture's shape, found 96 x 64 px for a picture of 64 x 64 px"):
         read_mask(mask, (64, 64))
+    squeezed = read_mask(mask, (64, 64), (960, 640))
+    assert squeezed.shape == (64, 64) and abs(float(squeezed.float().mean() / mask.float().mean()) - 1) < 0.1
     with pytest.raises(ValueError, match="found an empty one"):
         read_mask(torch.zeros(64, 64), (64, 64))
     with pytest.raises(ValueError, match=r"a mask is \[H, W\]"):

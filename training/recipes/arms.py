@@ -194,8 +194,9 @@ class NanoArms:
         trainer.resume()
         trainer.load_average()
         model.eval()
-        parts = dict(transformer=model.transformer, text_encoder=model.text, task_encoder=model.task)
-        pipeline = PixWizardPipeline(**self.given.parts | parts | {"image_encoder": model.vision})
+        parts: dict[str, Any] = dict(transformer=model.transformer, text_encoder=model.text, task_encoder=model.task)
+        parts |= dict(image_encoder=model.vision, task_table=None, task_predictor=None)  # an arm has none
+        pipeline = PixWizardPipeline(**self.given.parts | parts)
         asked, rows = Questions(self.asked, 128, 128, self.seed), {}
         for task in tqdm(self.tasks, desc=name, unit="task"):
             row: Row = evaluate(pipeline, asked.samples(task), EvaluationSettings(self.seed), lambda n: None).row

@@ -39,7 +39,8 @@ class Balance:
     def factors(self, tasks: Sequence[str], t: Tensor, losses: Tensor) -> Tensor:
         """What to multiply losses [B] by: the mean over all places, over the mean of each one's own place.
 
-        The losses are counted first, so a place that was never seen has a factor from the start.
+        The losses are counted first, so a place that was never seen has a factor from the start. What is multiplied may
+        be another loss: with emphasis a sample whose news is still wrong has more than one voice.
         """
         row = torch.tensor([self.rows[task] for task in tasks])
         part = t_bins(t.detach().cpu())

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from ...comfyui_pixwizard.tasks import TASKS
 from ..data.feed.ahead import DrawsAhead
 from ..data.rendered.facts import FACTS, ONE_THING, UNKNOWN, sentences
+from ..data.rendered.pale_scenes import without_hints
 from ..data.rendered.patch_labels import CHANNELS
 from ..data.rendered.sources import RenderedSources, below
 from ..loop.logs import Records
 from .sight_stage import said_by
-from .teachers import label_losses
+from .teachers import label_losses, labels_by_token
 from .towers import NanoModel
 
 WIDTH = 128  # of what sentences and pictures are compared by
@@ -135,7 +136,7 @@ class TowerStage(DrawsAhead):
             for caption, plain in zip(captions, bare, strict=True)
         ]
         pictures = torch.cat((scenes.picture(index), figures.picture(persons))) * 2 - 1
-        labels = scenes.patches[index].float()
+        labels = without_hints(scenes.patches[index].float(), torch.zeros(len(index), dtype=torch.bool))
         labels = torch.cat((labels, labels.new_zeros(people, *labels.shape[1:])))
         return pictures, captions, labels, torch.arange(n) < n - people
 
@@ -164,7 +165,7 @@ class TowerStage(DrawsAhead):
         likeness = likeness.float()
         total = total + F.cross_entropy(likeness, own) + F.cross_entropy(likeness.T, own)
         records["match"] = (float((likeness.argmax(1) == own).sum()), len(own))
-        seen = label_losses(patches.float(), F.adaptive_avg_pool2d(labels, patches.shape[-1]), batch.known.to(place))
+        seen = label_losses(patches.float(), labels_by_token(labels, patches.shape[-1]), batch.known.to(place))
         for name, value in seen.items():
             total = total + value.mean()
             records[f"patch/{name}"] = (float(value.detach().sum()), int(batch.known.sum()))

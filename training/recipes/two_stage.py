@@ -195,7 +195,7 @@ class TwoStageRecipe:
 
     def _metrics(self, model: FeatureModel) -> dict[str, Row]:
         """What `pixwizard eval` measures, on its held-out scenes (photographs' tasks are left to the losses)."""
-        parts = self.given.parts | {"transformer": model.transformer}
+        parts = self.given.parts | {"transformer": model.transformer, "task_table": None}
         pipeline = PixWizardPipeline(**parts)
         asked = Questions(self.asked, self.size, self.size, self.seed)
         rows = {}
