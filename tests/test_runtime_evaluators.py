@@ -106,6 +106,20 @@ def test_evaluators_are_near_the_network(setting, name: str) -> None:
     assert weight.dtype == torch.float32, "the network itself stays as it is"
 
 
+def test_a_converted_copy_follows_the_weights() -> None:
+    transformer, (inputs, x) = random_transformer(CONFIG), random_inputs(CONFIG, 8, 2, torch.device("cpu"))
+    evaluator, branches = choose("bfloat16"), {"full": inputs["full"].branch(transformer)}
+    with torch.inference_mode():
+        first, again = (evaluator.start(transformer, branches, TIMES)(x, 0.25, ["full"])["full"] for _ in range(2))
+    assert torch.equal(first, again) and len(evaluator.copies) == 1
+    with torch.no_grad():
+        transformer.final_layer.linear.weight.mul_(2)
+        transformer.final_layer.linear.bias.mul_(2)
+    with torch.inference_mode():
+        exchanged = evaluator.start(transformer, branches, TIMES)(x, 0.25, ["full"])["full"]
+    torch.testing.assert_close(exchanged, 2 * first, atol=2e-2, rtol=2e-2)
+
+
 def test_unknown_evaluators_are_named() -> None:
     with pytest.raises(ValueError, match="the backends are eager"):
         choose("warp")

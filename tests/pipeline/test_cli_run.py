@@ -240,6 +240,19 @@ def test_nothing_is_left_of_a_write_that_fails(
     assert (tmp_path / "out" / "a.png").read_bytes() == b"old"
 
 
+def test_a_picture_that_needs_too_much_memory_is_told_in_one_line(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("not enough memory: you tried to allocate 99 bytes")
+
+    monkeypatch.setattr(PixWizardPipeline, "__call__", fail)
+    source = photo(tmp_path / "in.png")
+    assert run(source, "-i", "Remove the noise", "-o", tmp_path / "a.png", "--model", tiny_folder, *FAST) == 2
+    last = capsys.readouterr().err.replace("\r", "\n").strip().splitlines()[-1]
+    assert last.startswith("pixwizard: error: RuntimeError: not enough memory") and not (tmp_path / "a.png").exists()
+
+
 MISTAKES = [
     (["none.png", "-i", "Remove the noise", "-o", "o.png"], "an input must be a picture or a folder, found none at"),
     (["in.png", "-i", "Remove the noise", "-o", "o.jpg"], "answers are PNG files, found o.jpg"),
@@ -266,6 +279,8 @@ MISTAKES = [
     (["in.png", "-i", "x", "-o", "o.png", "--size", "50"], "found 50: take 64"),
     (["in.png", "-i", "x", "-o", "o.png", "--guided-channels", "-1"], "guided_channels must be"),
     (["in.png", "-i", "x", "-o", "o.png", "--seed", "-1"], "seeds lie in"),
+    (["in.png", "in2.png", "-i", "x", "-o", "out", "--seed", "-1"], "seeds lie in"),
+    (["in.png", "in2.png", "-i", "x", "-o", "out", "--text-guidance", "nan"], "guidance must be a finite number"),
     (["in.png", "-i", "x", "-o", "o.png", "--model", "nowhere"], "a model is 'nano' or a folder"),
     (["in.png", "-i", "qwertz uiop", "-o", "o.png", "--decode"], "--decode needs to know the task"),
     (["-i", "Remove the noise", "-o", "o.png"], "task denoise needs a picture, found none"),

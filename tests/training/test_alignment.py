@@ -150,6 +150,8 @@ def test_from_answers_to_an_aligned_model(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_grid_is_begun_with_questions_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["align", "grid", str(tmp_path / "grid"), "--scenes", "1", "--port", "99999"]) == 2
+    assert not (tmp_path / "grid").exists()
     assert main(["align", "grid", str(tmp_path / "grid")]) == 2
     assert "found neither" in capsys.readouterr().err
     (tmp_path / "q.jsonl").write_text(json.dumps({"input_path": "a.png"}))

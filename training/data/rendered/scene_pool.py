@@ -23,7 +23,7 @@ from .pools import Pictures, cached, cropped, missing, of_text, to_text
 Encode = Callable[[Tensor], Tensor]
 
 PART = 500  # scenes of a file
-FORMAT = 3  # part of the file's name: raised whenever what is stored, or how it is rendered, changes
+FORMAT = 4  # part of the file's name: raised whenever what is stored, or how it is rendered, changes
 EDITS = S.EDIT_TASKS
 DENSE = {"depth": "depth", "normal": "normal", "segmentation": "classes"}
 # What is rendered once serves these tasks; an addition is a removal the other way round.

@@ -32,6 +32,8 @@ _MIN_SHARE, _MIN_SEEN = 0.011, 0.5  # above the thresholds of `referring`, so th
 _MAX_ROUNDS = 60
 # Half width over the radius that SIZE_RANGES speak of, by shape.
 RADIUS_SHARE = (1.0, 0.85, 0.8, 1.0)
+# Of textures: the second colour as a share of the first, and the width of a stripe as one of the height.
+SHADES, STRIPES = (0.5, 0.68), (0.16, 0.28)
 
 
 @dataclass
@@ -252,7 +254,7 @@ def _draw_scenes(draw: Draw, n: int, test: bool) -> Scenes:
     wanted = torch.arange(MAX_SOLIDS, device=device) <= count[:, None]
     position, present = _place(draw, camera, near, backdrops["wall"], shape, extent, wanted)
     rgb = jitter_color(color_table(COLORS, device)[color], draw.generator)
-    shade = draw.uniform(n, MAX_SOLIDS, 1, low=0.5, high=0.68)
+    shade = draw.uniform(n, MAX_SOLIDS, 1, low=SHADES[0], high=SHADES[1])
     light, light_rgb, ambient_rgb = _light(draw, n)
     return Scenes(
         present=present,
@@ -265,7 +267,7 @@ def _draw_scenes(draw: Draw, n: int, test: bool) -> Scenes:
         yaw=draw.uniform(n, MAX_SOLIDS, low=-math.pi, high=math.pi),
         texture=draw.choice([0.6] + [0.4 / (len(TEXTURES) - 1)] * (len(TEXTURES) - 1), n, MAX_SOLIDS),
         texture_rgb=shade_of(rgb, shade),
-        texture_scale=extent[..., 1] * draw.uniform(n, MAX_SOLIDS, low=0.16, high=0.28),
+        texture_scale=extent[..., 1] * draw.uniform(n, MAX_SOLIDS, low=STRIPES[0], high=STRIPES[1]),
         specular=draw.uniform(n, MAX_SOLIDS, low=0.0, high=0.35),
         camera=camera,
         light=light,

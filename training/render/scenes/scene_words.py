@@ -309,7 +309,10 @@ def referring(scenes: Scenes, render: Labels, i: int, generator: torch.Generator
         for attributes, noun in _nouns(choose, one.solid):
             same = [o for o in others if all(getattr(o.solid, a) == getattr(one.solid, a) for a in attributes)]
             if not same:
-                expressions.append((f"the {noun}", place))
+                # Who is called small must not look larger than one of the same kind that is called large.
+                alike = [o for o in others if all(getattr(o.solid, a) == getattr(one.solid, a) for a in attributes[1:])]
+                if attributes[0] != "size" or _is_largest(one, alike) or _is_smallest(one, alike):
+                    expressions.append((f"the {noun}", place))
             elif "size" not in attributes:  # "the left red ball" of several
                 expressions += [
                     (choose.pick(forms).format(noun), place) for test, forms in _EXTREMES if test(one, same)

@@ -1,13 +1,15 @@
 """Edits of one solid of a scene. Each gets a batch of length 1, the solid's place and the words so far.
 
-They return the changed scene, or None where the change has no room, and add the words that only they know.
+They return the changed scene, or None where the change has no room, and add the words that only they know. What neither
+the picture shows nor the words say has its usual value: the shade of a colour, stripes on what was plain, how something
+is turned that was round and plain. Otherwise there would be many right answers and one truth.
 """
 
 import torch
 
 from .parameters import Scenes
 from .renderer import labels
-from .sample import RADIUS_SHARE, extent_of, has_room, jitter_color
+from .sample import RADIUS_SHARE, SHADES, STRIPES, extent_of, has_room, shade_of
 from .scene_words import Chooser, addition, describe
 from .vocabulary import COLOR_NAMES, COLORS, PLAIN, SHAPES, TEXTURES, is_held_out
 
@@ -26,8 +28,8 @@ def _at(tensor: torch.Tensor, place: int, value: float | torch.Tensor) -> torch.
     return copy
 
 
-def _named_color(rgb: torch.Tensor, color: int, generator: torch.Generator) -> torch.Tensor:
-    return jitter_color(torch.tensor(COLORS[COLOR_NAMES[color]], device=rgb.device), generator)
+def _named_color(rgb: torch.Tensor, color: int) -> torch.Tensor:
+    return torch.tensor(COLORS[COLOR_NAMES[color]], device=rgb.device)
 
 
 def remove(scene: Scenes, place: int, words: Words, generator: torch.Generator) -> Scenes:
@@ -48,7 +50,7 @@ def recolor(scene: Scenes, place: int, words: Words, generator: torch.Generator)
     choices = [c for c in range(len(COLOR_NAMES)) if c != old and (free or not is_held_out(c, shape))]
     color = Chooser(generator).pick(choices)
     words["new_color"] = COLOR_NAMES[color]
-    rgb = _at(scene.rgb, place, _named_color(scene.rgb, color, generator))
+    rgb = _at(scene.rgb, place, _named_color(scene.rgb, color))
     ratio = scene.texture_rgb[0, place].sum() / scene.rgb[0, place].sum()
     second = _at(scene.texture_rgb, place, rgb[0, place] * ratio)
     return scene.replace(color=_at(scene.color, place, color), rgb=rgb, texture_rgb=second)
@@ -65,7 +67,8 @@ def replace(scene: Scenes, place: int, words: Words, generator: torch.Generator)
     ]
     shape, color = Chooser(generator).pick(choices)
     radius = float(scene.extent[0, place, 0]) / RADIUS_SHARE[old_shape]
-    rgb = _at(scene.rgb, place, _named_color(scene.rgb, color, generator))
+    rgb = _at(scene.rgb, place, _named_color(scene.rgb, color))
+    turned = SHAPES[old_shape] == "box" or SHAPES[shape] != "box"
     edited = scene.replace(
         shape=_at(scene.shape, place, shape),
         color=_at(scene.color, place, color),
@@ -73,6 +76,7 @@ def replace(scene: Scenes, place: int, words: Words, generator: torch.Generator)
         texture=_at(scene.texture, place, PLAIN),
         texture_rgb=_at(scene.texture_rgb, place, rgb[0, place] * 0.6),
         extent=_at(scene.extent, place, extent_of(shape, radius).to(rgb.device)),
+        yaw=scene.yaw if turned else _at(scene.yaw, place, 0.0),
     )
     words["new"] = describe(edited, 0, place, generator, full=False)
     return edited if has_room(edited, place) else None
@@ -83,6 +87,15 @@ def texture(scene: Scenes, place: int, words: Words, generator: torch.Generator)
     old = int(scene.texture[0, place])
     chosen = Chooser(generator).pick([t for t in range(len(TEXTURES)) if t != old])
     words["new"] = TEXTURES[chosen]
+    if old == PLAIN:
+        shade = shade_of(scene.rgb[0, place], torch.tensor(sum(SHADES) / 2))
+        scale = scene.extent[0, place, 1] * sum(STRIPES) / 2
+        turned = SHAPES[int(scene.shape[0, place])] == "box"
+        scene = scene.replace(
+            texture_rgb=_at(scene.texture_rgb, place, shade),
+            texture_scale=_at(scene.texture_scale, place, scale),
+            yaw=scene.yaw if turned else _at(scene.yaw, place, 0.0),
+        )
     return scene.replace(texture=_at(scene.texture, place, chosen))
 
 
