@@ -1,8 +1,9 @@
 """Default guidance, number of grid points and threshold for pasting back for each task, in one table.
 
 A task whose answer is one picture (restoration, reading) needs no guidance: weights (1, 1) evaluate a single branch.
-Restoration stops early on purpose: few steps stay near the posterior mean, which is what PSNR rewards. Answers in flat
-colours and thin lines (class maps, masks, edges, joints) need more steps to become crisp. docs/defaults.md has the
+Restoration stops early on purpose: few steps stay near the posterior mean, which is what PSNR rewards, and what
+depth, normals and soft lines are nearest to. Answers in flat colours and hard lines (class maps, masks, joints) need
+more steps to become crisp. docs/defaults.md has the
 sweep on the bundled model that these were chosen from, by family and not by task where a sample so small says little.
 """
 
@@ -40,15 +41,15 @@ CONTROL = (
 )
 LOCAL_EDITS = "edit_remove edit_recolor edit_replace edit_add edit_background edit_texture edit_local edit_text"
 WHOLE_EDITS = "edit_style edit_global"
-FLAT = "segmentation pose referring_segmentation referring_box referring_mask keypoint"
+FLAT = "segmentation pose referring_box referring_mask keypoint canny"
 
 DEFAULTS: dict[str, Defaults] = {
     **_each(RESTORATION, guidance=(1.0, 1.0), steps=2),
     **_each("inpaint outpaint", guidance=(1.0, 1.0), steps=2, keep=0.1),
-    **_each("depth normal hed sketch", guidance=(1.0, 1.0), steps=3),
-    **_each(f"{FLAT} canny line_art", guidance=(1.0, 1.0), steps=9),
+    **_each("depth normal hed sketch line_art referring_segmentation", guidance=(1.0, 1.0), steps=2),
+    **_each(FLAT, guidance=(1.0, 1.0), steps=9),
     **_each(LOCAL_EDITS, guidance=(1.0, 1.0), steps=3, keep=0.1),
-    **_each(WHOLE_EDITS, guidance=(1.0, 1.0), steps=3),
+    **_each(WHOLE_EDITS, guidance=(1.0, 1.0), steps=2),
     **_each(CONTROL, guidance=(2.0, 1.5), steps=9),
     **_each("text_to_image", guidance=(4.0, 1.0), steps=17),
 }
