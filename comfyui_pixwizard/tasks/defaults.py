@@ -3,8 +3,8 @@
 A task whose answer is one picture (restoration, reading) needs no guidance: weights (1, 1) evaluate a single branch.
 Restoration stops early on purpose: few steps stay near the posterior mean, which is what PSNR rewards, and what
 depth, normals and soft lines are nearest to. Answers in flat colours and hard lines (class maps, masks, joints) need
-more steps to become crisp. docs/defaults.md has the
-sweep on the bundled model that these were chosen from, by family and not by task where a sample so small says little.
+more steps to become crisp. docs/defaults.md has the sweep on the bundled model that these were chosen from, by family
+and not by task where a sample so small says little.
 """
 
 from __future__ import annotations

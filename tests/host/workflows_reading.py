@@ -79,7 +79,7 @@ def boxes() -> Graph:
         ),
     )
     graph.load()
-    image = graph.example(seed=21)
+    image = graph.example(seed=22)
     latent = graph.ask("referring_box", image, ASK, caption=Link("example", 3))
     graph.step(ANSWER)
     answer = graph.decode(latent)
