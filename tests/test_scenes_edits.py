@@ -156,7 +156,9 @@ def test_an_edit_of_a_solid_changes_the_solid_and_its_shadow_only(kind, seed):
         touched = (change > 1e-5) & ~own
         if kind in ("recolor", "texture"):
             assert not touched.any()
-            assert torch.equal(before.instance, after.instance) and torch.equal(before.normal, after.normal)
+            assert torch.equal(before.instance, after.instance)
+            # What is round and plain is turned as usual, which rounds.
+            torch.testing.assert_close(before.normal, after.normal, atol=1e-4, rtol=0)
         points = world(scene, before.depth[0])[touched]
         assert (shadowed_by(scene, place, points) | shadowed_by(edited, place, points)).all()
 

@@ -87,7 +87,7 @@ def test_a_pool_is_read_again_and_its_name_tells_what_is_in_it(folder, pool, mon
     monkeypatch.setattr(scene_pool, "_build", lambda *_: pytest.fail("rendered again"))
     again = ScenePool(folder, 14, SIDE)
     assert again.by_edit == pool.by_edit and torch.equal(again.edited, pool.edited)
-    assert [path.name for path in folder.iterdir()] == ["scenes-v3-train-0-14-64-2-2.safetensors"]
+    assert [path.name for path in folder.iterdir()] == ["scenes-v4-train-0-14-64-2-2.safetensors"]
 
 
 def test_a_pool_is_a_function_of_its_seed(pool, tmp_path):

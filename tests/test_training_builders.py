@@ -117,7 +117,7 @@ def read(task, picture, source, sentence):
 def test_decoded_pairs_mean_what_the_sentence_says(rendered, monkeypatch):
     """The three ways to answer a reference agree: mask, overlay and boxes are of the same solids, or of none."""
     monkeypatch.setattr(grounding, "CLASS_SHARE", 0.0)
-    found = []
+    found, hidden = [], 0
     for seed in range(12):
         # The scene and the expression are drawn first, so one seed asks all three tasks the same.
         mask, overlay, boxes = (
@@ -130,9 +130,12 @@ def test_decoded_pairs_mean_what_the_sentence_says(rendered, monkeypatch):
             assert not overlay.any() and not len(boxes)
             continue
         assert (mask & overlay).sum() / (mask | overlay).sum() > 0.85
+        if not len(boxes):  # a slip of the pen, as in "in a cyan recttangle", hides the colour from the reader
+            hidden += 1
+            continue
         hull = torch.cat([boxes[:, :2].amin(0), boxes[:, 2:].amax(0)])
         assert (box_of(mask)[0] - hull).abs().max() <= 4
-    assert max(found) > 1 and found.count(1) > 6
+    assert max(found) > 1 and found.count(1) > 6 and hidden <= 1
 
 
 def truth(rendered):

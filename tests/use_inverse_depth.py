@@ -23,7 +23,7 @@ generator = torch.Generator().manual_seed(0)
 
 # It is found, and has its settings.
 task = choose_task("Draw the inverse depth", None, has_image=True)
-assert task is get_task("inverse_depth") and task.guidance == (1.0, 1.0) and task.steps == 3
+assert task is get_task("inverse_depth") and task.guidance == (1.0, 1.0) and task.steps == 2
 
 # Its codec inverts, also with noise, and keeps to a range.
 depth = 0.5 + 30 * torch.rand(2, 24, 40, generator=generator)
