@@ -37,7 +37,7 @@ def load_vision(folder: Path) -> comfy.clip_vision.ClipVisionModel:
         config, state = read_tower(folder, "vision")
     with tempfile.TemporaryDirectory() as place:  # the host reads the configuration from a file
         written = Path(place) / "config.json"
-        written.write_text(json.dumps(config, default=str), encoding="utf-8")
+        written.write_text(json.dumps(config), encoding="utf-8")
         model = comfy.clip_vision.ClipVisionModel(str(written))
     state = {name if name.startswith(("visual_", PREFIX)) else PREFIX + name: value for name, value in state.items()}
     if "visual_projection.weight" not in state:

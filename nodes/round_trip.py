@@ -34,7 +34,7 @@ def round_trip(vae: Any, source: Tensor) -> Tensor:
             f"comparing with the source needs the VAE that Image Conditioning has, found another model's ({values} in "
             f"place of {list(known.shape)}): connect that VAE here"
         )
-    return vae.decode(latents).cpu()
+    return vae.decode(latents)
 
 
 def _far(latents: Tensor, known: Tensor) -> bool:

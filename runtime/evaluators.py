@@ -16,11 +16,10 @@ import hashlib
 import importlib
 import os
 import re
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -31,7 +30,7 @@ from ..comfyui_pixwizard.scaling import PLAIN, Scaling
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from .engine_cache import SIDECAR
 from .exported import MANIFEST_FILE, Manifest
-from .identity import weights_state
+from .identity import OfWeights
 from .machine import cache_folder
 
 
@@ -77,8 +76,7 @@ class Converted:
         self, name: str, reason: str, convert: Callable[[PixWizardTransformer], None], dtype: torch.dtype
     ) -> None:
         self.name, self.reason, self.convert, self.dtype = name, reason, convert, dtype
-        self.copies: weakref.WeakKeyDictionary[PixWizardTransformer, tuple[Any, PixWizardTransformer]]
-        self.copies = weakref.WeakKeyDictionary()
+        self.copies: OfWeights[PixWizardTransformer] = OfWeights()
 
     def start(
         self,
@@ -87,15 +85,16 @@ class Converted:
         times: Sequence[float],
         scaling: Scaling = PLAIN,
     ) -> Step:
-        state = weights_state(transformer)
-        if transformer not in self.copies or self.copies[transformer][0] != state:
-            made = copy.deepcopy(transformer).requires_grad_(False).to(self.dtype)
-            self.convert(made)
-            self.copies[transformer] = state, made
+        converted = self.copies.get(transformer, lambda: self._converted(transformer))
         cast = {
             name: Branch(branch.source.to(self.dtype), _cast(branch, self.dtype)) for name, branch in branches.items()
         }
-        return EagerStep(self.copies[transformer][1], cast, times, scaling)
+        return EagerStep(converted, cast, times, scaling)
+
+    def _converted(self, transformer: PixWizardTransformer) -> PixWizardTransformer:
+        made = copy.deepcopy(transformer).requires_grad_(False).to(self.dtype)
+        self.convert(made)
+        return made
 
 
 def _cast(branch: Branch, dtype: torch.dtype) -> Conditions:

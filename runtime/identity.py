@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+import weakref
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -14,9 +16,22 @@ from ..comfyui_pixwizard.transformer import PixWizardTransformer
 GRAPH_VERSION = 1
 
 
-def weights_state(transformer: PixWizardTransformer) -> tuple[Any, ...]:
-    """Changes whenever weights are exchanged, written to or moved; hashing them anew each time would take seconds."""
-    return tuple((p.device, p.data_ptr(), 0 if p.is_inference() else p._version) for p in transformer.parameters())
+Made = TypeVar("Made")
+
+
+class OfWeights(Generic[Made]):
+    """What was made of a network's weights: kept while the network lives and has them where they are."""
+
+    def __init__(self) -> None:
+        self.kept: weakref.WeakKeyDictionary[PixWizardTransformer, tuple[Any, Made]] = weakref.WeakKeyDictionary()
+
+    def get(self, transformer: PixWizardTransformer, make: Callable[[], Made]) -> Made:
+        """What is kept, made where there is nothing, or where weights were exchanged, written to or moved since."""
+        # Hashing them anew each time would take seconds.
+        state = tuple((p.device, p.data_ptr(), 0 if p.is_inference() else p._version) for p in transformer.parameters())
+        if transformer not in self.kept or self.kept[transformer][0] != state:
+            self.kept[transformer] = state, make()
+        return self.kept[transformer][1]
 
 
 def weights_hash(transformer: PixWizardTransformer) -> str:

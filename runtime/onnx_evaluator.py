@@ -5,7 +5,6 @@ Shapes: B samples, n branches, C latent channels.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from ..comfyui_pixwizard.scaling import PLAIN, Scaling
 from ..comfyui_pixwizard.transformer import PixWizardTransformer
 from .exported import VELOCITY_FILE, Manifest
 from .graph_inputs import constant_inputs
-from .identity import weights_state
+from .identity import OfWeights
 
 
 class Provider(NamedTuple):
@@ -66,7 +65,7 @@ class OnnxRuntime:
         self.reason = f"{self.folder} ({self.manifest.precision}) in ONNX Runtime on {first}" + (
             f", with {', '.join(others)} for what that leaves" if others else ""
         )
-        self.known: weakref.WeakKeyDictionary[PixWizardTransformer, tuple[Any, ...]] = weakref.WeakKeyDictionary()
+        self.checked: OfWeights[None] = OfWeights()
 
     def start(
         self,
@@ -80,10 +79,7 @@ class OnnxRuntime:
         Raises:
             ValueError: the folder was exported from another model.
         """
-        state = weights_state(transformer)
-        if self.known.get(transformer) != state:
-            self.manifest.check_model(transformer, self.folder)
-            self.known[transformer] = state
+        self.checked.get(transformer, lambda: self.manifest.check_model(transformer, self.folder))
         return OnnxStep(self.session, self.device, transformer, branches, times, scaling)
 
 

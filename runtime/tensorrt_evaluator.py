@@ -5,7 +5,6 @@ Shapes: B samples, n branches, C latent channels.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from .engine_cache import EngineCache, Entry
 from .engine_profiles import Unsupported
 from .engine_run import Engine, EngineRun, base_weights
 from .graph_inputs import cast, constant_inputs, velocity_example
-from .identity import GRAPH_VERSION, weights_hash, weights_state
+from .identity import GRAPH_VERSION, OfWeights, weights_hash
 from .machine import gpu_architecture, system_name
 from .tensorrt_engine import TensorRTEngine, tensorrt_version
 
@@ -94,7 +93,7 @@ class TensorRT:
         self.cache = EngineCache(folder)
         self.reason = f"an engine of {self.cache.folder}"
         self.wanted, self.load = wanted, load
-        self.runs: weakref.WeakKeyDictionary[PixWizardTransformer, tuple[Any, EngineRun]] = weakref.WeakKeyDictionary()
+        self.runs: OfWeights[EngineRun] = OfWeights()
 
     def start(
         self,
@@ -108,10 +107,8 @@ class TensorRT:
         Raises:
             Unsupported: there is no engine for this network here, or it failed its test.
         """
-        state = weights_state(transformer)
-        if transformer not in self.runs or self.runs[transformer][0] != state:
-            self.runs[transformer] = state, self._open(transformer)
-        return EngineStep(self.runs[transformer][1], transformer, branches, times, scaling)
+        run = self.runs.get(transformer, lambda: self._open(transformer))
+        return EngineStep(run, transformer, branches, times, scaling)
 
     def _open(self, transformer: PixWizardTransformer) -> EngineRun:
         entry = matching(self.cache, self.wanted(weights_hash(transformer)))

@@ -9,6 +9,7 @@ from pixwizard.comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencode
 from pixwizard.comfyui_pixwizard.tasks import TASKS
 from pixwizard.comfyui_pixwizard.tasks.codecs.asked import asked_codec, asked_options
 from pixwizard.comfyui_pixwizard.tasks.codecs.marks import mark_color
+from pixwizard.comfyui_pixwizard.tasks.language import paraphrase
 from pixwizard.comfyui_pixwizard.tasks.language.templates import plural
 from pixwizard.training.data.feed.mixture import GENERATION, Mixture, common_count, with_generation
 from pixwizard.training.data.rendered import builders, grounding, pale_scenes
@@ -117,7 +118,9 @@ def read(task, picture, source, sentence):
 def test_decoded_pairs_mean_what_the_sentence_says(rendered, monkeypatch):
     """The three ways to answer a reference agree: mask, overlay and boxes are of the same solids, or of none."""
     monkeypatch.setattr(grounding, "CLASS_SHARE", 0.0)
-    found, hidden = [], 0
+    # A slip of the pen, as in "in a cyan recttangle", hides the colour from who reads the sentence.
+    monkeypatch.setattr(paraphrase, "TYPO_RATE", 0.0)
+    found = []
     for seed in range(12):
         # The scene and the expression are drawn first, so one seed asks all three tasks the same.
         mask, overlay, boxes = (
@@ -130,12 +133,9 @@ def test_decoded_pairs_mean_what_the_sentence_says(rendered, monkeypatch):
             assert not overlay.any() and not len(boxes)
             continue
         assert (mask & overlay).sum() / (mask | overlay).sum() > 0.85
-        if not len(boxes):  # a slip of the pen, as in "in a cyan recttangle", hides the colour from the reader
-            hidden += 1
-            continue
         hull = torch.cat([boxes[:, :2].amin(0), boxes[:, 2:].amax(0)])
         assert (box_of(mask)[0] - hull).abs().max() <= 4
-    assert max(found) > 1 and found.count(1) > 6 and hidden <= 1
+    assert max(found) > 1 and found.count(1) > 6
 
 
 def truth(rendered):

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..config import PixWizardConfig
 from ..tasks.declared import Declared
 from ..transformer import PixWizardTransformer
-from .safe_files import Spec, TensorFile, json_object, read_json, write_json, write_safetensors
+from .safe_files import Spec, TensorFile, indexed_files, json_object, read_json, write_json, write_safetensors
 
 CONFIG_FILE = "config.json"
 SINGLE_FILE = "model.safetensors"
@@ -121,10 +121,7 @@ class ModelFiles:
                 f"a model is a .safetensors file or a folder with {SINGLE_FILE} or {INDEX_FILE}, found neither at "
                 f"{self.path}: check the path, or make one with pixwizard convert"
             )
-        names = sorted(set(read_json(index).get("weight_map", {}).values()))
-        if not names or any(Path(name).name != name for name in names):
-            raise ValueError(f"{index} should name files beside it, found {names[:3]}: use an unmodified copy")
-        return [self.path / name for name in names]
+        return indexed_files(index)
 
     def _config(self) -> PixWizardConfig:
         beside = self.path / CONFIG_FILE

@@ -228,6 +228,18 @@ def write_json(path: str | Path, value: object, **options: Any) -> None:
         file.write((json.dumps(value, **{"indent": 1, **options}) + "\n").encode())
 
 
+def indexed_files(index: Path) -> list[Path]:
+    """The files beside it that an index of shards names.
+
+    Raises:
+        ValueError: an unreadable index, or one that names nothing, or files elsewhere.
+    """
+    names = sorted(set(read_json(index).get("weight_map", {}).values()))
+    if not names or any(Path(name).name != name for name in names):
+        raise ValueError(f"{index} should name files beside it, found {names[:3]}: use an unmodified copy")
+    return [index.parent / name for name in names]
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file of a model.
 

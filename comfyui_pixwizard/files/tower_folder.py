@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from ..encoders.transformers_models import CLIPTextConfig, CLIPVisionConfig
-from .safe_files import read_json, read_tensors
+from .checkpoint import INDEX_FILE, SINGLE_FILE
+from .safe_files import indexed_files, read_json, read_tensors
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 TOWERS: dict[str, Any] = {"text": CLIPTextConfig, "vision": CLIPVisionConfig}
 
 
@@ -23,13 +23,9 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: no weights there, unreadable ones, or an index that names files elsewhere.
     """
-    index = folder / INDEX
-    if (folder / SINGLE).is_file() or not index.is_file():
-        return read_tensors(folder / SINGLE)
-    names = sorted(set(read_json(index).get("weight_map", {}).values()))
-    if not names or any(Path(name).name != name for name in names):
-        raise ValueError(f"{index} should name files beside it, found {names[:3]}: use an unmodified copy")
-    return {name: value for file in names for name, value in read_tensors(folder / file).items()}
+    single, index = folder / SINGLE_FILE, folder / INDEX_FILE
+    files = [single] if single.is_file() or not index.is_file() else indexed_files(index)
+    return {name: value for file in files for name, value in read_tensors(file).items()}
 
 
 def read_tower(folder: Path, tower: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -63,7 +63,7 @@ class Aids:
     balance: bool = True
 
 
-PLAIN = Aids((0.0, 0.0), (0.0, 0.0), 0.0, 0.0, (Dropout(), Dropout()), balance=False)
+PLAIN = Aids((0.0, 0.0), (0.0, 0.0), lasting=0.0, pixels=0.0, dropout=(Dropout(), Dropout()), balance=False)
 
 
 class MixtureStage(DrawsAhead, FlowStage):

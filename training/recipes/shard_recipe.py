@@ -266,7 +266,7 @@ class FullRecipe:
         # A model that is used with rows is trained with them, whether they move or not.
         table = pipeline.task_table and pipeline.task_table.requires_grad_(False)
         if self.task_table:
-            table = TaskTable.of(base.config, list(TASKS), pipeline.task_table).requires_grad_(True)
+            table = TaskTable.of(base.config, list(TASKS), table)
         stage = StreamedStage(FeatureModel(base, table), loader, encoders, drawing, bfloat16=self.bfloat16)
         trainer = Trainer(stage, self.folder, self.trainer_config(accumulate), world, self._grid(pipeline, base))
         if trainer.resume() and world.main:

@@ -70,7 +70,7 @@ class TableRecipe:
         recipe = NanoRecipe(
             folder=self.folder, scenes=self.scenes, large_scenes=max(self.scenes // 20, 12), figures=self.figures,
             faces=self.faces, sheets=self.sheets, batch_size=self.batch_size, large_share=self.large_share,
-            device=self.device, workers=self.workers, seed=self.seed, aids=Aids((0, 0), (0, 0), 0.0, 0.0),
+            device=self.device, workers=self.workers, seed=self.seed, aids=Aids((0, 0), (0, 0), lasting=0, pixels=0),
         )  # fmt: skip
         recipe.prepare()
         pipeline.to(recipe.place)

@@ -172,20 +172,13 @@ class Mixture:
         labels = self.rendered.scenes.patches[scene.clamp(min=0)].float() * known[:, None, None, None]
         labels = without_hints(labels, paled)
         shares = self.rendered.scenes.named(scene.clamp(min=0), named) * asked[:, None, None]
-        asked = self._point(parts, shares, asked)
+        pointed = torch.cat(
+            [shares.new_zeros(len(p.sentences), *shares.shape[1:]) if p.pointed is None else p.pointed for p in parts]
+        )
+        shares, asked = shares + pointed, asked | pointed.flatten(1).any(1)
         pose = self.rendered.figures.pose[people.clamp(min=0)]
         joints = joint_patches(pose, self.rendered.size) * posed[:, None, None, None]
         return Truth(labels, known, shares, asked, joints, posed)
-
-    def _point(self, parts: list[Pairs], shares: Tensor, asked: Tensor) -> Tensor:
-        """Put what sentences name of people into the shares [B,g,g]; which samples name anything [B]."""
-        asked, start = asked.clone(), 0
-        for part in parts:
-            end = start + len(part.sentences)
-            if part.pointed is not None:
-                shares[start:end], asked[start:end] = part.pointed, True
-            start = end
-        return asked
 
     def _encode(self, picture: Tensor) -> Tensor:
         """Latents of pictures in [0,1], on the autoencoder's device."""

@@ -19,7 +19,7 @@ from ...degradations.holes import filled
 from ...render.scenes.scene_words import article, listed
 from .figure_pool import FigurePool
 from .pale_scenes import names_color, paled_scenes
-from .patch_labels import points_in_patches
+from .patch_labels import joint_patches
 from .shown_solids import Shown, classes_absent, classes_shown, shown_solids
 from .sources import Pairs, RenderedSources, below, pick
 
@@ -152,7 +152,7 @@ def keypoint(rendered: RenderedSources, n: int, generator: torch.Generator) -> P
         words, joints, colors = joint_words(figures, i, generator)
         targets.append(task.encode(joints, pictures[row], colors=colors))
         sentences.append(task.instruction(generator, **words))
-        pointed.append(points_in_patches(joints, figures.size))
+        pointed.append(joint_patches(joints[None, None], figures.size)[0].amax(0))
     return Pairs(pictures, torch.stack(targets), sentences, people=index, pointed=torch.stack(pointed))
 
 

@@ -52,14 +52,6 @@ class Truth(NamedTuple):
         return Truth(*(part.to(place) for part in self))
 
 
-def points_in_patches(points: Tensor, side: int) -> Tensor:
-    """[g,g], 1 where one of some points [n,2 and more] (x, y in pixels, inside) of a picture of side S lies."""
-    column, row = (points[:, :2] / PATCH).long().clamp(0, side // PATCH - 1).unbind(1)
-    marked = torch.zeros(side // PATCH, side // PATCH)
-    marked[row, column] = 1.0
-    return marked
-
-
 def pooled(picture: Tensor) -> Tensor:
     """Means over patches, [N, c, S, S] -> [N, c, g, g]."""
     return reduce(picture, "n c (h p) (w q) -> n c h w", "mean", p=PATCH, q=PATCH)

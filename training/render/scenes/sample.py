@@ -20,6 +20,7 @@ from .vocabulary import (
     CYLINDER,
     FIRST_SKY,
     GROUNDS,
+    PLAIN,
     SHAPES,
     SIZE_RANGES,
     TEXTURES,
@@ -256,6 +257,14 @@ def _draw_scenes(draw: Draw, n: int, test: bool) -> Scenes:
     rgb = jitter_color(color_table(COLORS, device)[color], draw.generator)
     shade = draw.uniform(n, MAX_SOLIDS, 1, low=SHADES[0], high=SHADES[1])
     light, light_rgb, ambient_rgb = _light(draw, n)
+    yaw = draw.uniform(n, MAX_SOLIDS, low=-math.pi, high=math.pi)
+    texture = draw.choice([0.6] + [0.4 / (len(TEXTURES) - 1)] * (len(TEXTURES) - 1), n, MAX_SOLIDS)
+    stripe = draw.uniform(n, MAX_SOLIDS, low=STRIPES[0], high=STRIPES[1])
+    # What a plain solid does not show is as usual, so that what an edit makes of it follows from the picture.
+    plain = texture == PLAIN
+    shade = torch.where(plain[..., None], sum(SHADES) / 2, shade)
+    stripe = torch.where(plain, sum(STRIPES) / 2, stripe)
+    yaw = torch.where(plain & (shape != BOX), 0.0, yaw)
     return Scenes(
         present=present,
         shape=shape,
@@ -264,10 +273,10 @@ def _draw_scenes(draw: Draw, n: int, test: bool) -> Scenes:
         size=size,
         extent=extent,
         position=position,
-        yaw=draw.uniform(n, MAX_SOLIDS, low=-math.pi, high=math.pi),
-        texture=draw.choice([0.6] + [0.4 / (len(TEXTURES) - 1)] * (len(TEXTURES) - 1), n, MAX_SOLIDS),
+        yaw=yaw,
+        texture=texture,
         texture_rgb=shade_of(rgb, shade),
-        texture_scale=extent[..., 1] * draw.uniform(n, MAX_SOLIDS, low=STRIPES[0], high=STRIPES[1]),
+        texture_scale=extent[..., 1] * stripe,
         specular=draw.uniform(n, MAX_SOLIDS, low=0.0, high=0.35),
         camera=camera,
         light=light,

@@ -1,15 +1,15 @@
 """Edits of one solid of a scene. Each gets a batch of length 1, the solid's place and the words so far.
 
 They return the changed scene, or None where the change has no room, and add the words that only they know. What neither
-the picture shows nor the words say has its usual value: the shade of a colour, stripes on what was plain, how something
-is turned that was round and plain. Otherwise there would be many right answers and one truth.
+the picture shows nor the words say has its usual value: the shade of a colour, how a box is turned that stands where
+something round stood; `sample` sees to what plain solids hide. Otherwise one of many right answers would be the truth.
 """
 
 import torch
 
 from .parameters import Scenes
 from .renderer import labels
-from .sample import RADIUS_SHARE, SHADES, STRIPES, extent_of, has_room, shade_of
+from .sample import RADIUS_SHARE, extent_of, has_room
 from .scene_words import Chooser, addition, describe
 from .vocabulary import COLOR_NAMES, COLORS, PLAIN, SHAPES, TEXTURES, is_held_out
 
@@ -87,15 +87,6 @@ def texture(scene: Scenes, place: int, words: Words, generator: torch.Generator)
     old = int(scene.texture[0, place])
     chosen = Chooser(generator).pick([t for t in range(len(TEXTURES)) if t != old])
     words["new"] = TEXTURES[chosen]
-    if old == PLAIN:
-        shade = shade_of(scene.rgb[0, place], torch.tensor(sum(SHADES) / 2))
-        scale = scene.extent[0, place, 1] * sum(STRIPES) / 2
-        turned = SHAPES[int(scene.shape[0, place])] == "box"
-        scene = scene.replace(
-            texture_rgb=_at(scene.texture_rgb, place, shade),
-            texture_scale=_at(scene.texture_scale, place, scale),
-            yaw=scene.yaw if turned else _at(scene.yaw, place, 0.0),
-        )
     return scene.replace(texture=_at(scene.texture, place, chosen))
 
 
