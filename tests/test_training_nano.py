@@ -155,3 +155,21 @@ def test_training_reads_text_as_the_pipeline_does():
     alone, _ = model.text.encode(sentences[:1])
     count = int(mask[0].sum())
     torch.testing.assert_close(alone[0, :count], plain[0, :count], atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_short_and_long_sentences_of_a_batch_are_read_apart_and_mean_the_same():
+    sentences = [
+        "Draw a cone",
+        "Remove the noise",
+        "Remove rain",
+        "Segment this picture by class, each in a color " * 2,
+    ]
+    model = NanoModel.build(train_bpe(sentences * 20), PixWizardConfig.preset("nano"), seed=0)
+    features, mask = model.text.encode(sentences)
+    found, known, task = model._said(sentences)
+    assert torch.equal(known, mask)
+    torch.testing.assert_close(found[mask], features[mask], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(task, model.task.encode(sentences), atol=1e-5, rtol=1e-5)
+    alone, _, _ = model._said(sentences[:1])
+    torch.testing.assert_close(alone[0, : int(mask[0].sum())], features[0][mask[0]], atol=1e-4, rtol=1e-4)

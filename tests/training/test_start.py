@@ -80,3 +80,11 @@ def test_biases_that_are_summed_move_at_a_rate_of_their_own(transformer):
         assert moved[name] == pytest.approx(0.5, rel=1e-3)
     assert moved["t_embedder.mlp.0.bias"] == pytest.approx(6.0, rel=1e-3)
     assert moved["x_embedder.weight"] == pytest.approx(1.0, rel=0.05)
+
+
+def test_what_has_the_rate_zero_is_not_trained_and_costs_no_gradient(transformer):
+    weights = Optimizing(transformer, OptimizerConfig(rates={"*t_embedder.*": 0.0}))
+    still = {name for name, value in transformer.named_parameters() if not value.requires_grad}
+    assert still == {name for name, _ in transformer.named_parameters() if name.startswith("t_embedder.")}
+    assert not still & set(weights.named) and not still & set(weights.averaged())
+    assert not [name for name in weights.tensors() if any(part in name for part in still)]

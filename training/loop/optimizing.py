@@ -29,7 +29,7 @@ class OptimizerConfig:
         vector_lr: factor on the rate of parameters with one axis. Gates start at zero and the weights of the query and
             key norms set how sharp attention is; at the rate of matrices a short run leaves both where they were.
         rates: factors for parameters by pattern of their names, as fnmatch reads it; the first that fits counts, in
-            place of vector_lr.
+            place of vector_lr. What has 0 is not trained and costs no gradient.
         clip: largest gradient norm.
     """
 
@@ -53,6 +53,8 @@ class Optimizing:
 
     def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
         self.model, self.config = model, config
+        for name, value in model.named_parameters():
+            value.requires_grad_(value.requires_grad and self._factor(name, value) > 0)
         self.named = {name: value for name, value in model.named_parameters() if value.requires_grad}
         narrow = [name for name, value in self.named.items() if value.dtype != torch.float32]
         if narrow or not self.named:
@@ -67,13 +69,14 @@ class Optimizing:
         """Parameters that move alike, matrices first, and each group's factor on the rate."""
         alike: dict[tuple[bool, float], list[nn.Parameter]] = {(False, 1.0): [], (True, self.config.vector_lr): []}
         for name, value in self.named.items():
-            vector = value.ndim < 2
-            usual = self.config.vector_lr if vector else 1.0
-            factor = next((f for pattern, f in self.config.rates.items() if fnmatch(name, pattern)), usual)
-            alike.setdefault((vector, factor), []).append(value)
+            alike.setdefault((value.ndim < 2, self._factor(name, value)), []).append(value)
         decay = self.config.weight_decay
         groups = [{"params": found, "weight_decay": 0.0 if vector else decay} for (vector, _), found in alike.items()]
         return groups, [factor for _, factor in alike]
+
+    def _factor(self, name: str, value: Tensor) -> float:
+        usual = self.config.vector_lr if value.ndim < 2 else 1.0
+        return next((f for pattern, f in self.config.rates.items() if fnmatch(name, pattern)), usual)
 
     # -- steps -------------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 
@@ -174,12 +175,28 @@ class NanoModel(nn.Module):
             places: rows [B] of the task table, -1 for none.
         """
         tokens = self.see(picture).masked_fill(no_image[:, None, None], 0.0)
-        ids, mask = self.text.tokenize(sentences)
-        features, task = self.read(ids, mask), self.name(self.task.tokenize(sentences))
+        features, mask, task = self._said(sentences)
         for value in (features, mask):
             torch._dynamo.mark_dynamic(value, 1)
         rows = None if self.table is None or places is None else self.table.rows(places)
         return self.predict(self.transformer, x, t, source, (features, mask), task, tokens, exponential, rows)
+
+    def _said(self, sentences: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Features [B,T,F], their mask [B,T] and task vectors [B,P] of B sentences.
+
+        Padding costs what words do, and most sentences are a third as long as the longest of a batch: the shorter three
+        quarters are read apart from the others.
+        """
+        order = sorted(range(len(sentences)), key=lambda row: len(sentences[row]))
+        cut = len(order) * 3 // 4
+        texts = [[sentences[row] for row in part] for part in (order[:cut], order[cut:]) if part]
+        ids, masks = zip(*(self.text.tokenize(part) for part in texts), strict=True)
+        longest = max(mask.shape[1] for mask in masks)
+        features = [F.pad(self.read(i, m), (0, 0, 0, longest - m.shape[1])) for i, m in zip(ids, masks, strict=True)]
+        mask = torch.cat([F.pad(m, (0, longest - m.shape[1])) for m in masks])
+        task = torch.cat([self.name(self.task.tokenize(part)) for part in texts])
+        back = torch.tensor(order, device=mask.device).argsort()
+        return torch.cat(features)[back], mask[back], task[back]
 
 
 def fresh_network(folder: Path, tokens: int, seed: int) -> PixWizardTransformer:

