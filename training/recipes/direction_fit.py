@@ -51,7 +51,7 @@ class DirectionRecipe:
     model: str = "nano"
     """The bundled model, nano, or a folder."""
     scenes: int = 240
-    """Rendered scenes, with an edit of each kind in each of them; a fifth only judges."""
+    """Rendered scenes, with an edit of each kind in each of them; a fifth of them chooses the ridge, another judges."""
     seed: int = 0
     """Of scenes and sentences."""
     out: Path | None = None
@@ -66,19 +66,19 @@ class DirectionRecipe:
         check_least(self, scenes=10)
         folder = find_folder(self.model)
         pipeline = PixWizardPipeline.from_pretrained(self.model)
-        held_out = self.scenes // 5
-        judged, seen = (
-            features(pipeline, count, self.seed, split)
-            for count, split in ((held_out, "test"), (self.scenes - held_out, "train"))
-        )
+        few = self.scenes // 5
+        parts = (self.scenes - 2 * few, self.seed, "train"), (few, self.seed + 1, "train"), (few, self.seed, "test")
+        seen, others, held_out = (features(pipeline, *part) for part in parts)
         probe = probe_of(
             vectors_of(pipeline.task_encoder, [PROBE_WORDS]), tokens_of(pipeline.image_encoder, probe_picture())
         )
         found = {ridge: fitted_maps(*seen, WIDTH, ridge, probe) for ridge in RIDGES}
-        shares = {ridge: right_share(maps, *judged) for ridge, maps in found.items()}
+        shares = {ridge: right_share(maps, *others) for ridge, maps in found.items()}
         best = max(shares, key=lambda ridge: shares[ridge])
         for ridge, share in shares.items():
             print(f"ridge {ridge:<4g} own sentence before {OTHERS} others: {share:.3f}")
+        judged = right_share(found[best], *held_out)
+        print(f"ridge {best:<4g} on held-out scenes, which chose nothing: {judged:.3f}")
         found[best].save(self.out or folder)
         print(f"wrote {(self.out or folder) / DIRECTION_FILE}")
         return True

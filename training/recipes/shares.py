@@ -16,8 +16,11 @@ HARD = (
 )  # fmt: skip
 # Restorations that few samples teach.
 QUICK = "denoise", "derain", "dehaze", "desnow", "flash_reflection", "outpaint"
-# And those that are near their floors.
-NEAR = "low_light", "demoire", "deshadow", "color_fade", "inpaint"
+# Other tasks that are near their floors.
+NEAR = (
+    "low_light", "demoire", "deshadow", "color_fade", "inpaint", "canny", "canny_to_image", "hed_to_image",
+    "sketch_to_image",
+)  # fmt: skip
 # Stage 2, at 128 px: what is far from its floor, or serves many, more often than what is nearly free.
 WEIGHTS = dict.fromkeys(TASKS, 1.0) | dict.fromkeys(HARD, 3.0) | dict.fromkeys(NEAR, 1.5) | dict.fromkeys(QUICK, 0.3)
 # At 256 px mostly what works on photographs.
