@@ -14,10 +14,13 @@ from pixwizard.comfyui_pixwizard.files.components import find_folder
 from pixwizard.comfyui_pixwizard.files.released import read_released
 from pixwizard.comfyui_pixwizard.files.safe_files import read_tensors
 from pixwizard.comfyui_pixwizard.files.table_file import TABLE_FILE, load_table
+from pixwizard.comfyui_pixwizard.task_table import TaskTable
+from pixwizard.comfyui_pixwizard.tasks import TASKS
 from pixwizard.training.data.feed.plan import Plan, Source
 from pixwizard.training.loop.checkpoints import newest
 from pixwizard.training.loop.exporting import run_weights
 from pixwizard.training.loop.lora import merged
+from pixwizard.training.loop.velocity import FeatureModel
 from pixwizard.training.recipes import estimate
 from pixwizard.training.recipes.paper_recipes import Lora, Stage1, Stage2
 
@@ -217,3 +220,19 @@ def test_the_estimate_of_the_released_model():
         plan_of({"depth": 100}, ((512, 512), (768, 512))), config, trained=1, steps=3, batch_size=8, micro_batch=1,
         devices=8, tflops=300, recompute=False, sharded=True, released_encoders=True,
     )  # fmt: skip
+
+
+def test_a_validation_asks_with_the_table_as_it_is_trained(tmp_path):
+    shown = {"validate_every": 1, "validate_tasks": ("denoise",), "validate_size": 64}
+    recipe = Stage1(**SMALL, **shown, data=(), folder=tmp_path, task_table=True, bfloat16=False)
+    pipeline = PixWizardPipeline.from_pretrained("nano")
+    base = pipeline.transformer
+    grid = recipe._grid(pipeline, base)
+    model = FeatureModel(base, TaskTable.of(base.config, list(TASKS), pipeline.task_table))
+    trained = {name: value.detach().clone() for name, value in model.named_parameters()}
+    trained |= {name: value + 0.5 for name, value in trained.items() if name.startswith("table.")}
+    assert grid(1, trained)["validation/denoise"]
+    asked, first = grid.pipeline.task_table.state_dict(), pipeline.task_table.state_dict()
+    assert asked.keys() == {name.removeprefix("table.") for name in trained if name.startswith("table.")}
+    for name, value in asked.items():
+        assert torch.equal(value, trained[f"table.{name}"]) and not torch.equal(value, first[name])

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...comfyui_pixwizard.pipeline import PixWizardPipeline
-from ...comfyui_pixwizard.transformer import PixWizardTransformer
 from ..evaluate.measures import MEASURES
 from ..evaluate.questions import Questions
 from ..evaluate.report import contact_sheet
@@ -23,7 +22,7 @@ class Grid:
 
     Args:
         pipeline: whose parts beside the transformer answer.
-        build: the transformer of averaged weights by name.
+        build: parts of a pipeline, by its names for them, of averaged weights by theirs.
         tasks: what is asked.
         n: questions of each task.
         size: side of the pictures.
@@ -36,7 +35,7 @@ class Grid:
     def __init__(
         self,
         pipeline: PixWizardPipeline,
-        build: Callable[[dict[str, Tensor]], PixWizardTransformer],
+        build: Callable[[dict[str, Tensor]], dict[str, nn.Module]],
         tasks: Sequence[str],
         n: int = 8,
         size: int = 128,
@@ -54,7 +53,8 @@ class Grid:
     def __call__(self, step: int, weights: dict[str, Tensor]) -> dict[str, Any]:
         """Values and pictures [3,H,W] in [0,1] by name, for the log."""
         place = next(self.pipeline.autoencoder.parameters()).device
-        self.pipeline.transformer = self.build(weights).to(place).eval()
+        for name, part in self.build(weights).items():
+            setattr(self.pipeline, name, part.to(place).eval())
         found: dict[str, Any] = {}
         for task in self.tasks:
             if task not in self._samples:

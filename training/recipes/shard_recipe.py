@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...comfyui_pixwizard.config import PixWizardConfig
 from ...comfyui_pixwizard.encoders.autoencoder import SdxlAutoencoder
@@ -31,7 +31,7 @@ from ..data.feed.loader import Items, Loader
 from ..data.feed.mixture import GENERATION
 from ..data.feed.pairs_from_stored import serves
 from ..data.feed.plan import Plan
-from ..loop.exporting import INSIDE, RunExport, RunModel, transformer_of
+from ..loop.exporting import INSIDE, TABLE, RunExport, RunModel, transformer_of
 from ..loop.parallel import Mode, ParallelConfig, World
 from ..loop.trainer import Trainer, TrainerConfig
 from ..loop.validation import Grid
@@ -289,8 +289,17 @@ class FullRecipe:
     def _grid(self, pipeline: PixWizardPipeline, base: PixWizardTransformer) -> Grid | None:
         if not self.validate_every:
             return None
+        transformer_of_average, config = self.rebuilder(base), base.config
+
+        def build(weights: dict[str, Tensor]) -> dict[str, nn.Module]:
+            parts: dict[str, nn.Module] = {"transformer": transformer_of_average(weights)}
+            if self.task_table:
+                parts["task_table"] = table = TaskTable.of(config, list(TASKS))
+                table.load_state_dict(unprefixed(weights, TABLE))
+            return parts
+
         asking = PixWizardPipeline(**pipeline.parts)
-        return Grid(asking, self.rebuilder(base), self.validate_tasks, size=self.validate_size)
+        return Grid(asking, build, self.validate_tasks, size=self.validate_size)
 
     def export(self, base: PixWizardTransformer) -> None:
         """Write the averaged weights to FOLDER/export."""
@@ -316,6 +325,6 @@ class FullRecipe:
         return sum(spec.bytes // spec.dtype.itemsize for spec in meta_specs(config).values())
 
 
-def unprefixed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names of the transformer's parameters without the trained module's."""
-    return {name.removeprefix(INSIDE): value for name, value in weights.items() if name.startswith(INSIDE)}
+def unprefixed(weights: dict[str, Tensor], part: str = INSIDE) -> dict[str, Tensor]:
+    """A part's parameters, by default the transformer's, by their names in it alone."""
+    return {name.removeprefix(part): value for name, value in weights.items() if name.startswith(part)}
