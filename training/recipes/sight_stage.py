@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ...comfyui_pixwizard.encoders.clip import ClipVisionEncoder
 from ..data.feed.ahead import DrawsAhead
+from ..data.rendered.mirrored import mirrored_labels
 from ..data.rendered.pale_scenes import paled_scenes, without_hints
 from ..data.rendered.patch_labels import CHANNELS, JOINTS, joint_patches
 from ..data.rendered.scene_pool import to_bytes
@@ -99,7 +100,10 @@ class SightStage(DrawsAhead):
         persons = torch.tensor(below(len(figures), people, generator), dtype=torch.int64)
         patches = scenes.patches[index].float()
         shown, paled = paled_scenes(scenes.picture(index), generator)
-        pictures, labels = torch.cat((to_bytes(shown), figures.image[persons])), without_hints(patches, paled)
+        labels = without_hints(patches, paled)
+        turned = torch.rand(len(labels), generator=generator) < 0.5
+        shown[turned], labels[turned] = shown[turned].flip(-1), mirrored_labels(labels[turned])
+        pictures = torch.cat((to_bytes(shown), figures.image[persons]))
         return Sights(pictures, labels, joint_patches(figures.pose[persons], figures.size))
 
     def loss(self, batch: Sights, generator: torch.Generator) -> tuple[Tensor, Records]:

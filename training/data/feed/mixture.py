@@ -14,6 +14,7 @@ from torch import Tensor
 from ....comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
 from ....comfyui_pixwizard.tasks import TASKS
 from ..rendered.builders import BUILDERS, Builder
+from ..rendered.mirrored import MIRRORED, in_a_mirror, mirrored_labels
 from ..rendered.pale_scenes import without_hints
 from ..rendered.patch_labels import Truth, joint_patches
 from ..rendered.scene_pool import to_bytes
@@ -125,7 +126,7 @@ class Mixture:
         chosen = torch.multinomial(shares, batch_size, replacement=True, generator=generator)
         counts = torch.bincount(chosen, minlength=len(names)).tolist()
         drawn = [(name, n) for name, n in zip(names, counts, strict=True) if n]
-        parts = [self.builders[name](self.rendered, n, generator) for name, n in drawn]
+        parts = [self._part(name, n, generator) for name, n in drawn]
         fresh, size = [part.target for part in parts if part.stored[1] is None], self.rendered.size
         return DrawnSamples(
             tasks=[name for name, n in drawn for _ in range(n)],
@@ -136,6 +137,11 @@ class Mixture:
             seeds=torch.randint(2**62, (batch_size,), generator=generator).tolist(),
             truth=self._truth(parts),
         )
+
+    def _part(self, task: str, n: int, generator: torch.Generator) -> Pairs:
+        pairs = self.builders[task](self.rendered, n, generator)
+        turned = task in MIRRORED and float(torch.rand((), generator=generator)) < 0.5
+        return in_a_mirror(task, pairs) if turned else pairs
 
     @torch.no_grad()
     def encode(self, drawn: DrawnSamples) -> Batch:
@@ -174,6 +180,8 @@ class Mixture:
         labels = self.rendered.scenes.patches[scene.clamp(min=0)].float() * known[:, None, None, None]
         labels = without_hints(labels, paled)
         shares = self.rendered.scenes.named(scene.clamp(min=0), named) * asked[:, None, None]
+        turned = torch.cat([torch.full((len(part.sentences),), part.mirrored) for part in parts])
+        labels[turned], shares[turned] = mirrored_labels(labels[turned]), shares[turned].flip(-1)
         pointed = torch.cat(
             [shares.new_zeros(len(p.sentences), *shares.shape[1:]) if p.pointed is None else p.pointed for p in parts]
         )

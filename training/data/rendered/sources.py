@@ -55,6 +55,7 @@ class Pairs:
         people: [n] number of the picture of people that a source shows as it is; None for none at all.
         paled: [n] whether a source shows its scene pale; None for none at all.
         pointed: [n,g,g], 1 in the patches of what the sentence names of people; None for none at all.
+        mirrored: whether all of it is seen in a mirror, the scenes as well.
     """
 
     source: Tensor
@@ -66,6 +67,7 @@ class Pairs:
     people: Tensor | None = None
     paled: Tensor | None = None
     pointed: Tensor | None = None
+    mirrored: bool = False
 
 
 def below(high: int, n: int, generator: torch.Generator) -> list[int]:
