@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ...comfyui_pixwizard.encoders.clip import ClipVisionEncoder
 from ..data.feed.ahead import DrawsAhead
-from ..data.rendered.mirrored import mirrored_labels
+from ..data.rendered.mirrored import mirrored_labels, mirrored_poses
 from ..data.rendered.pale_scenes import paled_scenes, without_hints
 from ..data.rendered.patch_labels import CHANNELS, JOINTS, joint_patches
 from ..data.rendered.scene_pool import to_bytes
@@ -101,10 +101,13 @@ class SightStage(DrawsAhead):
         patches = scenes.patches[index].float()
         shown, paled = paled_scenes(scenes.picture(index), generator)
         labels = without_hints(patches, paled)
-        turned = torch.rand(len(labels), generator=generator) < 0.5
-        shown[turned], labels[turned] = shown[turned].flip(-1), mirrored_labels(labels[turned])
-        pictures = torch.cat((to_bytes(shown), figures.image[persons]))
-        return Sights(pictures, labels, joint_patches(figures.pose[persons], figures.size))
+        pictures, poses = torch.cat((to_bytes(shown), figures.image[persons])), figures.pose[persons]
+        turned = torch.rand(self.batch_size, generator=generator) < 0.5
+        pictures[turned] = pictures[turned].flip(-1)
+        of_scenes, of_people = turned[: len(labels)], turned[len(labels) :]
+        labels[of_scenes] = mirrored_labels(labels[of_scenes])
+        poses[of_people] = mirrored_poses(poses[of_people], figures.size)
+        return Sights(pictures, labels, joint_patches(poses, figures.size))
 
     def loss(self, batch: Sights, generator: torch.Generator) -> tuple[Tensor, Records]:
         """Sum of the losses, each by the weight that its teacher has."""

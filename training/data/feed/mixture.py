@@ -14,7 +14,7 @@ from torch import Tensor
 from ....comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencoder
 from ....comfyui_pixwizard.tasks import TASKS
 from ..rendered.builders import BUILDERS, Builder
-from ..rendered.mirrored import MIRRORED, in_a_mirror, mirrored_labels
+from ..rendered.mirrored import MIRRORED, in_a_mirror, mirrored_labels, mirrored_poses
 from ..rendered.pale_scenes import without_hints
 from ..rendered.patch_labels import Truth, joint_patches
 from ..rendered.scene_pool import to_bytes
@@ -141,7 +141,7 @@ class Mixture:
     def _part(self, task: str, n: int, generator: torch.Generator) -> Pairs:
         pairs = self.builders[task](self.rendered, n, generator)
         turned = task in MIRRORED and float(torch.rand((), generator=generator)) < 0.5
-        return in_a_mirror(task, pairs) if turned else pairs
+        return in_a_mirror(task, pairs, self.rendered.figures.pose) if turned else pairs
 
     @torch.no_grad()
     def encode(self, drawn: DrawnSamples) -> Batch:
@@ -187,6 +187,7 @@ class Mixture:
         )
         shares, asked = shares + pointed, asked | pointed.flatten(1).any(1)
         pose = self.rendered.figures.pose[people.clamp(min=0)]
+        pose[turned] = mirrored_poses(pose[turned], self.rendered.size)
         joints = joint_patches(pose, self.rendered.size) * posed[:, None, None, None]
         return Truth(labels, known, shares, asked, joints, posed)
 

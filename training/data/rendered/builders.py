@@ -17,6 +17,7 @@ from ....comfyui_pixwizard.tasks.codecs.asked import RELATIVE_SCALE
 from ...annotators import ANNOTATORS
 from ...degradations import DEGRADATIONS
 from ...render.scenes import DEPTH_RANGE, style_edit, text_edit
+from .figure_pool import skeletons
 from .grounding import described_holes, keypoint, referring
 from .pale_scenes import names_color, paled_scenes
 from .scene_pool import DENSE, EDITS
@@ -152,16 +153,12 @@ def edges(task: str, rendered: RenderedSources, n: int, generator: torch.Generat
     return Pairs(picture, target, _sentences(task, n, generator))
 
 
-def _skeletons(rendered: RenderedSources, index: Tensor) -> Tensor:
-    size = (rendered.size, rendered.size)
-    return torch.stack([TASKS["pose"].encode(rendered.figures.pose[i], size=size) for i in index.tolist()])
-
-
 def pose(rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """Skeletons of people."""
     index = torch.tensor(below(len(rendered.figures), n, generator))
     sentences = _sentences("pose", n, generator)
-    return Pairs(rendered.figures.picture(index), _skeletons(rendered, index), sentences, people=index)
+    drawn = skeletons(rendered.figures.pose[index], rendered.size)
+    return Pairs(rendered.figures.picture(index), drawn, sentences, people=index)
 
 
 # -- making pictures -----------------------------------------------------------------------------------------------
@@ -215,7 +212,7 @@ def edges_to_image(task: str, rendered: RenderedSources, n: int, generator: torc
 def pose_to_image(rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """People from their skeletons."""
     index, picture, sentences = _people("pose_to_image", rendered, n, generator)
-    return Pairs(_skeletons(rendered, index), picture, sentences)
+    return Pairs(skeletons(rendered.figures.pose[index], rendered.size), picture, sentences)
 
 
 def text_to_image(rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ....comfyui_pixwizard.tasks import TASKS
 from ...render.faces import draw_faces
 from ...render.figures import joint_expressions, render_figures
 from .pools import Pictures, cached, of_text, to_text
@@ -65,6 +66,11 @@ class FigurePool(Pictures):
             "instance": torch.cat([part.instance for part in parts]),
             "texts": to_text([captions for part in parts for captions in part.captions]),
         }
+
+
+def skeletons(pose: Tensor, side: int) -> Tensor:
+    """Pictures [n,3,side,side] of poses [n,P,18,3]."""
+    return torch.stack([TASKS["pose"].encode(people, size=(side, side)) for people in pose])
 
 
 class FacePool(Pictures):
