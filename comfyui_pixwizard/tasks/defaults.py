@@ -50,7 +50,7 @@ DEFAULTS: dict[str, Defaults] = {
     **_each(FLAT, guidance=(1.0, 1.0), steps=9),
     **_each(LOCAL_EDITS, guidance=(1.0, 1.0), steps=3, keep=0.1),
     **_each(WHOLE_EDITS, guidance=(1.0, 1.0), steps=2),
-    **_each(CONTROL, guidance=(2.0, 1.5), steps=9),
+    **_each(CONTROL, guidance=(2.0, 2.0), steps=9),
     **_each("text_to_image", guidance=(4.0, 1.0), steps=17),
 }
 # For instructions that resemble no task: most likely an edit in free words.

@@ -14,9 +14,13 @@ from .samples import Samples
 PLAIN = ((2, 1.0, 1.0), (3, 1.0, 1.0), (5, 1.0, 1.0), (9, 1.0, 1.0))
 # One answer is right, and it is nearly the source, which a model that hears little of the words gives back.
 EDITED = (*PLAIN, (5, 2.0, 1.0), (5, 2.0, 1.5))
-# Many answers are right, or little of the picture says what to do.
-GUIDED = ((5, 1.0, 1.0), (9, 1.0, 1.0), (9, 2.0, 1.0), (17, 2.0, 1.0), (9, 4.0, 1.0), (9, 2.0, 1.5))
-BY_DOMAIN = {"editing": EDITED, "control": GUIDED, "generation": GUIDED}
+# Many answers are right.
+DRAWN = ((5, 1.0, 1.0), (9, 1.0, 1.0), (9, 2.0, 1.0), (17, 2.0, 1.0), (9, 4.0, 1.0), (17, 4.0, 1.0))
+# And a map says where things are: how strongly it is followed is the image's guidance.
+CONTROLLED = (
+    (5, 1.0, 1.0), (9, 1.0, 1.0), (9, 2.0, 1.0), (9, 2.0, 1.5), (9, 1.0, 2.0), (9, 2.0, 2.0), (9, 2.0, 3.0),
+)  # fmt: skip
+BY_DOMAIN = {"editing": EDITED, "control": CONTROLLED, "generation": DRAWN}
 
 
 def settings_of(samples: Samples) -> tuple[tuple[int, float, float], ...]:
