@@ -77,8 +77,8 @@ def boxes() -> Graph:
             f"The box around a thing, by words, as pixels and as JSON. {ROUGH}",
             f"用文字得到物体的方框，以像素和 JSON 给出。{ROUGH_CHINESE}",
         ),
-        # Half-drawn lines lie at the decoder's threshold, where the last digits of host and pipeline decide.
-        least=30.0,
+        # Half-drawn lines lie at the threshold, where last digits decide whether a box is there.
+        least=20.0,
     )
     graph.load()
     image = graph.example(seed=4)
