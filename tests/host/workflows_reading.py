@@ -77,11 +77,10 @@ def boxes() -> Graph:
             f"The box around a thing, by words, as pixels and as JSON. {ROUGH}",
             f"用文字得到物体的方框，以像素和 JSON 给出。{ROUGH_CHINESE}",
         ),
-        # Half-drawn lines lie at the threshold, where last digits decide whether a box is there.
-        least=20.0,
     )
     graph.load()
-    image = graph.example(seed=4)
+    # Here the lines are drawn far enough that last digits of host and pipeline do not decide on the box.
+    image = graph.example(seed=23)
     latent = graph.ask("referring_box", image, ASK, caption=Link("example", 3))
     graph.step(ANSWER)
     answer = graph.decode(latent)
