@@ -73,9 +73,7 @@ class RunModel:
 
 def run_table(run: Path, names: Sequence[str], config: PixWizardConfig, average: bool = True) -> TaskTable:
     """The task table of a run's newest checkpoint; errors as `run_weights`."""
-    table = TaskTable.of(config, names)
-    table.load_state_dict(run_weights(run, average, TABLE)[0])
-    return table
+    return table_of(run_weights(run, average, TABLE)[0], names, config)
 
 
 def run_weights(run: Path, average: bool = True, inside: str = INSIDE) -> tuple[dict[str, Tensor], int]:
@@ -99,6 +97,13 @@ def transformer_of(state: Mapping[str, Tensor], config: PixWizardConfig) -> PixW
         model = PixWizardTransformer(config)
     model.load_state_dict(dict(state), strict=True, assign=True)
     return model.eval()
+
+
+def table_of(state: Mapping[str, Tensor], names: Sequence[str], config: PixWizardConfig) -> TaskTable:
+    """A task table with these weights."""
+    table = TaskTable.of(config, names)
+    table.load_state_dict(state)
+    return table
 
 
 def write_released(

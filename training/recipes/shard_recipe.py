@@ -31,7 +31,7 @@ from ..data.feed.loader import Items, Loader
 from ..data.feed.mixture import GENERATION
 from ..data.feed.pairs_from_stored import serves
 from ..data.feed.plan import Plan
-from ..loop.exporting import INSIDE, TABLE, RunExport, RunModel, transformer_of
+from ..loop.exporting import INSIDE, TABLE, RunExport, RunModel, table_of, transformer_of
 from ..loop.parallel import Mode, ParallelConfig, World
 from ..loop.trainer import Trainer, TrainerConfig
 from ..loop.validation import Grid
@@ -294,8 +294,7 @@ class FullRecipe:
         def build(weights: dict[str, Tensor]) -> dict[str, nn.Module]:
             parts: dict[str, nn.Module] = {"transformer": transformer_of_average(weights)}
             if self.task_table:
-                parts["task_table"] = table = TaskTable.of(config, list(TASKS))
-                table.load_state_dict(unprefixed(weights, TABLE))
+                parts["task_table"] = table_of(unprefixed(weights, TABLE), list(TASKS), config)
             return parts
 
         asking = PixWizardPipeline(**pipeline.parts)
