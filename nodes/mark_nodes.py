@@ -16,6 +16,7 @@ from ..comfyui_pixwizard.tasks.codecs.asked import asked_colors
 from ..comfyui_pixwizard.tasks.codecs.marks import MARK_COLORS
 from ..comfyui_pixwizard.tasks.codecs.mask import COLORS as OVERLAY
 from ..comfyui_pixwizard.tasks.codecs.mask import DEFAULT_COLOR
+from .carried import carried
 from .conversions import Node, matching_source, one_for_each
 from .decoder_common import answered, decoded, decoder_schema, drawing_of, listed, pictures, preview_of
 from .round_trip import round_trip
@@ -44,6 +45,12 @@ def references(image: Tensor, source: Tensor | None, vae: Any) -> Tensor | None:
 def shown_source(image: Tensor, source: Tensor) -> Tensor:
     """The source [B, 3, H, W] for every answer, to draw marks on."""
     return pictures(one_for_each(source, len(image), "a source", "answers"))
+
+
+def drawn_size(task: str, vae: Any) -> dict[str, Any]:
+    """How large the marks are that a VAE's model draws, as options of the task's codec; the bundled model's without."""
+    options = carried(vae)[task].codec_options
+    return {name: options[name] for name in ("line", "radius") if name in options}
 
 
 def ground_of(image: Tensor, source: Tensor | None) -> Tensor:
@@ -137,7 +144,8 @@ class DecodeBoxes(Node):
         names: str = "",
     ) -> io.NodeOutput:
         answers, color = pictures(image), next(iter(asked_colors("box", sentence)), color)
-        labels, sure = decoded(get_task("referring_box"), answers, references(image, source, vae), color=color)
+        size, base = drawn_size("referring_box", vae), references(image, source, vae)
+        labels, sure = decoded(get_task("referring_box"), answers, base, color=color, **size)
         on = answers if source is None else shown_source(image, source)
         height, width = image.shape[1:3]
         boxes, mask = as_dicts(labels), torch.stack([inside(label, height, width) for label in labels])
@@ -177,7 +185,9 @@ class DecodeKeypoints(Node):
         dots = task.name == "keypoint"
         colors_seen = asked_colors("keypoint", sentence) or listed(colors)
         base = references(image, source, vae) if dots else None
-        labels, sure = decoded(task, answers, base, **(dict(colors=colors_seen) if dots else {}))
+        labels, sure = decoded(
+            task, answers, base, **(dict(colors=colors_seen) | drawn_size("keypoint", vae) if dots else {})
+        )
         frames = pose_frames((label[None] if dots else label for label in labels), (image.shape[2], image.shape[1]))
         count = sum(int((label[..., 2] > 0).sum()) for label in labels)
         on = answers if source is None or not dots else shown_source(image, source)

@@ -21,9 +21,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..files.safe_files import replaced
-from ..tasks.codecs.box import BOX
+from ..tasks.codecs.box import BOX, THIN
 from ..tasks.codecs.edge import EDGES
-from ..tasks.codecs.keypoint import KEYPOINT
+from ..tasks.codecs.keypoint import KEYPOINT, SMALL
 from ..tasks.codecs.marks import MARK_COLORS
 from ..tasks.codecs.palette import palette
 from ..tasks.codecs.pose import JOINTS, POSE
@@ -169,9 +169,9 @@ def draw_label(kind: str, label: Tensor, like: Tensor | None = None, on: Tensor 
     if kind == "edges":
         return unit_to_image(EDGES.encode(label.clamp(0, 1)))
     if kind == "boxes":
-        return unit_to_image(BOX.encode(label, on))
+        return unit_to_image(BOX.encode(label, on, line=THIN))
     if kind == "keypoints":
-        return unit_to_image(KEYPOINT.encode(label, on, colors=tuple(MARK_COLORS)[: len(label)]))
+        return unit_to_image(KEYPOINT.encode(label, on, colors=tuple(MARK_COLORS)[: len(label)], radius=SMALL))
     if kind == "pose":
         return unit_to_image(POSE.encode(label, on))
     return unit_to_image(label)

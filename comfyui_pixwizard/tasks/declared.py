@@ -16,6 +16,8 @@ from typing import Any
 from ..guidance import ALWAYS, DualGuidance
 from ..solvers import DEFAULT_SOLVER, EVALUATIONS
 from .codecs.asked import asked_codec, asked_options
+from .codecs.box import BOLD as BOX_LINE
+from .codecs.keypoint import BOLD as DOT_RADIUS
 from .defaults import DEFAULTS, GENERAL
 from .registry import TASKS
 from .task import Task
@@ -25,6 +27,8 @@ FREE = "none"
 # Value of an option for colours of marks: those that the instruction names, see `codecs.asked`.
 ASKED = "instruction"
 DEFAULT_SIZE = 256
+# Options of codecs whose marks this project draws in sizes of its own.
+SIZES: Mapping[str, Mapping[str, float]] = {"box": {"line": BOX_LINE}, "keypoint": {"radius": DOT_RADIUS}}
 FIX = "use an unmodified copy of the model, or update pixwizard"
 
 
@@ -96,7 +100,7 @@ class Declared:
         for name, (guidance, points, _) in (DEFAULTS | {FREE: GENERAL}).items():
             task = TASKS.get(name)
             codec = "picture" if task is None else next(iter(task.codecs))
-            options = marks_options(codec)
+            options = marks_options(codec) | SIZES.get(codec, {})
             if task is not None and task.kind == "classes" and class_names:
                 options["classes"] = list(range(1, len(class_names)))
             if task is not None and task.kind == "depth" and depth_range is not None:
@@ -128,7 +132,7 @@ class Declared:
         if task in self.tasks:
             return self.tasks[task]
         codec = next(iter(TASKS[task].codecs))
-        return replace(free, codec=codec, codec_options=marks_options(codec))
+        return replace(free, codec=codec, codec_options=marks_options(codec) | SIZES.get(codec, {}))
 
     def label_kind(self, task: Task, instruction: str = "") -> str:
         """Kind of the label of an answer to an instruction: `Task.kind`, or "relative" where depth is asked so."""

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .codecs.box import THIN
+from .codecs.keypoint import SMALL
 from .declared import FREE, Declared, TaskSettings, marks_options
 from .registry import TASKS
 
@@ -32,6 +34,8 @@ ADE20K_NAMES = ("ignore", *(name.strip() for name in _NAMES.split(",")))
 INDOORS = "indoors"
 DEPTH_RANGES = {INDOORS: (0.0, 10.0), "streets": (0.0, 80.0)}
 POINTS, GUIDANCE, CHANNELS, SOLVER, MAX_SIZE = 60, (4.0, 1.0), 3, "euler", 1024
+# Marks are as thin as in InstructCV and InstructDiffusion.
+SIZES: dict[str, dict[str, float]] = {"box": {"line": THIN}, "keypoint": {"radius": SMALL}}
 CODES: dict[str, tuple[str, dict[str, Any]]] = {
     "segmentation": ("ade20k", {"classes": list(range(1, len(ADE20K_NAMES))), "cleanup": False}),
 }
@@ -49,7 +53,7 @@ def released(args: Mapping[str, Any] | None = None, depths: str = INDOORS) -> De
     rows = {}
     for name, task in TASKS.items():
         codec = next(iter(task.codecs))
-        codec, options = codes.get(name, (codec, marks_options(codec)))
+        codec, options = codes.get(name, (codec, marks_options(codec) | SIZES.get(codec, {})))
         rows[name] = TaskSettings(codec, options, SOLVER, POINTS, *GUIDANCE, CHANNELS)
     rows[FREE] = TaskSettings("picture", {}, SOLVER, POINTS, *GUIDANCE, CHANNELS)
     sizes = [int(text) for text in re.findall(r"\b\d{2,4}\b", str((args or {}).get("image_size", "")))]

@@ -64,7 +64,7 @@ def test_convert_declares_the_released_codes(converted: Path, folder: Path, caps
         near=0.0, far=10.0, near_bright=True
     )
     assert rows["segmentation"]["codec_options"] == {"classes": list(range(1, 151)), "cleanup": False}
-    assert rows["referring_box"]["codec_options"] == {"color": "instruction"}
+    assert rows["referring_box"]["codec_options"] == {"color": "instruction", "line": 1 / 64}, "as thin as InstructCV's"
     for row in rows.values():
         assert (row["solver"], row["points"], row["guided_channels"], row["size"]) == ("euler", 60, 3, 768)
         assert (row["text_guidance"], row["image_guidance"]) == (4.0, 1.0)

@@ -73,7 +73,7 @@ class FigureSet:
             color = COLORS[int(torch.randint(len(COLORS), (), generator=generator))]
             words.append({"caption": expression, "color": color})
             labels.append(pose[person, joint][None])
-            truths.append(task.encode(labels[-1], image, colors=(color,)))
+            truths.append(encode(self.declared, task.name, labels[-1], image, colors=(color,)))
             generators.append(generator)
             rows.append(i)
         if not rows:

@@ -91,9 +91,9 @@ class Samples:
         return self.source if self.reference is None else self.reference
 
 
-def encode(declared: Declared, task: str, label: Tensor, source: Tensor | None = None) -> Tensor:
+def encode(declared: Declared, task: str, label: Tensor, source: Tensor | None = None, **options: Any) -> Tensor:
     """Pictures [...,3,H,W] that stand for labels of a task in a model's code; class ids are those of scenes."""
-    read = declared[task].reading()
+    read = declared[task].reading() | options
     codec = TASKS[task].codec(read.pop("codec"))
     known = inspect.signature(codec.encode).parameters
     if task == "segmentation":

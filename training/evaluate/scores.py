@@ -102,8 +102,9 @@ def box_accuracy(samples: Samples, pictures: Tensor) -> Score:
 def keypoint_pck(samples: Samples, pictures: Tensor) -> Score:
     """Share of the asked joints that are found within 0.05 of the picture's side."""
     size, each = (int(pictures.shape[-2]), int(pictures.shape[-1])), []
-    for picture, source, truth, said in zip(pictures, samples.compared, samples.label, samples.words, strict=True):
-        points = samples.task.decode(picture, source, colors=(said["color"],))
+    row, shown = samples.declared[samples.task.name], zip(pictures, samples.compared, strict=True)
+    for (picture, source), truth, said in zip(shown, samples.label, samples.words, strict=True):
+        points = samples.task.decode(picture, source, **row.reading() | {"colors": (said["color"],)})
         each.append(sparse.joint_hits(points, truth, size).double().mean())
     hits = torch.stack(each)
     return Score(float(hits.mean()), hits, {})

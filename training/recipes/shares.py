@@ -14,6 +14,8 @@ HARD = (
     "depth", "normal", "segmentation", "pose", "keypoint", "referring_segmentation", "referring_mask", "referring_box",
     "edit_remove", "edit_recolor", "edit_replace", "edit_add", "edit_texture", "edit_local", "edit_text",
 )  # fmt: skip
+# Of these the two whose answers have another form than before (see `codecs.box`, `codecs.keypoint`).
+ANEW = "keypoint", "referring_box"
 # Restorations that few samples teach.
 QUICK = "denoise", "derain", "dehaze", "desnow", "flash_reflection", "outpaint"
 # Other tasks that are near their floors.
@@ -22,7 +24,13 @@ NEAR = (
     "sketch_to_image",
 )  # fmt: skip
 # Stage 2, at 128 px: what is far from its floor, or serves many, more often than what is nearly free.
-WEIGHTS = dict.fromkeys(TASKS, 1.0) | dict.fromkeys(HARD, 3.0) | dict.fromkeys(NEAR, 1.5) | dict.fromkeys(QUICK, 0.3)
+WEIGHTS = (
+    dict.fromkeys(TASKS, 1.0)
+    | dict.fromkeys(HARD, 3.0)
+    | dict.fromkeys(ANEW, 5.0)
+    | dict.fromkeys(NEAR, 1.5)
+    | dict.fromkeys(QUICK, 0.3)
+)
 # At 256 px mostly what works on photographs.
 LARGE_WEIGHTS = dict.fromkeys(TASKS, 0.12) | dict.fromkeys(DEGRADATIONS, 1.0) | {"inpaint": 2.0}
 # The paper's share of text-to-image in stage 2 is 0.5; a model of this size forgets how to read with it.

@@ -1,4 +1,4 @@
-"""Keypoints as pictures: a filled disc of one colour on each visible joint (InstructDiffusion's code).
+"""Keypoints as pictures: a filled disc of one colour on each visible joint (as in InstructDiffusion).
 
 Shape legend: K joints [K, 3] as x, y in pixels (see `marks`) and visible (1 or 0); one picture [3, H, W].
 """
@@ -26,8 +26,9 @@ from .marks import (
     region_sums,
 )
 
-# 10 pixels of a picture of side 256.
-RADIUS = 10 / 256
+# Radii as shares of the shorter side: a disc that nearly fills a patch of 16 pixels of a picture of side 128, and
+# InstructDiffusion's of 10 pixels of a side of 256.
+BOLD, SMALL = 14 / 256, 10 / 256
 # Least overlap of a mark with a disc at its centre; a disc that a corner of the picture cuts keeps a quarter.
 LEAST_FITNESS = 0.15
 # Without a source a pixel belongs to a colour that is nearer than this.
@@ -35,9 +36,9 @@ NEAR = 0.45
 COLORS = ("red",)
 
 
-def disc_radius(height: int, width: int) -> float:
-    """Radius of the discs in pixels; the side is the shorter one."""
-    return max(min(height, width) * RADIUS, 1.5)
+def disc_radius(height: int, width: int, radius: float = BOLD) -> float:
+    """Radius of the discs in pixels, at least 1.5: a share of the shorter side."""
+    return max(min(height, width) * radius, 1.5)
 
 
 def _check_colors(colors: Sequence[str], count: int | None = None) -> Tensor:
@@ -48,8 +49,11 @@ def _check_colors(colors: Sequence[str], count: int | None = None) -> Tensor:
     return torch.stack([mark_color(name) for name in names])
 
 
-def encode_keypoints(label: Any, source: Any = None, *, colors: Sequence[str] = COLORS) -> Tensor:
+def encode_keypoints(label: Any, source: Any = None, *, colors: Sequence[str] = COLORS, radius: float = BOLD) -> Tensor:
     """Source with a disc on every visible joint: [K,3] and one colour name for each -> [3,H,W]. Later ones lie on top.
+
+    Args:
+        radius: of the discs, as a share of the shorter side.
 
     Raises:
         ValueError: not a [K,3] list of finite numbers, not K different colours, or no source.
@@ -59,11 +63,11 @@ def encode_keypoints(label: Any, source: Any = None, *, colors: Sequence[str] = 
         raise ValueError(f"keypoints are [K, 3] of x, y, visible, found {tuple(joints.shape)}: finite, one row a joint")
     canvas = check_canvas(source, "a keypoint").clone()
     paints = _check_colors(colors, len(joints)) if len(joints) else torch.zeros(0, 3)
-    radius = disc_radius(*canvas.shape[-2:])
+    reach = disc_radius(*canvas.shape[-2:], radius)
     for (x, y, visible), paint_color in zip(joints.tolist(), paints, strict=True):
         if visible > 0.5:
             center = torch.tensor([x, y], device=canvas.device)
-            paint(canvas, center, center, radius, paint_color.to(canvas.device))
+            paint(canvas, center, center, reach, paint_color.to(canvas.device))
     return canvas
 
 
@@ -99,15 +103,15 @@ def _fitness(regions: Tensor, radius: float) -> tuple[Tensor, Tensor]:
     return center, inside / (area + math.pi * radius**2 - inside)
 
 
-def _locate(picture: Tensor, source: Any, paints: Tensor) -> tuple[Tensor, Tensor]:
+def _locate(picture: Tensor, source: Any, paints: Tensor, radius: float) -> tuple[Tensor, Tensor]:
     """Joints [K,3], and the overlap of each mark with a disc [K] in [0,1]; both 0 for a joint that is not drawn."""
     marks, share, readable = _shown_colors(picture, source, paints)
-    radius = disc_radius(*picture.shape[-2:])
+    reach = disc_radius(*picture.shape[-2:], radius)
     joints, match = picture.new_zeros(len(paints), 3), picture.new_zeros(len(paints))
     regions = components(marks)
     if not bool(regions.any()):
         return joints, match
-    center, fitness = _fitness(regions, radius)
+    center, fitness = _fitness(regions, reach)
     owner = torch.zeros(len(center), dtype=torch.long, device=picture.device)
     owner[regions[marks > 0] - 1] = marks[marks > 0] - 1
     for k in range(len(paints)):
@@ -118,32 +122,37 @@ def _locate(picture: Tensor, source: Any, paints: Tensor) -> tuple[Tensor, Tenso
         own = regions == best + 1
         near = box_mean(own[None].float())[0] > 0
         known = readable[k] & ((marks == 0) | (marks == k + 1))
-        windows = disc_windows(torch.stack([share[k] * near, known.float()]), center[best : best + 1], radius)
-        place = fit_discs(windows[:, 0], windows[:, 1], center[best : best + 1], radius)[0]
+        windows = disc_windows(torch.stack([share[k] * near, known.float()]), center[best : best + 1], reach)
+        place = fit_discs(windows[:, 0], windows[:, 1], center[best : best + 1], reach)[0]
         joints[k] = torch.cat([place, place.new_ones(1)])
         match[k] = fitness[best]
     return joints, match
 
 
-def decode_keypoints(picture: Any, source: Any = None, *, colors: Sequence[str] = COLORS) -> Tensor:
+def decode_keypoints(
+    picture: Any, source: Any = None, *, colors: Sequence[str] = COLORS, radius: float = BOLD
+) -> Tensor:
     """Joints [K,3], one for each colour; x = y = visible = 0 where there is no disc of that colour.
 
     Args:
         source: the picture before the discs, against which things of the colour that were there before cancel; None
             trusts the colour alone.
+        radius: of the discs, as a share of the shorter side.
 
     Raises:
         ValueError: not one float picture, colours that are unknown or named twice, or a source of another size.
     """
     paints = _check_colors(colors)
     one = check_one(picture)
-    return _locate(one, source, paints.to(one.device))[0]
+    return _locate(one, source, paints.to(one.device), radius)[0]
 
 
-def keypoints_confidence(picture: Any, source: Any = None, *, colors: Sequence[str] = COLORS) -> float:
+def keypoints_confidence(
+    picture: Any, source: Any = None, *, colors: Sequence[str] = COLORS, radius: float = BOLD
+) -> float:
     """Mean over the colours of the mark's intersection over union with a disc; 0 for a colour without a mark."""
     one = check_one(picture)
-    return float(_locate(one, source, _check_colors(colors).to(one.device))[1].mean())
+    return float(_locate(one, source, _check_colors(colors).to(one.device), radius)[1].mean())
 
 
 KEYPOINT = Codec("keypoint", encode_keypoints, decode_keypoints, keypoints_confidence)

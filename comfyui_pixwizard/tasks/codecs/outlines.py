@@ -73,7 +73,7 @@ def region_boxes(regions: Tensor) -> tuple[Tensor, Tensor]:
 def _vertical_lines(drawn: OutlineMarks) -> Tensor:
     """Places x of the middles of vertical lines: [V], the longest first."""
     # Longer than two lines side by side are wide, so that their width is no line.
-    length = 3 * drawn.line + 1
+    length = 2 * drawn.line + 3
     field = drawn.marked.float()[None, None]
     run = F.avg_pool2d(field, (length, 1), stride=1) > LEAST_RUN
     straight = F.max_pool2d(F.pad(run.float(), (0, 0, length - 1, length - 1)), (length, 1), stride=1)[0, 0] > 0
@@ -226,7 +226,7 @@ def _refined(drawn: OutlineMarks, low: float, high: float, place: float) -> floa
     reach = drawn.line + 1
     columns = torch.arange(drawn.share.shape[1], device=drawn.share.device) + 0.5
     near = (columns - place).abs() <= reach
-    margin = drawn.line if high - low > 4 * drawn.line else 0
+    margin = drawn.line if high - low > 2.5 * drawn.line else 0
     rows = slice(max(round(low) + margin, 0), max(round(high) - margin, 1))
     profile = (drawn.share[rows, near]).sum(0)
     # Another line in the window would pull the centroid.

@@ -40,9 +40,10 @@ JOINT_COLORS = tuple(_hue(k, 1.0) for k in range(len(JOINTS)))
 LIMBS = tuple((a, b, _hue(k, LIMB_VALUE)) for k, (a, b) in enumerate(LIMB_JOINTS))
 
 # As shares of a picture's side: half of the limbs' width, and radii of discs. Discs of the body are wide enough to
-# outlive an autoencoder at 128 px; those of the face, which lie close together, are a little smaller, and a fit lies
-# between.
-LIMB_RADIUS, BODY_RADIUS, FACE_RADIUS, FIT_RADIUS = 4 / 256, 6 / 256, 4.8 / 256, 5 / 256
+# outlive an autoencoder at 128 px and joints that are a few pixels off: the mean of skeletons whose joints scatter by
+# 3 of 128 pixels is read with a PCK of 0.57, of discs a quarter smaller with 0.40, while larger ones hide each other.
+# Those of the face, which lie close together, are smaller, and a fit lies between.
+LIMB_RADIUS, BODY_RADIUS, FACE_RADIUS, FIT_RADIUS = 5 / 256, 7.5 / 256, 5 / 256, 6 / 256
 FACE = (0, 14, 15, 16, 17)
 LEAST_AREA = 0.15
 # Darker pixels are the black ground; halfway to a limb.

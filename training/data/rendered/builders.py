@@ -38,6 +38,8 @@ PALED_SELDOM = 0.3
 CUT_SHARE, WHOLE = 0.5, ("face", "inpaint", "outpaint")
 # Share of depth samples whose sentence asks for relative depth.
 RELATIVE_SHARE = 0.25
+# Share of restorations whose picture is unharmed: a model that has seen none restores what is whole. A hole is harm.
+UNHARMED_SHARE, HOLED = 0.05, ("inpaint", "outpaint")
 
 
 def _sentences(task: str, n: int, generator: torch.Generator) -> list[str]:
@@ -69,7 +71,9 @@ def _join(parts: Sequence[Pairs]) -> Pairs:
 
 
 def restoration(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
-    """A clean picture degraded; half of the task `face` are faces, part of the haze follows a scene's true depth."""
+    """A clean picture degraded; half of the task `face` are faces, part of the haze follows a scene's true depth, and
+    now and then there is nothing to restore.
+    """
     faces = _split(n, FACE_SHARE, generator) if task == "face" else 0
     hazy = _split(n, HAZE_SHARE, generator) if task == "dehaze" else 0
     others = n - faces - hazy
@@ -88,7 +92,11 @@ def restoration(task: str, rendered: RenderedSources, n: int, generator: torch.G
         near, far = DEPTH_RANGE
         depth = TASKS["depth"].decode(rendered.scenes.coded["depth"][index].float() / 255, near=near, far=far)
         degraded.append(DEGRADATIONS[task](clean[-1], generator, depth=depth))
-    return Pairs(torch.cat(degraded), torch.cat(clean), _sentences(task, n, generator))
+    source, target = torch.cat(degraded), torch.cat(clean)
+    if task not in HOLED:
+        unharmed = torch.rand(n, generator=generator) < UNHARMED_SHARE
+        source[unharmed] = target[unharmed]
+    return Pairs(source, target, _sentences(task, n, generator))
 
 
 def _damaged_parts(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
