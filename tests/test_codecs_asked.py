@@ -35,7 +35,7 @@ def test_every_template_says_its_colour(codec: str, task: str) -> None:
 
 @pytest.mark.parametrize(("codec", "task"), GROUNDING.items())
 def test_paraphrases_say_it_too(codec: str, task: str) -> None:
-    """Only a misspelt name of the mark hides it, once in a hundred sentences."""
+    """Only a misspelt colour hides it, once in a thousand sentences."""
     generator, right, asked = torch.Generator().manual_seed(0), 0, 0
     for form, templates in TASKS[task].forms.items():
         said = THINGS[0] | {"color": "yellow", "joints": JOINTS}
@@ -48,7 +48,7 @@ def test_paraphrases_say_it_too(codec: str, task: str) -> None:
                 asked_colors(codec, text) == wanted
             )
             asked += 1
-    assert right / asked >= 0.98
+    assert right / asked >= 0.995
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,7 @@ def test_paraphrases_say_it_too(codec: str, task: str) -> None:
         ("overlay", "Make the overlay on the dog green", ("green",)),
         ("overlay", "Put a mauve overlay on the dog", ()),
         ("box", "Put a green rectangle around the red car, please.", ("green",)),
+        ("box", "Frame the ball in a cyan recttangle", ("cyan",)),
         ("box", "Detect all blue boxes", ()),
         ("box", "Which box holds the yellow frame?", ()),
         ("box", "Draw orange boxes around all chairs", ("orange",)),

@@ -9,7 +9,6 @@ from pixwizard.comfyui_pixwizard.encoders.nano_autoencoder import NanoAutoencode
 from pixwizard.comfyui_pixwizard.tasks import TASKS
 from pixwizard.comfyui_pixwizard.tasks.codecs.asked import asked_codec, asked_options
 from pixwizard.comfyui_pixwizard.tasks.codecs.marks import mark_color
-from pixwizard.comfyui_pixwizard.tasks.language import paraphrase
 from pixwizard.comfyui_pixwizard.tasks.language.templates import plural
 from pixwizard.training.data.feed import mixture
 from pixwizard.training.data.feed.mixture import GENERATION, Mixture, common_count, with_generation
@@ -120,8 +119,6 @@ def read(task, picture, source, sentence):
 def test_decoded_pairs_mean_what_the_sentence_says(rendered, monkeypatch):
     """The three ways to answer a reference agree: mask, overlay and boxes are of the same solids, or of none."""
     monkeypatch.setattr(grounding, "CLASS_SHARE", 0.0)
-    # A slip of the pen, as in "in a cyan recttangle", hides the colour from who reads the sentence.
-    monkeypatch.setattr(paraphrase, "TYPO_RATE", 0.0)
     found = []
     for seed in range(12):
         # The scene and the expression are drawn first, so one seed asks all three tasks the same.

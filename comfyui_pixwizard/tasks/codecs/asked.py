@@ -18,10 +18,10 @@ from .mask import COLORS as OVERLAY_COLORS
 from .mask import DEFAULT_COLOR as OVERLAY_COLOR
 
 # Names of marks by codec.
-MARKS = {
-    "overlay": "overlays?|veils?|layers?|masks?|tints?|films?|shades?|colou?rs?|highlights?",
-    "box": "box(?:es)?|rectangles?|frames?|outlines?|borders?",
-    "keypoint": "dots?|discs?|disks?|circles?|points?|markers?|marks?|keypoints?|spots?",
+NAMES = {
+    "overlay": "overlay veil layer mask tint film shade color colour highlight",
+    "box": "box rectangle frame outline border",
+    "keypoint": "dot disc disk circle point marker mark keypoint spot",
 }
 PALETTES = {"overlay": OVERLAY_COLORS, "box": MARK_COLORS, "keypoint": MARK_COLORS}
 # What may stand between a colour and the mark.
@@ -42,6 +42,23 @@ _METRIC = re.compile(r"\bmetric\b|\bin met(?:re|er)s\b", re.IGNORECASE)
 # A colour at a clause's end that belongs to a thing: clothes ("the man in red") or a statement ("one that is red").
 _PEOPLE = "man|men|woman|women|person|people|guy|lady|boy|girl|kid|child|children|player|one"
 _WORN = re.compile(rf"(?:\b(?:{_PEOPLE})\s+(?:dressed\s+|all\s+)?in|\b(?:that|which|who)\s+(?:is|are))\s+$")
+
+
+def _misspelt(word: str) -> set[str]:
+    """A word of five letters or more with two inner letters exchanged, one dropped or one doubled."""
+    places = range(1, len(word) - 2) if len(word) >= 5 else ()
+    swapped = {word[:at] + word[at + 1] + word[at] + word[at + 2 :] for at in places}
+    return swapped | {word[:at] + word[at + 1 :] for at in places} | {word[: at + 1] + word[at:] for at in places}
+
+
+def _marks(codec: str) -> str:
+    """Pattern of the names of a codec's marks, of one or several, also misspelt."""
+    names = NAMES[codec].split()
+    forms = {form for name in names for form in (name, name + ("es" if name.endswith("x") else "s"))}
+    return "|".join(sorted(forms.union(*map(_misspelt, forms))))
+
+
+MARKS = {codec: _marks(codec) for codec in NAMES}
 
 
 def asked_options(codec: str, instruction: str) -> dict[str, Any]:
