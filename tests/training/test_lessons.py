@@ -11,7 +11,7 @@ from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.training.data.feed.mixture import Mixture
 from pixwizard.training.data.rendered.facts import FACTS, UNKNOWN, facts, sentences
 from pixwizard.training.data.rendered.figure_pool import FacePool, FigurePool
-from pixwizard.training.data.rendered.patch_labels import PARTS, PATCH, joint_patches
+from pixwizard.training.data.rendered.patch_labels import CELLS, PARTS, PATCH, joint_patches
 from pixwizard.training.data.rendered.pools import LeafPool
 from pixwizard.training.data.rendered.scene_pool import ScenePool
 from pixwizard.training.data.rendered.sources import RenderedSources
@@ -149,7 +149,7 @@ def test_a_batch_knows_what_its_sentences_name(rendered):
     assert not (asked & ~marked).any() and asked.sum() > marked.sum() / 2
     # The target of a mask is white where the sentence points.
     shown = given.autoencoder.decode(batch.target[asked]).mean(1) / 2 + 0.5
-    white = torch.nn.functional.avg_pool2d(shown, PATCH)
+    white = torch.nn.functional.avg_pool2d(shown, PATCH // CELLS)
     assert (white - batch.truth.named[asked]).abs().mean() < 0.1
 
 

@@ -18,7 +18,7 @@ from pixwizard.training.data.rendered.mirrored import (
     mirrored_poses,
     other_side,
 )
-from pixwizard.training.data.rendered.patch_labels import PARTS, pooled
+from pixwizard.training.data.rendered.patch_labels import PARTS, in_cells, pooled
 from pixwizard.training.data.rendered.scene_pool import ScenePool
 from pixwizard.training.data.rendered.sources import RenderedSources
 from pixwizard.training.render.dead_leaves import dead_leaves
@@ -97,7 +97,7 @@ def test_what_a_batch_knows_is_mirrored_with_it(rendered):
             target = None if stored else next(targets)
             if task == "referring_mask" and drawn.truth.asked[row]:
                 assert target is not None
-                torch.testing.assert_close(pooled(target[None])[0, 0], drawn.truth.named[row], atol=5e-3, rtol=0)
+                torch.testing.assert_close(in_cells(target[:1])[0], drawn.truth.named[row], atol=5e-3, rtol=0)
             if task == "segmentation" and target is not None:
                 # No latents are kept of what is mirrored, so only that is here.
                 ground = TASKS["segmentation"].decode(target) == 1

@@ -1,10 +1,10 @@
 """What the renderer knows, taught to the middle of the network: linear heads on the tokens after the third block.
 
 They exist in training only. A head asks of each patch whether it will change (known for every task from source and
-target themselves), whether it is what the sentence names, which class, colour, depth and normal the source has there,
+target themselves), which of its cells the sentence names, which class, colour, depth and normal the source has there,
 and which joints of people. Their losses bind words to places long before the flow's own loss does, in which a small
 thing is a small part.
-Shapes: B samples, L tokens, d width, C latent channels, g = patches a side, c label channels.
+Shapes: B samples, L tokens, d width, C latent channels, g patches and G cells a side, c label channels.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
-from ..data.rendered.patch_labels import CHANNELS, JOINTS, PARTS, SOLIDS, Truth
+from ..data.rendered.patch_labels import CELLS, CHANNELS, JOINTS, PARTS, SOLIDS, Truth
 from ..loop.logs import Records
 
 BLOCK = 3
 # A patch whose latents moved by this much, against their own unit spread, has changed altogether.
 FULL_CHANGE = 0.5
-CHANGE, NAMED = 0, 1
+# What the head says of a patch, in this order.
+SAID = (1, CELLS**2, CHANNELS, JOINTS)
 # Parts of the labels that may be unknown in a patch.
 SHARES = "classes", "colors"
 # Parts of the sum; depth and normals are squared errors and small, and one sample of eight shows people.
@@ -61,7 +62,7 @@ class Teachers(nn.Module):
         super().__init__()
         width = transformer.config.dim
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, 2 + CHANNELS + JOINTS)
+        self.head = nn.Linear(width, sum(SAID))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.tokens: Tensor | None = None
@@ -83,13 +84,15 @@ class Teachers(nn.Module):
         side = source.shape[-2] // patch
         out = rearrange(self.head(self.norm(self.tokens.float())), "b (g k) c -> b c g k", g=side)
         self.tokens = None
+        change, cells, shown, joints = out.split(SAID, 1)
         changed = (change_of(source, target, patch) / FULL_CHANGE).clamp(max=1)
-        change = F.binary_cross_entropy_with_logits(out[:, CHANGE], changed, reduction="none")
-        parts = {"change": _only(_half_inside(change, changed), ~blind)}
-        named = F.binary_cross_entropy_with_logits(out[:, NAMED], truth.named, reduction="none")
+        moves = F.binary_cross_entropy_with_logits(change[:, 0], changed, reduction="none")
+        parts = {"change": _only(_half_inside(moves, changed), ~blind)}
+        said = rearrange(cells, "b (p q) g k -> b (g p) (k q)", p=CELLS)
+        named = F.binary_cross_entropy_with_logits(said, truth.named, reduction="none")
         parts["named"] = _only(_half_inside(named, truth.named), truth.asked)
-        parts |= label_losses(out[:, 2 : 2 + CHANNELS], truth.labels, truth.known)
-        parts["joints"] = _only(joint_losses(out[:, 2 + CHANNELS :], truth.joints), truth.posed)
+        parts |= label_losses(shown, truth.labels, truth.known)
+        parts["joints"] = _only(joint_losses(joints, truth.joints), truth.posed)
         total = sum((WEIGHTS[name] * value.mean() for name, value in parts.items()), source.new_zeros(()))
         counts = {"change": int((~blind).sum()), "named": int(truth.asked.sum()), "joints": int(truth.posed.sum())}
         counts |= counts_taught(truth.labels, truth.known)

@@ -19,7 +19,7 @@ from ...degradations.holes import filled
 from ...render.scenes.scene_words import article, listed
 from .figure_pool import FigurePool
 from .pale_scenes import names_color, paled_scenes
-from .patch_labels import joint_patches
+from .patch_labels import disc_cells, in_cells
 from .shown_solids import Shown, classes_absent, classes_shown, shown_solids
 from .sources import Pairs, RenderedSources, below, pick
 
@@ -91,7 +91,7 @@ def referring_words(
 def referring(task: str, rendered: RenderedSources, n: int, generator: torch.Generator) -> Pairs:
     """What words mean, as an overlay, a mask or boxes."""
     scenes, rows, named, paled = rendered.scenes, [], [], []
-    pictures, targets, sentences = [], [], []
+    pictures, targets, sentences, several = [], [], [], []
     for at in below(len(scenes.referable), n, generator):
         i = scenes.referable[at]
         words, numbers = referring_words(task, rendered, i, generator)
@@ -99,11 +99,13 @@ def referring(task: str, rendered: RenderedSources, n: int, generator: torch.Gen
         if not names_color(words.get("caption", words.get("class", ""))):
             shown, pale = paled_scenes(shown, generator)
         picture, masks = shown[0], [scenes.instance[i] == number for number in numbers]
+        nothing = torch.zeros_like(scenes.instance[i], dtype=torch.bool)
+        several.append(torch.stack([nothing, *masks]).any(0) if len(masks) > 1 else nothing)
         paled.append(bool(pale))
         if task == "referring_box":
             label = torch.cat([torch.zeros(0, 4), *map(box_of, masks)])
         else:
-            label = torch.stack([torch.zeros_like(scenes.instance[i], dtype=torch.bool), *masks]).any(0)
+            label = torch.stack([nothing, *masks]).any(0)
         painted = {"color": words["color"]} if "color" in words else {}
         rows.append(i)
         named.append(numbers[0] if len(numbers) == 1 else 0)
@@ -112,7 +114,15 @@ def referring(task: str, rendered: RenderedSources, n: int, generator: torch.Gen
         sentences.append(TASKS[task].instruction(generator, **words))
     index = torch.tensor(rows)
     seen, marked = torch.stack(pictures), torch.stack(targets)
-    return Pairs(seen, marked, sentences, scene=index, named=torch.tensor(named), paled=torch.tensor(paled))
+    return Pairs(
+        seen,
+        marked,
+        sentences,
+        scene=index,
+        named=torch.tensor(named),
+        paled=torch.tensor(paled),
+        pointed=in_cells(torch.stack(several).float()),
+    )
 
 
 # -- joints --------------------------------------------------------------------------------------------------------
@@ -148,11 +158,12 @@ def keypoint(rendered: RenderedSources, n: int, generator: torch.Generator) -> P
     task, figures = TASKS["keypoint"], rendered.figures
     index = torch.tensor(below(len(figures), n, generator))
     pictures, targets, sentences, pointed = figures.picture(index), [], [], []
+    radius = disc_radius(figures.size, figures.size)
     for row, i in enumerate(index.tolist()):
         words, joints, colors = joint_words(figures, i, generator)
         targets.append(task.encode(joints, pictures[row], colors=colors))
         sentences.append(task.instruction(generator, **words))
-        pointed.append(joint_patches(joints[None, None], figures.size)[0].amax(0))
+        pointed.append(disc_cells(joints, radius, figures.size))
     return Pairs(pictures, torch.stack(targets), sentences, people=index, pointed=torch.stack(pointed))
 
 

@@ -1,6 +1,7 @@
 """What the renderer knows of each patch of a picture, for teachers that training has and the network has not.
 
-Shapes: N scenes or pictures of people, J = JOINTS, B samples, c = CHANNELS, S side in pixels, g = S/16 patches a side.
+Shapes: N scenes or pictures of people, J = JOINTS, B samples, c = CHANNELS, S side in pixels, g = S/16 patches and
+G = S/4 cells a side.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from ....comfyui_pixwizard.tasks.codecs.pose import JOINTS as JOINT_NAMES
 from ...render import scenes as S
 
 PATCH = 16
+# Cells of a patch, a side: what words name is told of each, so that its outline within a patch is told too.
+CELLS = 4
 # ground, background and the shapes; "ignore" never occurs.
 CLASSES = len(S.CLASS_NAMES) - 1
 COLORS = len(S.COLOR_NAMES)
@@ -36,7 +39,7 @@ class Truth(NamedTuple):
     """What is known of the patches of B samples.
 
     labels [B,c,g,g] and known [B], see `patch_labels`, with -1 for colours and for classes where these are not known;
-    named [B,g,g], the share that the sentence names, and asked [B]; joints [B,J,g,g] and posed [B], see
+    named [B,G,G], the share of cells that the sentence names, and asked [B]; joints [B,J,g,g] and posed [B], see
     `joint_patches`.
     """
 
@@ -52,9 +55,14 @@ class Truth(NamedTuple):
         return Truth(*(part.to(place) for part in self))
 
 
-def pooled(picture: Tensor) -> Tensor:
-    """Means over patches, [N, c, S, S] -> [N, c, g, g]."""
-    return reduce(picture, "n c (h p) (w q) -> n c h w", "mean", p=PATCH, q=PATCH)
+def pooled(picture: Tensor, side: int = PATCH) -> Tensor:
+    """Means over patches, or squares of another side: [N, c, S, S] -> [N, c, S/side, S/side]."""
+    return reduce(picture, "n c (h p) (w q) -> n c h w", "mean", p=side, q=side)
+
+
+def in_cells(picture: Tensor) -> Tensor:
+    """Means over the cells of patches: [N, S, S] -> [N, G, G]."""
+    return pooled(picture[:, None], PATCH // CELLS)[:, 0]
 
 
 def patch_labels(scenes: S.Scenes, render: S.Labels) -> Tensor:
@@ -69,6 +77,15 @@ def patch_labels(scenes: S.Scenes, render: S.Labels) -> Tensor:
     near, far = (torch.tensor(value).log() for value in S.DEPTH_RANGE)
     depth = ((render.depth.log() - near) / (far - near))[:, None]
     return pooled(torch.cat([classes, colors, depth, render.normal], dim=1)).half()
+
+
+def disc_cells(points: Tensor, radius: float, side: int) -> Tensor:
+    """Share of each cell [G,G] that discs of a radius round points [K,3] (x, y in pixels, visible) cover, about."""
+    cell = PATCH // CELLS
+    middles = (torch.arange(side // cell) + 0.5) * cell
+    x, y, visible = points[:, :, None, None].unbind(1)
+    distance = torch.hypot(middles - x, middles[:, None] - y)
+    return (((radius - distance) / cell + 0.5).clamp(0, 1) * (visible > 0.5)).amax(0)
 
 
 def joint_patches(pose: Tensor, side: int) -> Tensor:

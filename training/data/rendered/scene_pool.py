@@ -17,7 +17,7 @@ from torch import Tensor
 from ....comfyui_pixwizard.tasks import TASKS
 from ...render import scenes as S
 from ..feed.workers import in_processes
-from .patch_labels import patch_labels, pooled
+from .patch_labels import in_cells, patch_labels
 from .pools import Pictures, cached, cropped, missing, of_text, to_text
 
 Encode = Callable[[Tensor], Tensor]
@@ -179,8 +179,8 @@ class ScenePool(Pictures):
                 self.by_edit[task] += [r._replace(scene=r.scene + scene, row=r.row + row) for r in records]
 
     def named(self, index: Tensor, instance: Tensor) -> Tensor:
-        """Share of each patch [B,g,g] that solids cover, one number of `instance` for each scene of `index`."""
-        return pooled((self.instance[index] == instance[:, None, None])[:, None].float())[:, 0]
+        """Share of each cell [B,G,G] that solids cover, one number of `instance` for each scene of `index`."""
+        return in_cells((self.instance[index] == instance[:, None, None]).float())
 
     def edit_pairs(self, records: Sequence[EditRecord]) -> tuple[Tensor, Tensor]:
         """Source and result pictures [B,3,S,S] in [0,1] of edits, given as records out of `by_edit`."""

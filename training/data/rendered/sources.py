@@ -1,6 +1,6 @@
 """What pairs are built from at one size, and what a pair is.
 
-Shape legend: n samples of one task, S side in pixels, C latent channels.
+Shape legend: n samples of one task, S side in pixels, G cells a side (see `patch_labels`), C latent channels.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class Pairs:
         named: [n] instance id in that scene of the solid that the sentence names, 0 for none.
         people: [n] number of the picture of people that a source shows as it is; None for none at all.
         paled: [n] whether a source shows its scene pale; None for none at all.
-        pointed: [n,g,g], 1 in the patches of what the sentence names of people; None for none at all.
+        pointed: [n,G,G], the share of cells that the sentence names where that is no single solid: discs round joints,
+            several solids; None for none at all.
         mirrored: whether all of it is seen in a mirror, the scenes as well.
     """
 
