@@ -12,6 +12,7 @@ from pixwizard.comfyui_pixwizard.tasks.language.grammar import SYNONYMS
 from pixwizard.comfyui_pixwizard.tasks.language.paraphrase import canonical, paraphrase
 from pixwizard.comfyui_pixwizard.tasks.task import fill
 from pixwizard.training.evaluate.following import UNSEEN
+from pixwizard.training.wordings.wordings import Writer
 
 # Words without much meaning: two sentences may have them in common.
 FUNCTION_TEXT = (
@@ -105,6 +106,19 @@ def test_no_template_is_nearly_an_unseen_sentence() -> None:
         for template in (*TASKS[task].instructions, *TASKS[task].held_out):
             words = set(canonical(template))
             assert len(words & unseen) / len(words | unseen) < 0.65, (task, template, sentence)
+
+
+def test_no_wording_of_its_own_is_nearly_an_unseen_sentence() -> None:
+    """Those that the network learns from; what the predictor alone learns from comes nearer."""
+    writer, near = Writer(0), []
+    for task, sentence in SENTENCES:
+        if not TASKS[task].words and not any("caption" in form for form in TASKS[task].forms):
+            words = canonical(sentence)
+            for other in {canonical(writer.ask(task, shared=False)) for _ in range(300)}:
+                alike = len(set(words) & set(other)) / len(set(words) | set(other))
+                if alike >= 0.65 or max(_common_run(words, other), _common_run(_content(words), _content(other))) > 4:
+                    near.append((task, sentence, other))
+    assert not near
 
 
 @pytest.mark.parametrize("task", ["denoise", "edit_recolor", "depth_to_image", "keypoint"])

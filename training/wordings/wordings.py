@@ -93,8 +93,8 @@ def word_lists() -> Lists:
 
 
 @cache
-def wordings() -> Mapping[str, tuple[tuple[Wording, ...], Lists]]:
-    """The wordings of every task and of "nothing", and the lists of their own."""
+def wordings(shared: bool = True) -> Mapping[str, tuple[tuple[Wording, ...], Lists]]:
+    """The wordings of every task and of "nothing", with those that its domain shares, and the lists of their own."""
     sections: dict[str, list[str]] = {}
     for name in FILES:
         sections |= _sections(name)
@@ -103,7 +103,7 @@ def wordings() -> Mapping[str, tuple[tuple[Wording, ...], Lists]]:
     for task, lines in sections.items():
         own = {match[1]: _entries(match[2]) for match in map(_OWN.fullmatch, lines) if match}
         lines = [line for line in lines if not _OWN.fullmatch(line)]
-        lines += common.get(TASKS[task].domain, []) if task in TASKS else []
+        lines += common.get(TASKS[task].domain, []) if task in TASKS and shared else []
         rows = tuple(Wording(parsed(line.removeprefix("! ")), line.startswith("! ")) for line in lines)
         found[task] = rows, own
     return found
@@ -119,9 +119,9 @@ class Writer:
         """An entry of a list of words.txt."""
         return tidy(self._said((f"<{name}>",), {}))
 
-    def ask(self, task: str) -> str:
-        """A sentence that asks for a task, or for NOTHING."""
-        rows, lists = wordings()[task]
+    def ask(self, task: str, shared: bool = True) -> str:
+        """A sentence that asks for a task, or for NOTHING; also in a wording of its domain, where these are shared."""
+        rows, lists = wordings(shared)[task]
         wording = self.random.choice(rows)
         text = tidy(self._said(wording.parts, lists))
         if wording.order and self.random.random() < OPENING_RATE:

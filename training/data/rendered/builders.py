@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from ....comfyui_pixwizard.tasks import TASKS
-from ....comfyui_pixwizard.tasks.codecs.asked import RELATIVE_SCALE
+from ....comfyui_pixwizard.tasks.codecs.asked import RELATIVE_SCALE, asked_codec
 from ...annotators import ANNOTATORS
 from ...degradations import DEGRADATIONS
 from ...render.scenes import DEPTH_RANGE, style_edit, text_edit
+from ...wordings.wordings import Writer
 from .figure_pool import skeletons
 from .grounding import described_holes, keypoint, referring
 from .pale_scenes import names_color, paled_scenes
@@ -38,12 +39,26 @@ PALED_SELDOM = 0.3
 CUT_SHARE, WHOLE = 0.5, ("face", "inpaint", "outpaint")
 # Share of depth samples whose sentence asks for relative depth.
 RELATIVE_SHARE = 0.25
+# Share of sentences from the wordings, of tasks that need no words.
+WORDED_SHARE = 0.5
 # Share of restorations whose picture is unharmed: a model that has seen none restores what is whole. A hole is harm.
 UNHARMED_SHARE, HOLED = 0.05, ("inpaint", "outpaint")
 
 
 def _sentences(task: str, n: int, generator: torch.Generator) -> list[str]:
-    return [TASKS[task].instruction(generator) for _ in range(n)]
+    """Sentences of tasks that need no words, some from the templates and some from `wordings`."""
+    return [_worded(task, generator) or TASKS[task].instruction(generator) for _ in range(n)]
+
+
+def _worded(task: str, generator: torch.Generator) -> str | None:
+    """A wording, now and then; none that could name a thing, or asks for another code of the answer, nor one that the
+    restorations share, which come near to sentences of `evaluate/unseen.toml`.
+    """
+    chosen, seed = float(torch.rand((), generator=generator)), int(torch.randint(2**31, (), generator=generator))
+    if chosen >= WORDED_SHARE or any("caption" in form for form in TASKS[task].forms):
+        return None
+    text, codec = Writer(seed).ask(task, shared=False), TASKS[task].codec().name
+    return text if asked_codec(codec, text) == codec else None
 
 
 def _split(n: int, share: float, generator: torch.Generator) -> int:
