@@ -41,13 +41,14 @@ CONTROL = (
 )
 LOCAL_EDITS = "edit_remove edit_recolor edit_replace edit_add edit_background edit_texture edit_local edit_text"
 WHOLE_EDITS = "edit_style edit_global"
-FLAT = "segmentation pose referring_box referring_mask keypoint canny"
+FLAT = "segmentation referring_mask canny"
 
 DEFAULTS: dict[str, Defaults] = {
     **_each(RESTORATION, guidance=(1.0, 1.0), steps=2),
     **_each("inpaint outpaint", guidance=(1.0, 1.0), steps=2, keep=0.1),
     **_each("depth normal hed sketch line_art referring_segmentation", guidance=(1.0, 1.0), steps=2),
     **_each(FLAT, guidance=(1.0, 1.0), steps=9),
+    **_each("pose referring_box keypoint", guidance=(1.0, 1.0), steps=2),
     **_each(LOCAL_EDITS, guidance=(1.0, 1.0), steps=3, keep=0.1),
     **_each(WHOLE_EDITS, guidance=(1.0, 1.0), steps=2),
     **_each(CONTROL, guidance=(2.0, 2.0), steps=9),

@@ -11,7 +11,7 @@ from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.training.data.feed.mixture import Mixture
 from pixwizard.training.data.rendered.facts import FACTS, UNKNOWN, facts, sentences
 from pixwizard.training.data.rendered.figure_pool import FacePool, FigurePool
-from pixwizard.training.data.rendered.patch_labels import CELLS, PARTS, PATCH, joint_patches
+from pixwizard.training.data.rendered.patch_labels import CELLS, PARTS, PATCH, each_cell, joint_patches
 from pixwizard.training.data.rendered.pools import LeafPool
 from pixwizard.training.data.rendered.scene_pool import ScenePool
 from pixwizard.training.data.rendered.sources import RenderedSources
@@ -147,6 +147,12 @@ def test_a_batch_knows_what_its_sentences_name(rendered):
     # Sentences that name one thing; others name several or none.
     asked = batch.truth.asked
     assert not (asked & ~marked).any() and asked.sum() > marked.sum() / 2
+    # Cells say of classes what patches say, in more detail, or nothing where these say nothing.
+    classes, patches = batch.truth.classes[marked], batch.truth.labels[marked, PARTS["classes"]]
+    told = (patches >= 0).all(1)
+    assert torch.equal((classes >= 0).all(1), each_cell(told)) and told.any()
+    means = torch.nn.functional.avg_pool2d(classes, CELLS).movedim(1, -1)
+    torch.testing.assert_close(means[told], patches.movedim(1, -1)[told], atol=2e-3, rtol=0)
     # The target of a mask is white where the sentence points.
     shown = given.autoencoder.decode(batch.target[asked]).mean(1) / 2 + 0.5
     white = torch.nn.functional.avg_pool2d(shown, PATCH // CELLS)

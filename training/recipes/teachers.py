@@ -1,9 +1,9 @@
 """What the renderer knows, taught to the middle of the network: linear heads on the tokens after the third block.
 
 They exist in training only. A head asks of each patch whether it will change (known for every task from source and
-target themselves), which of its cells the sentence names, which class, colour, depth and normal the source has there,
-and which joints of people. Their losses bind words to places long before the flow's own loss does, in which a small
-thing is a small part.
+target themselves), which of its cells the sentence names and which show a class, which class, colour, depth and normal
+the source has there, and which joints of people. Their losses bind words to places long before the flow's own loss
+does, in which a small thing is a small part.
 Shapes: B samples, L tokens, d width, C latent channels, g patches and G cells a side, c label channels.
 """
 
@@ -15,18 +15,27 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from ...comfyui_pixwizard.transformer import PixWizardTransformer
-from ..data.rendered.patch_labels import CELLS, CHANNELS, JOINTS, PARTS, SOLIDS, Truth
+from ..data.rendered.patch_labels import CELLS, CHANNELS, CLASSES, JOINTS, PARTS, SOLIDS, Truth
 from ..loop.logs import Records
 
 BLOCK = 3
 # A patch whose latents moved by this much, against their own unit spread, has changed altogether.
 FULL_CHANGE = 0.5
 # What the head says of a patch, in this order.
-SAID = (1, CELLS**2, CHANNELS, JOINTS)
+SAID = (1, CELLS**2, CLASSES * CELLS**2, CHANNELS, JOINTS)
 # Parts of the labels that may be unknown in a patch.
 SHARES = "classes", "colors"
 # Parts of the sum; depth and normals are squared errors and small, and one sample of eight shows people.
-WEIGHTS = {"change": 1.0, "named": 1.0, "classes": 1.0, "colors": 0.5, "depth": 2.0, "normal": 1.0, "joints": 2.0}
+WEIGHTS = {
+    "change": 1.0,
+    "named": 1.0,
+    "outlines": 1.0,
+    "classes": 1.0,
+    "colors": 0.5,
+    "depth": 2.0,
+    "normal": 1.0,
+    "joints": 2.0,
+}
 
 
 def change_of(source: Tensor, target: Tensor, patch: int) -> Tensor:
@@ -84,18 +93,21 @@ class Teachers(nn.Module):
         side = source.shape[-2] // patch
         out = rearrange(self.head(self.norm(self.tokens.float())), "b (g k) c -> b c g k", g=side)
         self.tokens = None
-        change, cells, shown, joints = out.split(SAID, 1)
+        change, cells, kinds, shown, joints = out.split(SAID, 1)
         changed = (change_of(source, target, patch) / FULL_CHANGE).clamp(max=1)
         moves = F.binary_cross_entropy_with_logits(change[:, 0], changed, reduction="none")
         parts = {"change": _only(_half_inside(moves, changed), ~blind)}
         said = rearrange(cells, "b (p q) g k -> b (g p) (k q)", p=CELLS)
         named = F.binary_cross_entropy_with_logits(said, truth.named, reduction="none")
         parts["named"] = _only(_half_inside(named, truth.named), truth.asked)
+        outlines = outline_losses(rearrange(kinds, "b (c p q) g k -> b c (g p) (k q)", p=CELLS, q=CELLS), truth.classes)
+        parts["outlines"] = _only(outlines, truth.known & taught("classes", truth.labels))
         parts |= label_losses(shown, truth.labels, truth.known)
         parts["joints"] = _only(joint_losses(joints, truth.joints), truth.posed)
         total = sum((WEIGHTS[name] * value.mean() for name, value in parts.items()), source.new_zeros(()))
         counts = {"change": int((~blind).sum()), "named": int(truth.asked.sum()), "joints": int(truth.posed.sum())}
         counts |= counts_taught(truth.labels, truth.known)
+        counts["outlines"] = counts["classes"]
         logged = {f"teacher/{n}": (float(value.detach().sum()), counts[n]) for n, value in parts.items()}
         return total, {name: found for name, found in logged.items() if found[1]}
 
@@ -112,6 +124,13 @@ def label_losses(out: Tensor, labels: Tensor, known: Tensor) -> dict[str, Tensor
     found = {name: _by_sample(value) for name, value in maps.items()}
     found["classes"] = _half_inside(classes, labels[:, SOLIDS].sum(1).clamp(0, 1), told("classes", labels).float())
     return {name: _only(value, known & taught(name, labels)) for name, value in found.items()}
+
+
+def outline_losses(out: Tensor, classes: Tensor) -> Tensor:
+    """Losses [B] of the classes of cells [B,CLASSES,G,G], half of it solids; -1: unknown, out: logits."""
+    known = (classes >= 0).all(1).float()
+    wrong = F.cross_entropy(out, classes.clamp_min(0), reduction="none")
+    return _half_inside(wrong, classes[:, SOLIDS].sum(1).clamp(0, 1), known)
 
 
 def labels_by_token(labels: Tensor, side: int) -> Tensor:

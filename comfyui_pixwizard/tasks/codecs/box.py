@@ -2,7 +2,7 @@
 
 Decoding finds horizontal and vertical lines first. Every rectangle whose four sides are drawn is a candidate, and the
 fewest candidates that explain the drawn pixels are kept. So nested and crossing boxes are separated, and a gap in a
-line does no harm.
+line does no harm. Where rectangles explain little of what is drawn, the frames that fit it best are taken.
 
 Shape legend: N boxes [N, 4] as x0, y0, x1, y1 in pixels (see `marks`; a box of whole pixels has x1 = last + 1); one
 picture [3, H, W] in [0, 1]; maps [H, W].
@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from ..task import Codec
-from .clean_up import components, hue_distance, hue_saturation_value
+from .clean_up import hue_distance, hue_saturation_value
+from .frames import best_frames
 from .marks import check_base, check_canvas, check_one, mark_color, paint_share
-from .outlines import OutlineMarks, find_rectangles, region_boxes
+from .outlines import OutlineMarks, find_rectangles
 
 DEFAULT_COLOR = "red"
 # Widths of outlines as shares of the shorter side. A model that reads a picture in patches of 16 pixels cannot place a
@@ -30,8 +31,8 @@ DRAWN = 0.35
 HUE, SATURATION, VALUE = 20 / 360, 0.5, 0.3
 # Also without a source: how far a colour may be from the paint's; a blur mixes a thin line with its surroundings.
 NEAR = 0.5
-# Outlines of less perimeter are specks (InstructCV).
-LEAST_PERIMETER = 10
+# Agreement with what is drawn from which on rectangles are taken as they are; a blurred and noisy one has 0.5.
+SURE = 0.5
 
 
 def line_width(height: int, width: int, line: float = BOLD) -> int:
@@ -114,19 +115,22 @@ def _median(picture: Tensor) -> Tensor:
     return padded.unfold(1, 3, 1).unfold(2, 3, 1).flatten(-2).median(-1).values
 
 
-def _boxes(drawn: OutlineMarks) -> Tensor:
+def _agreement(boxes: Tensor, drawn: OutlineMarks, line: float) -> float:
+    """Intersection over union of the drawn pixels and the outlines of boxes [N,4]; 0 without a box."""
+    if not len(boxes):
+        return 0.0
+    again = (outline_coverage(boxes, *drawn.marked.shape, line).amax(0) > DRAWN) & ~drawn.unknown
+    union = int((again | drawn.marked).sum())
+    return int((again & drawn.marked).sum()) / max(union, 1)
+
+
+def _boxes(drawn: OutlineMarks, line: float) -> Tensor:
+    """Rectangles whose sides are drawn; where these say little of what is, the frames that fit it best."""
     rectangles = find_rectangles(drawn)
-    if len(rectangles):
+    if _agreement(rectangles, drawn, line) >= SURE:
         return rectangles
-    # Nothing with four straight sides: the box round the largest outline, as InstructCV does.
-    boxes, area = region_boxes(components(drawn.marked))
-    perimeter = 2 * (boxes[:, 2:] - boxes[:, :2]).sum(1)
-    boxes, area = boxes[perimeter >= LEAST_PERIMETER], area[perimeter >= LEAST_PERIMETER]
-    enough = area >= 2 * drawn.line**2
-    if not bool(enough.any()):
-        return boxes[:0]
-    perimeter = (boxes[:, 2:] - boxes[:, :2]).sum(1) * enough
-    return boxes[perimeter.argmax()][None]
+    frames = best_frames(drawn, rectangles)
+    return frames if len(frames) else rectangles
 
 
 def decode_boxes(picture: Any, source: Any = None, *, color: str = DEFAULT_COLOR, line: float = BOLD) -> Tensor:
@@ -140,19 +144,13 @@ def decode_boxes(picture: Any, source: Any = None, *, color: str = DEFAULT_COLOR
     Raises:
         ValueError: not one float picture, a source of another size, or an unknown colour.
     """
-    return _boxes(_drawn(check_one(picture), source, color, line))
+    return _boxes(_drawn(check_one(picture), source, color, line), line)
 
 
 def boxes_confidence(picture: Any, source: Any = None, *, color: str = DEFAULT_COLOR, line: float = BOLD) -> float:
     """Intersection over union of the drawn pixels and the decoded outlines; 0 without a box."""
-    one = check_one(picture)
-    drawn = _drawn(one, source, color, line)
-    boxes = _boxes(drawn)
-    if not len(boxes):
-        return 0.0
-    again = (outline_coverage(boxes, *one.shape[-2:], line).amax(0) > DRAWN) & ~drawn.unknown
-    union = int((again | drawn.marked).sum())
-    return int((again & drawn.marked).sum()) / max(union, 1)
+    drawn = _drawn(check_one(picture), source, color, line)
+    return _agreement(_boxes(drawn, line), drawn, line)
 
 
 BOX = Codec("box", encode_boxes, decode_boxes, boxes_confidence)

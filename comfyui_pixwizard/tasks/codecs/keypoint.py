@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..task import Codec
@@ -31,6 +32,8 @@ from .marks import (
 BOLD, SMALL = 14 / 256, 10 / 256
 # Least overlap of a mark with a disc at its centre; a disc that a corner of the picture cuts keeps a quarter.
 LEAST_FITNESS = 0.15
+# Least mean opacity of a stain that is no disc, in a square of a disc's size.
+FAINT = 0.1
 # Without a source a pixel belongs to a colour that is nearer than this.
 NEAR = 0.45
 COLORS = ("red",)
@@ -71,26 +74,42 @@ def encode_keypoints(label: Any, source: Any = None, *, colors: Sequence[str] = 
     return canvas
 
 
-def _shown_colors(picture: Tensor, source: Any, paints: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _shown_colors(picture: Tensor, source: Any, paints: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Which of K paints [K,3] every pixel shows.
 
     Returns:
         The number of the paint [H,W] int64, 0 for none and k + 1 for the k-th; the opacity of each paint [K,H,W] in
-        [0,1]; and whether that opacity can be read off there [K,H,W] bool (see `paint_share`).
+        [0,1]; whether that opacity can be read off there [K,H,W] bool (see `paint_share`); and the opacity where the
+        paint is the nearest and the pixel moved towards it mostly [K,H,W], zeros without a source.
     """
     distance = torch.stack([(picture - paint_color[:, None, None]).norm(dim=0) for paint_color in paints])
     if source is None:
         nearest, index = distance.min(0)
         share = (1.5 - distance / NEAR).clamp(0, 1)
-        return torch.where(nearest < NEAR, index + 1, 0), share, torch.ones_like(share, dtype=torch.bool)
+        known = torch.ones_like(share, dtype=torch.bool)
+        return torch.where(nearest < NEAR, index + 1, 0), share, known, torch.zeros_like(share)
     base = check_base(source, picture, "a keypoint")
     shares, readables = zip(*(paint_share(picture, base, paint_color) for paint_color in paints), strict=True)
     share, readable = torch.stack(shares).clamp(0, 1), torch.stack(readables)
     nearest, index = distance.min(0)
     painted = readable.gather(0, index[None])[0] & (share.gather(0, index[None])[0] > 0.5)
     # A pixel that moved in the colour's direction and stopped elsewhere was changed by something else.
-    painted &= nearest < torch.maximum(0.5 * (picture - base).norm(dim=0), torch.tensor(0.2, device=picture.device))
-    return torch.where(painted, index + 1, 0), share, readable
+    moved = (picture - base).norm(dim=0)
+    painted &= nearest < torch.maximum(0.5 * moved, torch.tensor(0.2, device=picture.device))
+    mostly = (
+        readable & (distance < 3 * moved) & (index == torch.arange(len(paints), device=index.device)[:, None, None])
+    )
+    return torch.where(painted, index + 1, 0), share, readable, share * mostly
+
+
+def _faint(opacity: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+    """The middle [2] of the square of a disc's size that is painted most, and its mean opacity: [H,W] -> [2], []."""
+    reach = max(round(radius), 1)
+    mean = F.avg_pool2d(opacity[None], (2 * reach + 1, 1), stride=1, padding=(reach, 0))
+    mean = F.avg_pool2d(mean, (1, 2 * reach + 1), stride=1, padding=(0, reach))[0]
+    at = int(mean.argmax())
+    middle = opacity.new_tensor([at % mean.shape[1] + 0.5, at // mean.shape[1] + 0.5])
+    return middle, mean.flatten()[at]
 
 
 def _fitness(regions: Tensor, radius: float) -> tuple[Tensor, Tensor]:
@@ -105,18 +124,21 @@ def _fitness(regions: Tensor, radius: float) -> tuple[Tensor, Tensor]:
 
 def _locate(picture: Tensor, source: Any, paints: Tensor, radius: float) -> tuple[Tensor, Tensor]:
     """Joints [K,3], and the overlap of each mark with a disc [K] in [0,1]; both 0 for a joint that is not drawn."""
-    marks, share, readable = _shown_colors(picture, source, paints)
+    marks, share, readable, mostly = _shown_colors(picture, source, paints)
     reach = disc_radius(*picture.shape[-2:], radius)
     joints, match = picture.new_zeros(len(paints), 3), picture.new_zeros(len(paints))
     regions = components(marks)
-    if not bool(regions.any()):
-        return joints, match
     center, fitness = _fitness(regions, reach)
     owner = torch.zeros(len(center), dtype=torch.long, device=picture.device)
     owner[regions[marks > 0] - 1] = marks[marks > 0] - 1
     for k in range(len(paints)):
         mine = (owner == k) & (fitness >= LEAST_FITNESS)
         if not bool(mine.any()):
+            # A model that is unsure draws the mean of where the disc may be: a stain that is no disc.
+            place, opacity = _faint(mostly[k], reach)
+            if float(opacity) >= FAINT:
+                joints[k] = torch.cat([place, place.new_ones(1)])
+                match[k] = LEAST_FITNESS * opacity
             continue
         best = int(torch.where(mine, fitness, -1.0).argmax())
         own = regions == best + 1

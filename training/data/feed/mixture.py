@@ -16,7 +16,7 @@ from ....comfyui_pixwizard.tasks import TASKS
 from ..rendered.builders import BUILDERS, Builder
 from ..rendered.mirrored import MIRRORED, in_a_mirror, mirrored_labels, mirrored_poses
 from ..rendered.pale_scenes import without_hints
-from ..rendered.patch_labels import Truth, joint_patches
+from ..rendered.patch_labels import PARTS, Truth, class_cells, each_cell, joint_patches
 from ..rendered.scene_pool import to_bytes
 from ..rendered.sources import Pairs, RenderedSources
 
@@ -179,9 +179,13 @@ class Mixture:
         known, asked, posed, paled = scene >= 0, named > 0, people >= 0, rows("paled") > 0
         labels = self.rendered.scenes.patches[scene.clamp(min=0)].float() * known[:, None, None, None]
         labels = without_hints(labels, paled)
+        classes = class_cells(self.rendered.scenes.coded["segmentation"][scene.clamp(min=0)])
         shares = self.rendered.scenes.named(scene.clamp(min=0), named) * asked[:, None, None]
         turned = torch.cat([torch.full((len(part.sentences),), part.mirrored) for part in parts])
         labels[turned], shares[turned] = mirrored_labels(labels[turned]), shares[turned].flip(-1)
+        classes[turned] = classes[turned].flip(-1)
+        untold = each_cell((labels[:, PARTS["classes"]] < 0).any(1))
+        classes = torch.where(untold[:, None], -1.0, classes)
         pointed = torch.cat(
             [shares.new_zeros(len(p.sentences), *shares.shape[1:]) if p.pointed is None else p.pointed for p in parts]
         )
@@ -189,7 +193,7 @@ class Mixture:
         pose = self.rendered.figures.pose[people.clamp(min=0)]
         pose[turned] = mirrored_poses(pose[turned], self.rendered.size)
         joints = joint_patches(pose, self.rendered.size) * posed[:, None, None, None]
-        return Truth(labels, known, shares, asked, joints, posed)
+        return Truth(labels, known, classes, shares, asked, joints, posed)
 
     def _encode(self, picture: Tensor) -> Tensor:
         """Latents of pictures in [0,1], on the autoencoder's device."""

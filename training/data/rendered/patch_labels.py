@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
 
+from ....comfyui_pixwizard.tasks.codecs.palette import palette
 from ....comfyui_pixwizard.tasks.codecs.pose import JOINTS as JOINT_NAMES
 from ...render import scenes as S
 
@@ -39,12 +40,14 @@ class Truth(NamedTuple):
     """What is known of the patches of B samples.
 
     labels [B,c,g,g] and known [B], see `patch_labels`, with -1 for colours and for classes where these are not known;
+    classes [B,CLASSES,G,G], the share of each in a cell, -1 where not known;
     named [B,G,G], the share of cells that the sentence names, and asked [B]; joints [B,J,g,g] and posed [B], see
     `joint_patches`.
     """
 
     labels: Tensor
     known: Tensor
+    classes: Tensor
     named: Tensor
     asked: Tensor
     joints: Tensor
@@ -63,6 +66,18 @@ def pooled(picture: Tensor, side: int = PATCH) -> Tensor:
 def in_cells(picture: Tensor) -> Tensor:
     """Means over the cells of patches: [N, S, S] -> [N, G, G]."""
     return pooled(picture[:, None], PATCH // CELLS)[:, 0]
+
+
+def class_cells(coded: Tensor) -> Tensor:
+    """Share of each class in each cell [N,CLASSES,G,G] of class maps [N,3,S,S], coded as bytes."""
+    colors = palette(CLASSES + 1)[1:].to(coded)
+    shown = (coded[:, None] == colors[:, :, None, None]).all(2)
+    return pooled(shown.float(), PATCH // CELLS)
+
+
+def each_cell(patches: Tensor) -> Tensor:
+    """What holds of patches [...,g,g], of each of their cells [...,G,G]."""
+    return patches.repeat_interleave(CELLS, -2).repeat_interleave(CELLS, -1)
 
 
 def patch_labels(scenes: S.Scenes, render: S.Labels) -> Tensor:
