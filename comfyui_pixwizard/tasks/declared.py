@@ -28,7 +28,7 @@ FREE = "none"
 ASKED = "instruction"
 DEFAULT_SIZE = 256
 # Options of codecs whose marks this project draws in sizes of its own.
-SIZES: Mapping[str, Mapping[str, float]] = {"box": {"line": BOX_LINE}, "keypoint": {"radius": DOT_RADIUS}}
+SIZES: dict[str, dict[str, Any]] = {"box": {"line": BOX_LINE}, "keypoint": {"radius": DOT_RADIUS}}
 FIX = "use an unmodified copy of the model, or update pixwizard"
 
 

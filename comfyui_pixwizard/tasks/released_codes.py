@@ -35,7 +35,7 @@ INDOORS = "indoors"
 DEPTH_RANGES = {INDOORS: (0.0, 10.0), "streets": (0.0, 80.0)}
 POINTS, GUIDANCE, CHANNELS, SOLVER, MAX_SIZE = 60, (4.0, 1.0), 3, "euler", 1024
 # Marks are as thin as in InstructCV and InstructDiffusion.
-SIZES: dict[str, dict[str, float]] = {"box": {"line": THIN}, "keypoint": {"radius": SMALL}}
+SIZES: dict[str, dict[str, Any]] = {"box": {"line": THIN}, "keypoint": {"radius": SMALL}}
 CODES: dict[str, tuple[str, dict[str, Any]]] = {
     "segmentation": ("ade20k", {"classes": list(range(1, len(ADE20K_NAMES))), "cleanup": False}),
 }

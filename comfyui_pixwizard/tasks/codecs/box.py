@@ -90,7 +90,8 @@ def encode_boxes(label: Any, source: Any = None, *, color: str = DEFAULT_COLOR, 
 def _drawn(picture: Tensor, source: Any, color: str, line: float) -> OutlineMarks:
     """Where the colour was drawn."""
     paint = mark_color(color).to(picture.device)
-    width = line_width(*picture.shape[-2:], line)
+    side, other = picture.shape[-2:]
+    width = line_width(side, other, line)
     if source is not None:
         base = check_base(source, picture, "a box")
         share, readable = paint_share(picture, base, paint)
@@ -119,7 +120,8 @@ def _agreement(boxes: Tensor, drawn: OutlineMarks, line: float) -> float:
     """Intersection over union of the drawn pixels and the outlines of boxes [N,4]; 0 without a box."""
     if not len(boxes):
         return 0.0
-    again = (outline_coverage(boxes, *drawn.marked.shape, line).amax(0) > DRAWN) & ~drawn.unknown
+    height, width = drawn.marked.shape
+    again = (outline_coverage(boxes, height, width, line).amax(0) > DRAWN) & ~drawn.unknown
     union = int((again | drawn.marked).sum())
     return int((again & drawn.marked).sum()) / max(union, 1)
 

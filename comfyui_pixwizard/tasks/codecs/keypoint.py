@@ -66,7 +66,8 @@ def encode_keypoints(label: Any, source: Any = None, *, colors: Sequence[str] = 
         raise ValueError(f"keypoints are [K, 3] of x, y, visible, found {tuple(joints.shape)}: finite, one row a joint")
     canvas = check_canvas(source, "a keypoint").clone()
     paints = _check_colors(colors, len(joints)) if len(joints) else torch.zeros(0, 3)
-    reach = disc_radius(*canvas.shape[-2:], radius)
+    height, width = canvas.shape[-2:]
+    reach = disc_radius(height, width, radius)
     for (x, y, visible), paint_color in zip(joints.tolist(), paints, strict=True):
         if visible > 0.5:
             center = torch.tensor([x, y], device=canvas.device)
@@ -125,7 +126,8 @@ def _fitness(regions: Tensor, radius: float) -> tuple[Tensor, Tensor]:
 def _locate(picture: Tensor, source: Any, paints: Tensor, radius: float) -> tuple[Tensor, Tensor]:
     """Joints [K,3], and the overlap of each mark with a disc [K] in [0,1]; both 0 for a joint that is not drawn."""
     marks, share, readable, mostly = _shown_colors(picture, source, paints)
-    reach = disc_radius(*picture.shape[-2:], radius)
+    height, width = picture.shape[-2:]
+    reach = disc_radius(height, width, radius)
     joints, match = picture.new_zeros(len(paints), 3), picture.new_zeros(len(paints))
     regions = components(marks)
     center, fitness = _fitness(regions, reach)
