@@ -17,7 +17,7 @@ from ....comfyui_pixwizard.tasks.codecs.asked import RELATIVE_SCALE, asked_codec
 from ...annotators import ANNOTATORS
 from ...degradations import DEGRADATIONS
 from ...render.scenes import DEPTH_RANGE, style_edit, text_edit
-from ...wordings.wordings import Writer
+from ...wordings.wordings import Writer, wordings
 from .figure_pool import skeletons
 from .grounding import described_holes, keypoint, referring
 from .pale_scenes import names_color, paled_scenes
@@ -51,11 +51,13 @@ def _sentences(task: str, n: int, generator: torch.Generator) -> list[str]:
 
 
 def _worded(task: str, generator: torch.Generator) -> str | None:
-    """A wording, now and then; none that could name a thing, or asks for another code of the answer, nor one that the
-    restorations share, which come near to sentences of `evaluate/unseen.toml`.
+    """A wording, now and then, where the task has any; none that could name a thing, or asks for another code of the
+    answer, nor one that the restorations share, which come near to sentences of `evaluate/unseen.toml`.
     """
     chosen, seed = float(torch.rand((), generator=generator)), int(torch.randint(2**31, (), generator=generator))
-    if chosen >= WORDED_SHARE or any("caption" in form for form in TASKS[task].forms):
+    if chosen >= WORDED_SHARE or task not in wordings(shared=False):
+        return None
+    if any("caption" in form for form in TASKS[task].forms):
         return None
     text, codec = Writer(seed).ask(task, shared=False), TASKS[task].codec().name
     return text if asked_codec(codec, text) == codec else None
