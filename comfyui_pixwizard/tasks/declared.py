@@ -100,7 +100,7 @@ class Declared:
         for name, (guidance, points, _) in (DEFAULTS | {FREE: GENERAL}).items():
             task = TASKS.get(name)
             codec = "picture" if task is None else next(iter(task.codecs))
-            options = marks_options(codec) | SIZES.get(codec, {})
+            options = marks_options(codec)
             if task is not None and task.kind == "classes" and class_names:
                 options["classes"] = list(range(1, len(class_names)))
             if task is not None and task.kind == "depth" and depth_range is not None:
@@ -132,7 +132,7 @@ class Declared:
         if task in self.tasks:
             return self.tasks[task]
         codec = next(iter(TASKS[task].codecs))
-        return replace(free, codec=codec, codec_options=marks_options(codec) | SIZES.get(codec, {}))
+        return replace(free, codec=codec, codec_options=marks_options(codec))
 
     def label_kind(self, task: Task, instruction: str = "") -> str:
         """Kind of the label of an answer to an instruction: `Task.kind`, or "relative" where depth is asked so."""
@@ -155,9 +155,11 @@ class Declared:
             yield {"name": name} | asdict(self[name]) | {"size": self.max_size}
 
 
-def marks_options(codec: str) -> dict[str, Any]:
-    """Options of a codec that let the instruction say in which colours its marks are; empty for other codecs."""
-    return dict.fromkeys(asked_options(codec, ""), ASKED)
+def marks_options(codec: str, sizes: Mapping[str, Mapping[str, Any]] = SIZES) -> dict[str, Any]:
+    """Options of a codec that let the instruction say in which colours its marks are, and their sizes; empty for other
+    codecs.
+    """
+    return dict.fromkeys(asked_options(codec, ""), ASKED) | dict(sizes.get(codec, {}))
 
 
 def _row(name: str, values: Any, where: str | Path) -> TaskSettings:

@@ -53,7 +53,7 @@ def released(args: Mapping[str, Any] | None = None, depths: str = INDOORS) -> De
     rows = {}
     for name, task in TASKS.items():
         codec = next(iter(task.codecs))
-        codec, options = codes.get(name, (codec, marks_options(codec) | SIZES.get(codec, {})))
+        codec, options = codes.get(name, (codec, marks_options(codec, SIZES)))
         rows[name] = TaskSettings(codec, options, SOLVER, POINTS, *GUIDANCE, CHANNELS)
     rows[FREE] = TaskSettings("picture", {}, SOLVER, POINTS, *GUIDANCE, CHANNELS)
     sizes = [int(text) for text in re.findall(r"\b\d{2,4}\b", str((args or {}).get("image_size", "")))]

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from ...comfyui_pixwizard.tasks import TASKS
-from ...comfyui_pixwizard.tasks.language.paraphrase import articled
+from ...comfyui_pixwizard.tasks.language.paraphrase import articled, slips
 
 FOLDER = Path(__file__).parent
 FILES = ("restoration.txt", "painting_reading.txt", "control.txt", "editing.txt", "nothing.txt")
@@ -160,11 +160,8 @@ class Writer:
             return text
         match = self.random.choice(words)
         word, at = match[0], self.random.randrange(1, len(match[0]) - 1)
-        kinds = (
-            word[:at] + word[at + 1 :], word[:at] + word[at] + word[at:],
-            word[:at] + word[at + 1] + word[at] + word[at + 2 :],
-        )  # fmt: skip
-        return text[: match.start()] + self.random.choice(kinds) + text[match.end() :]
+        swapped, dropped, doubled = slips(word, at)
+        return text[: match.start()] + self.random.choice((dropped, doubled, swapped)) + text[match.end() :]
 
 
 def tidy(text: str) -> str:

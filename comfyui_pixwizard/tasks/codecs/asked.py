@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..language.paraphrase import slips
 from .box import DEFAULT_COLOR as BOX_COLOR
 from .depth import GRAY, RELATIVE, WALK
 from .keypoint import COLORS as DOT_COLORS
@@ -46,9 +47,7 @@ _WORN = re.compile(rf"(?:\b(?:{_PEOPLE})\s+(?:dressed\s+|all\s+)?in|\b(?:that|wh
 
 def _misspelt(word: str) -> set[str]:
     """A word of five letters or more with two inner letters exchanged, one dropped or one doubled."""
-    places = range(1, len(word) - 2) if len(word) >= 5 else ()
-    swapped = {word[:at] + word[at + 1] + word[at] + word[at + 2 :] for at in places}
-    return swapped | {word[:at] + word[at + 1 :] for at in places} | {word[: at + 1] + word[at:] for at in places}
+    return {slip for at in range(1, len(word) - 2) for slip in slips(word, at)} if len(word) >= 5 else set()
 
 
 def _marks(codec: str) -> str:

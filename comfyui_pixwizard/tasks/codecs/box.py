@@ -19,7 +19,7 @@ from ..task import Codec
 from .clean_up import hue_distance, hue_saturation_value
 from .frames import best_frames
 from .marks import check_base, check_canvas, check_one, mark_color, paint_share
-from .outlines import OutlineMarks, find_rectangles
+from .outlines import OutlineMarks, find_rectangles, line_coverage
 
 DEFAULT_COLOR = "red"
 # Widths of outlines as shares of the shorter side. A model that reads a picture in patches of 16 pixels cannot place a
@@ -50,19 +50,9 @@ def _check_boxes(label: Any) -> Tensor:
     return boxes
 
 
-def _inside(low: Tensor, high: Tensor, count: int) -> Tensor:
-    """Share of every pixel of an axis that lies between two numbers: [N], [N] -> [N,count]."""
-    start = torch.arange(count, device=low.device)
-    return (torch.minimum(high[:, None], start + 1) - torch.maximum(low[:, None], start)).clamp(0, 1)
-
-
 def outline_coverage(boxes: Tensor, height: int, width: int, line: float = BOLD) -> Tensor:
     """Share of every pixel that the outlines cover: [N,4] -> [N,H,W]."""
-    wide = line_width(height, width, line)
-    x0, y0, x1, y1 = boxes.unbind(1)
-    outer = _inside(y0, y1, height)[:, :, None] * _inside(x0, x1, width)[:, None]
-    inner = _inside(y0 + wide, y1 - wide, height)[:, :, None] * _inside(x0 + wide, x1 - wide, width)[:, None]
-    return outer - inner
+    return line_coverage(boxes, height, width, line_width(height, width, line))
 
 
 def encode_boxes(label: Any, source: Any = None, *, color: str = DEFAULT_COLOR, line: float = BOLD) -> Tensor:

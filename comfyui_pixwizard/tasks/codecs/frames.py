@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .clean_up import components
-from .outlines import OutlineMarks, region_boxes
+from .outlines import OutlineMarks, line_coverage, region_boxes
 
 MOST_FRAMES = 8
 # Least rise of the overlap by one more frame.
@@ -75,7 +75,7 @@ def best_frames(drawn: OutlineMarks, begun: Tensor) -> Tensor:
         frames.append(frame)
         covered += float(sums.outline(frame[None]))
         outlines += float(areas.outline(frame[None]))
-        left = left * ~_outline_of(frame, drawn)
+        left = left * (1 - line_coverage(frame.round()[None], left.shape[0], left.shape[1], drawn.line)[0])
     boxes = torch.stack(frames) if frames else begun[:0]
     return boxes[(boxes[:, 2:] - boxes[:, :2]).prod(1).argsort(descending=True, stable=True)]
 
@@ -105,13 +105,3 @@ def _searched(start: Tensor, overlaps: Callable[[Tensor], Tensor], drawn: Outlin
                 break
             box, value = tried[best], float(values[best])
     return box, value
-
-
-def _outline_of(box: Tensor, drawn: OutlineMarks) -> Tensor:
-    """Which pixels [H,W] a box's outline covers."""
-    height, width = drawn.marked.shape
-    x, y = torch.arange(width, device=box.device), torch.arange(height, device=box.device)[:, None]
-    x0, y0, x1, y1 = box.round()
-    line = drawn.line
-    within = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
-    return within & ~((x >= x0 + line) & (x < x1 - line) & (y >= y0 + line) & (y < y1 - line))

@@ -53,6 +53,20 @@ class OutlineMarks:
         return OutlineMarks(self.marked.T, self.unknown.T, self.share.T, self.line)
 
 
+def _inside(low: Tensor, high: Tensor, count: int) -> Tensor:
+    """Share of every pixel of an axis that lies between two numbers: [N], [N] -> [N,count]."""
+    start = torch.arange(count, device=low.device)
+    return (torch.minimum(high[:, None], start + 1) - torch.maximum(low[:, None], start)).clamp(0, 1)
+
+
+def line_coverage(boxes: Tensor, height: int, width: int, line: int) -> Tensor:
+    """Share of every pixel that outlines of a width in pixels cover: [N,4] -> [N,H,W]."""
+    x0, y0, x1, y1 = boxes.unbind(1)
+    outer = _inside(y0, y1, height)[:, :, None] * _inside(x0, x1, width)[:, None]
+    inner = _inside(y0 + line, y1 - line, height)[:, :, None] * _inside(x0 + line, x1 - line, width)[:, None]
+    return outer - inner
+
+
 def region_boxes(regions: Tensor) -> tuple[Tensor, Tensor]:
     """Bounding boxes and areas of the regions 1..N of `components`: [N,4], [N]."""
     count = int(regions.max()) if regions.numel() else 0

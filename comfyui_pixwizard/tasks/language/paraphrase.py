@@ -208,9 +208,10 @@ def _typo(text: str, generator: torch.Generator) -> str:
     match = words[_choose(generator, words)]
     word = match.group(0)
     at = 1 + _choose(generator, word[1:-2])
-    kinds = (
-        word[:at] + word[at + 1] + word[at] + word[at + 2 :],
-        word[:at] + word[at + 1 :],
-        word[: at + 1] + word[at:],
-    )
+    kinds = slips(word, at)
     return text[: match.start()] + kinds[_choose(generator, kinds)] + text[match.end() :]
+
+
+def slips(word: str, at: int) -> tuple[str, str, str]:
+    """A word with a letter, not the last, exchanged with the next one, left out, and doubled."""
+    return word[:at] + word[at + 1] + word[at] + word[at + 2 :], word[:at] + word[at + 1 :], word[: at + 1] + word[at:]
