@@ -11,7 +11,8 @@ from pixwizard.comfyui_pixwizard.config import PixWizardConfig
 from pixwizard.training.data.feed.mixture import Mixture
 from pixwizard.training.data.rendered.facts import FACTS, UNKNOWN, facts, sentences
 from pixwizard.training.data.rendered.figure_pool import FacePool, FigurePool
-from pixwizard.training.data.rendered.patch_labels import CELLS, PARTS, PATCH, each_cell, joint_patches
+from pixwizard.training.data.rendered.pale_scenes import PALE, turning
+from pixwizard.training.data.rendered.patch_labels import CELLS, PARTS, PATCH, each_cell, joint_cells
 from pixwizard.training.data.rendered.pools import LeafPool
 from pixwizard.training.data.rendered.scene_pool import ScenePool
 from pixwizard.training.data.rendered.sources import RenderedSources
@@ -19,7 +20,7 @@ from pixwizard.training.loop.trainer import Trainer, TrainerConfig
 from pixwizard.training.loop.velocity import Drawing
 from pixwizard.training.recipes.balance import Balance
 from pixwizard.training.recipes.mixture_stage import BLIND, OPEN, MixtureStage
-from pixwizard.training.recipes.sight_stage import SightStage
+from pixwizard.training.recipes.sight_stage import SightStage, scale_colors, seeing_pale
 from pixwizard.training.recipes.teachers import change_of, emphasis, news_of
 from pixwizard.training.recipes.tower_stage import TowerStage, likeness
 from pixwizard.training.recipes.towers import NanoModel, train_bpe
@@ -93,16 +94,15 @@ def test_a_skeleton_is_news_and_the_black_round_it_is_not():
     assert news_of(target, target, 2).sum() == 0
 
 
-def test_joints_lie_in_their_patches(rendered):
+def test_joints_lie_in_their_cells(rendered):
     pose = rendered.figures.pose
-    marked = joint_patches(pose, rendered.size)
-    seen = 0
-    for n, person, joint in torch.nonzero(pose[..., 2] > 0.5).tolist():
-        column, row = (int(at) // PATCH for at in pose[n, person, joint, :2])
+    marked = joint_cells(pose, rendered.size)
+    seen = pose[..., 2] > 0.5
+    for n, person, joint in torch.nonzero(seen).tolist():
+        column, row = (int(at) * CELLS // PATCH for at in pose[n, person, joint, :2])
         if max(row, column) < marked.shape[-1]:
-            assert marked[n, joint, row, column] == 1
-            seen += 1
-    assert 0 < marked.sum() <= seen
+            assert marked[n, joint, row, column] > 0.5
+    assert marked.any() and not marked[~seen.any(1)].any()
     # A batch has them for people alone.
     given = PixWizardPipeline.from_pretrained("nano")
     mixture = Mixture(given.autoencoder, rendered, {"pose": 1.0, "keypoint": 1.0, "depth": 1.0})
@@ -272,7 +272,8 @@ def test_the_vision_tower_learns_what_its_tokens_show_and_can_stay_near_its_firs
             total.backward()
             optimizer.step()
     first, last = losses["free"][0], losses["free"][-1]
-    assert all(last[f"sight/{part}"] < first[f"sight/{part}"] for part in ("classes", "colors", "depth", "joints"))
+    assert all(last[f"sight/{part}"] < first[f"sight/{part}"] for part in ("classes", "depth", "joints"))
+    assert "sight/colors" not in first, "its pictures are pale"
     pictures = rendered.scenes.picture(torch.arange(8)) * 2 - 1
     with torch.no_grad():
         moved = [
@@ -280,3 +281,18 @@ def test_the_vision_tower_learns_what_its_tokens_show_and_can_stay_near_its_firs
             for stage in (free, held)
         ]
     assert moved[1] < 0.7 * moved[0]
+
+
+def test_outside_of_its_stage_a_tower_sees_pictures_pale(rendered):
+    vision = model_of(rendered).vision
+    pictures = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    pale = torch.einsum("ij,njhw->nihw", turning(0.0, PALE), pictures)
+    with torch.no_grad():
+        before = vision.encode(pictures * 2 - 1)
+        with seeing_pale(vision):
+            pass
+        assert torch.allclose(vision.encode(pictures * 2 - 1), before, atol=1e-4), "back where it was"
+        wanted = vision.encode(pale * 2 - 1)
+        scale_colors(vision, PALE)
+        assert torch.allclose(vision.encode(pictures * 2 - 1), wanted, atol=1e-4)
+        assert not torch.allclose(wanted, before, atol=1e-2)

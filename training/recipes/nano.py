@@ -58,7 +58,7 @@ from .shares import (
     VECTOR_LR,
     WEIGHTS,
 )
-from .sight_stage import SightStage
+from .sight_stage import SightStage, seeing_pale
 from .tower_stage import TowerStage
 from .towers import NanoModel, fresh_network, train_bpe
 from .trunk_stage import LABELLED, trunk_stage
@@ -297,9 +297,10 @@ class NanoRecipe:
         if not minutes:
             return True
         model.use_plain_attention()
-        stage = SightStage(model.vision, self.small, keep, bfloat16=self.bfloat16)
         config = TrainerConfig(cooldown=0.6, seed=self.seed)
-        return not train_alone(stage, self.folder / "sight", minutes, config, self.processes).stopped
+        with seeing_pale(model.vision):
+            stage = SightStage(model.vision, self.small, keep, bfloat16=self.bfloat16)
+            return not train_alone(stage, self.folder / "sight", minutes, config, self.processes).stopped
 
     def _trunk(self, model: NanoModel, minutes: float) -> bool:
         if not minutes:

@@ -9,28 +9,21 @@ from ..data.rendered.marked_pictures import marked_pictures
 from ..degradations import DEGRADATIONS
 from .initialization import SUMMED_BIASES
 
-# What is hardest: to read, to point and to change one thing that words name.
-HARD = (
-    "depth", "normal", "segmentation", "pose", "keypoint", "referring_segmentation", "referring_mask", "referring_box",
-    "edit_remove", "edit_recolor", "edit_replace", "edit_add", "edit_texture", "edit_local", "edit_text",
-)  # fmt: skip
-# Of these the two whose answers have another form than before (see `codecs.box`, `codecs.keypoint`).
-ANEW = "keypoint", "referring_box"
-# Restorations that few samples teach.
-QUICK = "denoise", "derain", "dehaze", "desnow", "flash_reflection", "outpaint"
-# Other tasks that are near their floors.
-NEAR = (
-    "low_light", "demoire", "deshadow", "color_fade", "inpaint", "canny", "canny_to_image", "hed_to_image",
-    "sketch_to_image",
-)  # fmt: skip
-# Stage 2, at 128 px: what is far from its floor, or serves many, more often than what is nearly free.
-WEIGHTS = (
-    dict.fromkeys(TASKS, 1.0)
-    | dict.fromkeys(HARD, 3.0)
-    | dict.fromkeys(ANEW, 5.0)
-    | dict.fromkeys(NEAR, 1.5)
-    | dict.fromkeys(QUICK, 0.3)
-)
+# How often a task is drawn at 128 px, the rest being 1. Of what the last weights were below their floors in, first what
+# is nearest to them and what others lean on: reading a scene, finding a thing, removing it.
+OFTEN = {
+    8.0: ("keypoint",),
+    5.0: ("depth", "normal", "edit_remove", "edit_add", "edit_recolor"),
+    3.0: ("segmentation", "canny", "inpaint", "referring_mask", "referring_box", "edit_replace", "edit_local"),
+    2.0: ("pose", "referring_segmentation", "edit_texture", "canny_to_image", "low_light"),
+}
+# What is far above its floor, what few samples teach, and pictures from poses, whose ceiling is below theirs.
+SELDOM = {
+    0.5: ("hed", "sketch", "line_art", "depth_to_image", "normal_to_image", "line_art_to_image", "pose_to_image",
+          "edit_style", "edit_global"),
+    0.3: ("denoise", "derain", "dehaze", "desnow", "flash_reflection", "outpaint"),
+}  # fmt: skip
+WEIGHTS = dict.fromkeys(TASKS, 1.0) | {task: w for w, tasks in (OFTEN | SELDOM).items() for task in tasks}
 # At 256 px mostly what works on photographs.
 LARGE_WEIGHTS = dict.fromkeys(TASKS, 0.12) | dict.fromkeys(DEGRADATIONS, 1.0) | {"inpaint": 2.0}
 # The paper's share of text-to-image in stage 2 is 0.5; a model of this size forgets how to read with it.

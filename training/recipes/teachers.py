@@ -1,8 +1,8 @@
 """What the renderer knows, taught to the middle of the network: linear heads on the tokens after the third block.
 
 They exist in training only. A head asks of each patch whether it will change (known for every task from source and
-target themselves), which of its cells the sentence names and which show a class, which class, colour, depth and normal
-the source has there, and which joints of people. Their losses bind words to places long before the flow's own loss
+target themselves), which of its cells the sentence names, which show a class and which a joint of people, and which
+class, colour, depth and normal the source has there. Their losses bind words to places long before the flow's own loss
 does, in which a small thing is a small part.
 Shapes: B samples, L tokens, d width, C latent channels, g patches and G cells a side, c label channels.
 """
@@ -22,7 +22,7 @@ BLOCK = 3
 # A patch whose latents moved by this much, against their own unit spread, has changed altogether.
 FULL_CHANGE = 0.5
 # What the head says of a patch, in this order.
-SAID = (1, CELLS**2, CLASSES * CELLS**2, CHANNELS, JOINTS)
+SAID = (1, CELLS**2, CLASSES * CELLS**2, CHANNELS, JOINTS * CELLS**2)
 # Parts of the labels that may be unknown in a patch.
 SHARES = "classes", "colors"
 # Parts of the sum; depth and normals are squared errors and small, and one sample of eight shows people.
@@ -97,19 +97,23 @@ class Teachers(nn.Module):
         changed = (change_of(source, target, patch) / FULL_CHANGE).clamp(max=1)
         moves = F.binary_cross_entropy_with_logits(change[:, 0], changed, reduction="none")
         parts = {"change": _only(_half_inside(moves, changed), ~blind)}
-        said = rearrange(cells, "b (p q) g k -> b (g p) (k q)", p=CELLS)
-        named = F.binary_cross_entropy_with_logits(said, truth.named, reduction="none")
+        named = F.binary_cross_entropy_with_logits(of_cells(cells)[:, 0], truth.named, reduction="none")
         parts["named"] = _only(_half_inside(named, truth.named), truth.asked)
-        outlines = outline_losses(rearrange(kinds, "b (c p q) g k -> b c (g p) (k q)", p=CELLS, q=CELLS), truth.classes)
+        outlines = outline_losses(of_cells(kinds), truth.classes)
         parts["outlines"] = _only(outlines, truth.known & taught("classes", truth.labels))
         parts |= label_losses(shown, truth.labels, truth.known)
-        parts["joints"] = _only(joint_losses(joints, truth.joints), truth.posed)
+        parts["joints"] = _only(joint_losses(of_cells(joints), truth.joints), truth.posed)
         total = sum((WEIGHTS[name] * value.mean() for name, value in parts.items()), source.new_zeros(()))
         counts = {"change": int((~blind).sum()), "named": int(truth.asked.sum()), "joints": int(truth.posed.sum())}
         counts |= counts_taught(truth.labels, truth.known)
         counts["outlines"] = counts["classes"]
         logged = {f"teacher/{n}": (float(value.detach().sum()), counts[n]) for n, value in parts.items()}
         return total, {name: found for name, found in logged.items() if found[1]}
+
+
+def of_cells(out: Tensor) -> Tensor:
+    """What a head says of the cells of patches [B,c*CELLS²,g,g], each in its place: [B,c,G,G]."""
+    return rearrange(out, "b (c p q) g k -> b c (g p) (k q)", p=CELLS, q=CELLS)
 
 
 def label_losses(out: Tensor, labels: Tensor, known: Tensor) -> dict[str, Tensor]:
@@ -160,7 +164,7 @@ def counts_taught(labels: Tensor, known: Tensor) -> dict[str, int]:
 
 
 def joint_losses(out: Tensor, joints: Tensor) -> Tensor:
-    """Losses [B] of which joints lie in a patch, [B,J,g,g]; out holds logits."""
+    """Losses [B] of where dots on joints lie, [B,J,G,G]; out holds logits."""
     return _by_sample(F.binary_cross_entropy_with_logits(out, joints, reduction="none").sum(1))
 
 

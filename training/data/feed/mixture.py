@@ -16,7 +16,7 @@ from ....comfyui_pixwizard.tasks import TASKS
 from ..rendered.builders import BUILDERS, Builder
 from ..rendered.mirrored import MIRRORED, in_a_mirror, mirrored_labels, mirrored_poses
 from ..rendered.pale_scenes import without_hints
-from ..rendered.patch_labels import PARTS, Truth, class_cells, each_cell, joint_patches
+from ..rendered.patch_labels import PARTS, Truth, class_cells, each_cell, joint_cells
 from ..rendered.scene_pool import to_bytes
 from ..rendered.sources import Pairs, RenderedSources
 
@@ -192,7 +192,7 @@ class Mixture:
         shares, asked = shares + pointed, asked | pointed.flatten(1).any(1)
         pose = self.rendered.figures.pose[people.clamp(min=0)]
         pose[turned] = mirrored_poses(pose[turned], self.rendered.size)
-        joints = joint_patches(pose, self.rendered.size) * posed[:, None, None, None]
+        joints = joint_cells(pose, self.rendered.size) * posed[:, None, None, None]
         return Truth(labels, known, classes, shares, asked, joints, posed)
 
     def _encode(self, picture: Tensor) -> Tensor:

@@ -163,7 +163,7 @@ def keypoint(rendered: RenderedSources, n: int, generator: torch.Generator) -> P
         words, joints, colors = joint_words(figures, i, generator)
         targets.append(task.encode(joints, pictures[row], colors=colors))
         sentences.append(task.instruction(generator, **words))
-        pointed.append(disc_cells(joints, radius, figures.size))
+        pointed.append(disc_cells(joints, radius, figures.size).amax(0))
     return Pairs(pictures, torch.stack(targets), sentences, people=index, pointed=torch.stack(pointed))
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
 
+from ....comfyui_pixwizard.tasks.codecs.keypoint import disc_radius
 from ....comfyui_pixwizard.tasks.codecs.palette import palette
 from ....comfyui_pixwizard.tasks.codecs.pose import JOINTS as JOINT_NAMES
 from ...render import scenes as S
@@ -41,8 +42,8 @@ class Truth(NamedTuple):
 
     labels [B,c,g,g] and known [B], see `patch_labels`, with -1 for colours and for classes where these are not known;
     classes [B,CLASSES,G,G], the share of each in a cell, -1 where not known;
-    named [B,G,G], the share of cells that the sentence names, and asked [B]; joints [B,J,g,g] and posed [B], see
-    `joint_patches`.
+    named [B,G,G], the share of cells that the sentence names, and asked [B]; joints [B,J,G,G] and posed [B], see
+    `joint_cells`.
     """
 
     labels: Tensor
@@ -95,20 +96,14 @@ def patch_labels(scenes: S.Scenes, render: S.Labels) -> Tensor:
 
 
 def disc_cells(points: Tensor, radius: float, side: int) -> Tensor:
-    """Share of each cell [G,G] that discs of a radius round points [K,3] (x, y in pixels, visible) cover, about."""
+    """Share of each cell that discs round points cover, about: [...,K,3] (x, y in pixels, visible) -> [...,K,G,G]."""
     cell = PATCH // CELLS
     middles = (torch.arange(side // cell) + 0.5) * cell
-    x, y, visible = points[:, :, None, None].unbind(1)
+    x, y, visible = points[..., None, None].unbind(-3)
     distance = torch.hypot(middles - x, middles[:, None] - y)
-    return (((radius - distance) / cell + 0.5).clamp(0, 1) * (visible > 0.5)).amax(0)
+    return ((radius - distance) / cell + 0.5).clamp(0, 1) * (visible > 0.5)
 
 
-def joint_patches(pose: Tensor, side: int) -> Tensor:
-    """[N,J,g,g], 1 where a visible joint lies, of people [N,P,J,3] (x, y in pixels, visible) in pictures of side S."""
-    g = side // PATCH
-    column, row = ((pose[..., i] / PATCH).long() for i in (0, 1))
-    seen = (pose[..., 2] > 0.5) & (column >= 0) & (column < g) & (row >= 0) & (row < g)
-    place = torch.where(seen, row * g + column, 0)
-    marked = torch.zeros(len(pose), pose.shape[2], g * g)
-    marked.scatter_reduce_(2, rearrange(place, "n p j -> n j p"), rearrange(seen, "n p j -> n j p").float(), "amax")
-    return rearrange(marked, "n j (g k) -> n j g k", g=g)
+def joint_cells(pose: Tensor, side: int) -> Tensor:
+    """Share of each cell [N,J,G,G] that dots on the joints of people [N,P,J,3] (x, y in pixels, visible) cover."""
+    return disc_cells(pose, disc_radius(side, side), side).amax(1)
