@@ -134,15 +134,26 @@ def _discs(picture: Tensor, marks: Tensor, radius: float) -> Candidates:
         mine = (enough & (kind == joint)).nonzero()[:, 0]
         kept.append(mine[area[mine].argsort(descending=True, stable=True)[:MOST_CANDIDATES]])
     chosen = torch.cat(kept)
-    windows = disc_windows(torch.cat([picture, joints[None], regions[None]]), center[chosen], radius)
-    own = windows[:, 4] == (chosen + 1)[:, None, None]
-    colors = picture.new_tensor(JOINT_COLORS)[kind[chosen]]
+    kinds, place = kind[chosen], center[chosen]
+    of_face = torch.isin(kinds, kinds.new_tensor(FACE))
+    for mine, share in ((of_face, FACE_RADIUS), (~of_face, BODY_RADIUS)):
+        disc = pose_radius(*picture.shape[-2:], share)
+        place[mine] = _fitted(picture, joints, regions, chosen[mine] + 1, kinds[mine], place[mine], disc)
+    return Candidates(kinds, place, (area[chosen] / full).clamp(max=1))
+
+
+def _fitted(
+    picture: Tensor, joints: Tensor, regions: Tensor, region: Tensor, kind: Tensor, center: Tensor, radius: float
+) -> Tensor:
+    """Centres [K,2] of discs of a radius that fit regions (numbers [K], joints [K]) best, from their own [K,2]."""
+    windows = disc_windows(torch.cat([picture, joints[None], regions[None]]), center, radius)
+    own = windows[:, 4] == region[:, None, None]
+    colors = picture.new_tensor(JOINT_COLORS)[kind]
     # A pixel halfway to black or to a limb is half of the disc.
     share = (1.25 - (windows[:, :3] - colors[:, :, None, None]).norm(dim=1) / 0.6).clamp(0, 1)
-    inside = disc_windows(torch.ones_like(picture[:1]), center[chosen], radius)[:, 0]
+    inside = disc_windows(torch.ones_like(picture[:1]), center, radius)[:, 0]
     known = inside * ((windows[:, 3] == 0) | own)
-    place = fit_discs(share * (box_mean(own.float()) > 0), known, center[chosen], radius)
-    return Candidates(kind[chosen], place, (area[chosen] / full).clamp(max=1))
+    return fit_discs(share * (box_mean(own.float()) > 0), known, center, radius)
 
 
 def decode_pose(picture: Any, source: Any = None) -> Tensor:
