@@ -24,7 +24,7 @@ class Keeping:
 
     Attributes:
         threshold: mean change, as a share of full scale, up to which nothing changed (`paste_back.changed_share`); None
-            takes the task's own, where it has one.
+            takes the task's own, where it has one; that may be 0, see `tasks.defaults`.
         reference: a change from what: the "round-trip" of the source through the autoencoder, or the "source".
 
     Raises:

@@ -229,8 +229,8 @@ class PixWizardPipeline(PipelineParts):
             size: side of the square of the model's area, or an exact (width, height); None: the picture's own area,
                 at most `max_size` squared.
             keep_size: bring the answer back to the picture's size.
-            keep_unchanged: paste the source back where a task that changes only a part changed nothing. To a picture
-                that is larger than the model's size its change is carried, see `pictures.full_size`.
+            keep_unchanged: keep of the source what the task leaves alone, see `tasks.defaults`. To a picture that is
+                larger than the model's size its change is carried, see `pictures.full_size`.
             threshold, reference: where to paste it back, see `answer.Keeping`. In a chain of edits, each on the answer
                 of the one before, Emu Edit takes 0.03 and "source".
             windows: work at the picture's own size, or any `size`, in overlapping windows of the model's size.
@@ -286,8 +286,7 @@ class PixWizardPipeline(PipelineParts):
         else:
             answer = generated(to_tensor(source))
             if given is not None and keep_unchanged:
-                carried = not keep_size or given.size != wanted
-                answer, change = self.finish_with_change(chosen, to_tensor(source), answer, keeping, carried)
+                answer, change = self.finish_with_change(chosen, to_tensor(source), answer, keeping)
         answer = answer[0]
         label = None if reader is None else self.read_label(reader, answer, to_tensor(source)[0], instruction)
         settings = dict(
@@ -318,29 +317,26 @@ class PixWizardPipeline(PipelineParts):
         return task.decode(answer.cpu() / 2 + 0.5, reference.cpu() / 2 + 0.5, **options)
 
     def finish(self, task: str, source: Tensor, answer: Tensor) -> Tensor:
-        """An answer with the source pasted back where the task changed nothing; both [B, 3, H, W] in [-1, 1].
+        """An answer that keeps of its source what the task leaves alone; both [B, 3, H, W] in [-1, 1].
 
         Raises:
             ValueError: no task of this name.
         """
-        return self.finish_with_change(get_task(task), source, answer, carried=False)[0]
+        return self.finish_with_change(get_task(task), source, answer)[0]
 
     def finish_with_change(
-        self, task: Task | None, source: Tensor, answer: Tensor, keeping: Keeping | None = None, carried: bool = True
+        self, task: Task | None, source: Tensor, answer: Tensor, keeping: Keeping | None = None
     ) -> tuple[Tensor, Change | None]:
-        """As `finish`, and the change, for a larger picture; None for a task that makes a new picture.
-
-        Args:
-            carried: whether there is a larger picture; without, an edit of all of it needs no round trip.
-        """
+        """As `finish`, and the change, for a larger picture; None where that gets the answer."""
         keeping = keeping or Keeping()
         threshold = keeping.threshold_for(task)
-        if threshold is None and (not carried or task is None or task.domain != "editing"):
+        if threshold is None:
             return answer, None
         source = source.to(answer)
         reference = source if keeping.reference == SOURCE else self.round_trip(source).to(answer)
         change = find_change(answer, reference, threshold)
-        return (answer if threshold is None else pasted(source, answer, change.share)), change
+        finished = pasted(source, answer, change.share) if threshold else change.onto(source)
+        return finished, None if not threshold and task is not None and task.enlarged else change
 
     @torch.inference_mode()
     def _generate(

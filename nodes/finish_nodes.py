@@ -28,7 +28,7 @@ class KeepUnchanged(Node):
                 io.Image.Input("image"),
                 io.Image.Input("source"),
                 io.Vae.Input("vae"),
-                io.Float.Input("threshold", default=0.1, min=0.005, max=1.0, step=0.005),
+                io.Float.Input("threshold", default=0.1, min=0.0, max=1.0, step=0.005),
                 io.Image.Input("original", optional=True),
                 io.Combo.Input(
                     "reference", options=list(REFERENCES), default=ROUND_TRIP, optional=True, extra_dict=ADVANCED
@@ -50,13 +50,15 @@ class KeepUnchanged(Node):
         sources, answers = matching_source(image, source), to_core(image)
         compared = source[..., :3] if reference == SOURCE else round_trip(vae, source)
         unchanged = to_core(one_for_each(compared, len(image), "a source", "answers"))
-        if original is None or original.shape[1:3] == image.shape[1:3]:
-            pictures = to_core(sources)
-            kept = keep_unchanged(pictures, answers, unchanged, threshold)
-        else:
+        if original is not None and original.shape[1:3] == image.shape[1:3]:
+            original = None
+        if original is not None:
             sources = one_for_each(original[..., :3], len(image), "an original", "answers")
-            pictures = to_core(sources)
+        pictures = to_core(sources)
+        if original is not None or not threshold:
             kept = find_change(answers, unchanged, threshold).onto(pictures)
+        else:
+            kept = keep_unchanged(pictures, answers, unchanged, threshold)
         # Back and forth between the two ranges rounds: what did not change is taken from the picture itself.
         same = rearrange(kept == pictures, "b c h w -> b h w c")
         return io.NodeOutput(torch.where(same, sources.float(), to_host(kept)))

@@ -40,7 +40,10 @@ class Change:
     share: Tensor
 
     def onto(self, picture: Tensor) -> Tensor:
-        """The picture [B, 3, H, W] with the change; where the share is 0 it is left as it is, bit for bit."""
+        """The picture [B, 3, H, W] with the change; where the share is 0 it is left as it is, bit for bit.
+
+        A picture of the answer's own size keeps what the autoencoder loses, changed as what is left of it.
+        """
         height, width = picture.shape[-2:]
         linear, rest = _explained(self.reference, self.answer - self.reference)
         changed = picture.clone()
@@ -64,9 +67,9 @@ def find_change(answer: Tensor, reference: Tensor, threshold: float | None) -> C
     Args:
         answer: the model's.
         reference: what an answer without any change would be, such as the source after the autoencoder.
-        threshold: as in `paste_back.changed_share`; None takes the change everywhere.
+        threshold: as in `paste_back.changed_share`; None and 0 take the change everywhere.
     """
-    share = torch.ones_like(answer[:, :1]) if threshold is None else changed_share(answer, reference, threshold)
+    share = changed_share(answer, reference, threshold) if threshold else torch.ones_like(answer[:, :1])
     return Change(answer, reference, share)
 
 

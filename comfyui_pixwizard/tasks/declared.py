@@ -97,7 +97,7 @@ class Declared:
     ) -> Declared:
         """The project's own codes and settings, for a model trained on these classes and depths in metres."""
         rows = {}
-        for name, (guidance, points, _) in (DEFAULTS | {FREE: GENERAL}).items():
+        for name, row in (DEFAULTS | {FREE: GENERAL}).items():
             task = TASKS.get(name)
             codec = "picture" if task is None else next(iter(task.codecs))
             options = marks_options(codec)
@@ -105,7 +105,7 @@ class Declared:
                 options["classes"] = list(range(1, len(class_names)))
             if task is not None and task.kind == "depth" and depth_range is not None:
                 options |= dict(near=float(depth_range[0]), far=float(depth_range[1]))
-            rows[name] = TaskSettings(codec, options, DEFAULT_SOLVER, points, *guidance)
+            rows[name] = TaskSettings(codec, options, DEFAULT_SOLVER, row.steps, *row.guidance)
         return cls(rows, tuple(class_names), max_size)
 
     @classmethod

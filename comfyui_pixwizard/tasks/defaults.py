@@ -1,4 +1,4 @@
-"""Default guidance, number of grid points and threshold for pasting back for each task, in one table.
+"""Default guidance, number of grid points and what of the source is kept for each task, in one table.
 
 A task whose answer is one picture (restoration, reading) needs no guidance: weights (1, 1) evaluate a single branch.
 Restoration stops early on purpose: few steps stay near the posterior mean, which is what PSNR rewards, and what
@@ -9,7 +9,7 @@ and not by task where a sample so small says little.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Defaults(NamedTuple):
@@ -18,23 +18,25 @@ class Defaults(NamedTuple):
     Attributes:
         guidance: weights (text, image).
         steps: points of the time grid.
-        keep: largest difference that counts as no change, where `paste_back.keep_unchanged` puts the source back; None
-            for answers that change everything.
+        keep: largest difference that counts as no change, where `paste_back.keep_unchanged` puts the source back; 0 for
+            answers that change everything, whose change is carried to the source (`full_size.Change`), as it keeps
+            what the autoencoder loses; None for those that hold what the source has not, or must lose what it has.
+        enlarged: of a larger picture the answer is enlarged; without, and with a `keep`, its change is carried there.
     """
 
     guidance: tuple[float, float]
     steps: int
     keep: float | None = None
+    enlarged: bool = False
 
 
-def _each(names: str, *, guidance: tuple[float, float], steps: int, keep: float | None = None) -> dict[str, Defaults]:
-    return {name: Defaults(guidance, steps, keep) for name in names.split()}
+def _each(names: str, *, guidance: tuple[float, float], steps: int, **kept: Any) -> dict[str, Defaults]:
+    return {name: Defaults(guidance, steps, **kept) for name in names.split()}
 
 
-RESTORATION = (
-    "denoise low_light derain raindrop demoire dehaze deblur desnow deshadow flash_reflection face watermark "
-    "super_resolution color_fade"
-)
+RESTORATION = "denoise demoire deblur face super_resolution"
+# Light and colours that lie over a picture wide and soft; and what is as fine in a large picture as in a small one.
+VEILED, COVERED = "low_light dehaze deshadow flash_reflection color_fade", "derain raindrop desnow watermark"
 CONTROL = (
     "canny_to_image hed_to_image depth_to_image sketch_to_image pose_to_image segmentation_to_image normal_to_image "
     "line_art_to_image"
@@ -45,12 +47,14 @@ FLAT = "segmentation referring_mask canny"
 
 DEFAULTS: dict[str, Defaults] = {
     **_each(RESTORATION, guidance=(1.0, 1.0), steps=2),
+    **_each(VEILED, guidance=(1.0, 1.0), steps=2, keep=0.0),
+    **_each(COVERED, guidance=(1.0, 1.0), steps=2, keep=0.0, enlarged=True),
     **_each("inpaint outpaint", guidance=(1.0, 1.0), steps=2, keep=0.1),
     **_each("depth normal hed sketch line_art referring_segmentation", guidance=(1.0, 1.0), steps=2),
     **_each(FLAT, guidance=(1.0, 1.0), steps=9),
     **_each("pose referring_box keypoint", guidance=(1.0, 1.0), steps=2),
     **_each(LOCAL_EDITS, guidance=(1.0, 1.0), steps=3, keep=0.1),
-    **_each(WHOLE_EDITS, guidance=(1.0, 1.0), steps=2),
+    **_each(WHOLE_EDITS, guidance=(1.0, 1.0), steps=2, keep=0.0),
     **_each(CONTROL, guidance=(2.0, 2.0), steps=9),
     **_each("text_to_image", guidance=(4.0, 1.0), steps=17),
 }

@@ -107,8 +107,13 @@ class Task:
 
     @property
     def keep(self) -> float | None:
-        """Threshold below which a change is none and the source is pasted back; None where everything changes."""
+        """Threshold below which a change is none and the source is pasted back; see `defaults.Defaults`."""
         return DEFAULTS[self.name].keep
+
+    @property
+    def enlarged(self) -> bool:
+        """Whether a larger picture gets the answer enlarged, and not the change."""
+        return DEFAULTS[self.name].enlarged
 
     @cached_property
     def forms(self) -> Mapping[Form, Templates]:

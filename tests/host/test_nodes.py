@@ -136,6 +136,16 @@ def test_keep_unchanged_compares_with_the_source_itself(
     torch.testing.assert_close(kept[:, 50:70, 50:70], answer[:, 50:70, 50:70], atol=1e-5, rtol=0)
 
 
+def test_keep_unchanged_without_a_threshold_carries_the_change(
+    node: Any, parts: SimpleNamespace, scene: SimpleNamespace
+) -> None:
+    soft = node("VAEDecode", vae=parts.vae, samples=node("VAEEncode", vae=parts.vae, pixels=scene.clean)[0])[0]
+    answer = soft * 0.5
+    kept = node("PixWizardKeepUnchanged", image=answer, source=scene.clean, vae=parts.vae, threshold=0.0)[0]
+    error, plain = ((picture - scene.clean * 0.5).square().mean() for picture in (kept, answer))
+    assert error < 0.2 * plain, "what the autoencoder loses is half as strong too"
+
+
 def test_a_chain_is_its_steps_one_after_the_other(node: Any, parts: SimpleNamespace, scene: SimpleNamespace) -> None:
     given = dict(model=parts.model, clip=parts.clip, clip_vision=parts.vision, vae=parts.vae)
     first, second = "Remove the rain from this picture.", "Estimate the depth of this picture."

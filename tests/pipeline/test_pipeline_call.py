@@ -213,6 +213,28 @@ def test_an_edit_is_carried_to_the_pictures_own_size(
     assert pipeline(source, "Remove the noise.", size=(96, 80), task="denoise").change is None
 
 
+def test_a_change_of_all_is_carried_to_the_source(fresh_tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, source = fresh_tiny(), photo(96, 80)
+    monkeypatch.setattr(pipeline, "_generate", lambda picture, *_, **__: pipeline.round_trip(picture) * 0.5)
+    wanted = np.asarray(to_image(to_tensor(source)[0] * 0.5)).astype(float)
+
+    def errors(task: str) -> tuple[float, float]:
+        answers = (pipeline(source, "Do it.", task=task, keep_unchanged=kept).image for kept in (True, False))
+        carried, whole = (np.abs(np.asarray(answer) - wanted).mean() for answer in answers)
+        return carried, whole
+
+    for task in ("low_light", "derain", "edit_global"):
+        carried, whole = errors(task)
+        assert carried < 0.2 * whole, "what the autoencoder lost is there, half as strong too"
+    carried, whole = errors("denoise")
+    assert carried == whole, "noise does not come back"
+    # Of a larger picture rain is finer than its change at the model's size.
+    larger = photo(384, 320)
+    assert pipeline(larger, "Do it.", size=(96, 80), task="low_light").change is not None
+    assert pipeline(larger, "Do it.", size=(96, 80), task="derain").change is None
+    assert pipeline(larger, "Do it.", size=(96, 80), task="derain", threshold=0.03).change is not None
+
+
 @pytest.mark.parametrize(
     ("task", "shape"),
     [("depth", (64, 96)), ("normal", (3, 64, 96)), ("segmentation", (64, 96)), ("referring_segmentation", (64, 96))],
