@@ -137,7 +137,7 @@ def _discs(picture: Tensor, marks: Tensor, radius: float) -> Candidates:
     kinds, place = kind[chosen], center[chosen]
     of_face = torch.isin(kinds, kinds.new_tensor(FACE))
     for mine, share in ((of_face, FACE_RADIUS), (~of_face, BODY_RADIUS)):
-        disc = pose_radius(*picture.shape[-2:], share)
+        disc = pose_radius(picture.shape[-2], picture.shape[-1], share)
         place[mine] = _fitted(picture, joints, regions, chosen[mine] + 1, kinds[mine], place[mine], disc)
     return Candidates(kinds, place, (area[chosen] / full).clamp(max=1))
 
