@@ -23,9 +23,9 @@ from .guidance import ALWAYS, DualGuidance
 from .local_edits.edit import Candidates, LocalEdit, edit_locally, held_part
 from .noise import draw_noise, noise_generators
 from .pictures.buckets import CELL, Size
-from .pictures.full_size import Change, find_change
+from .pictures.full_size import Change, keep_unchanged
 from .pictures.images import Picture, open_picture, padded_to_cells, resized, to_image, to_tensor
-from .pictures.paste_back import ROUND_TRIP, SOURCE, pasted
+from .pictures.paste_back import ROUND_TRIP, SOURCE
 from .pictures.sizes import model_size
 from .pipeline_parts import PipelineParts
 from .sampling import BEST, SAMPLED, Progress, Sampling, sample_latents
@@ -334,8 +334,7 @@ class PixWizardPipeline(PipelineParts):
             return answer, None
         source = source.to(answer)
         reference = source if keeping.reference == SOURCE else self.round_trip(source).to(answer)
-        change = find_change(answer, reference, threshold)
-        finished = pasted(source, answer, change.share) if threshold else change.onto(source)
+        finished, change = keep_unchanged(source, answer, reference, threshold)
         return finished, None if not threshold and task is not None and task.enlarged else change
 
     @torch.inference_mode()

@@ -9,8 +9,8 @@ from comfy_api.latest import io
 from einops import rearrange
 from torch import Tensor
 
-from ..comfyui_pixwizard.pictures.full_size import find_change
-from ..comfyui_pixwizard.pictures.paste_back import REFERENCES, ROUND_TRIP, SOURCE, keep_unchanged
+from ..comfyui_pixwizard.pictures.full_size import find_change, keep_unchanged
+from ..comfyui_pixwizard.pictures.paste_back import REFERENCES, ROUND_TRIP, SOURCE
 from .conversions import ADVANCED, Node, at_size, matching_source, one_for_each, resized_mask, schema, to_core, to_host
 from .round_trip import round_trip
 
@@ -50,15 +50,13 @@ class KeepUnchanged(Node):
         sources, answers = matching_source(image, source), to_core(image)
         compared = source[..., :3] if reference == SOURCE else round_trip(vae, source)
         unchanged = to_core(one_for_each(compared, len(image), "a source", "answers"))
-        if original is not None and original.shape[1:3] == image.shape[1:3]:
-            original = None
-        if original is not None:
-            sources = one_for_each(original[..., :3], len(image), "an original", "answers")
-        pictures = to_core(sources)
-        if original is not None or not threshold:
-            kept = find_change(answers, unchanged, threshold).onto(pictures)
+        if original is None or original.shape[1:3] == image.shape[1:3]:
+            pictures = to_core(sources)
+            kept, _ = keep_unchanged(pictures, answers, unchanged, threshold)
         else:
-            kept = keep_unchanged(pictures, answers, unchanged, threshold)
+            sources = one_for_each(original[..., :3], len(image), "an original", "answers")
+            pictures = to_core(sources)
+            kept = find_change(answers, unchanged, threshold).onto(pictures)
         # Back and forth between the two ranges rounds: what did not change is taken from the picture itself.
         same = rearrange(kept == pictures, "b c h w -> b h w c")
         return io.NodeOutput(torch.where(same, sources.float(), to_host(kept)))

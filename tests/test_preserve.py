@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from pixwizard.comfyui_pixwizard.pictures.paste_back import changed_share, keep_unchanged
+from pixwizard.comfyui_pixwizard.pictures.full_size import keep_unchanged
+from pixwizard.comfyui_pixwizard.pictures.paste_back import changed_share
 
 
 def pictures():
@@ -17,7 +18,7 @@ def pictures():
 
 def test_unchanged_pixels_come_back_exactly_and_changed_ones_are_the_answer():
     source, reference, answer = pictures()
-    out = keep_unchanged(source, answer, reference, 0.08)
+    out, _ = keep_unchanged(source, answer, reference, 0.08)
     far = torch.ones(96, 128, dtype=torch.bool)
     far[20:70, 30:90] = False
     assert torch.equal(out[..., far], source[..., far])
@@ -26,7 +27,7 @@ def test_unchanged_pixels_come_back_exactly_and_changed_ones_are_the_answer():
 
 def test_an_answer_without_a_change_is_the_source():
     source, reference, _ = pictures()
-    assert torch.equal(keep_unchanged(source, reference, reference, 0.05), source)
+    assert torch.equal(keep_unchanged(source, reference, reference, 0.05)[0], source)
 
 
 @pytest.mark.parametrize("threshold", [0.02, 0.1, 0.3])

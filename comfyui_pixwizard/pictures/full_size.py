@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from .paste_back import changed_share
+from .paste_back import changed_share, pasted
 
 # Reach of the windows in pixels at the model's size, and the squared contrast, of full scale 2, up to which a picture
 # guides nothing.
@@ -71,6 +71,16 @@ def find_change(answer: Tensor, reference: Tensor, threshold: float | None) -> C
     """
     share = changed_share(answer, reference, threshold) if threshold else torch.ones_like(answer[:, :1])
     return Change(answer, reference, share)
+
+
+def keep_unchanged(source: Tensor, answer: Tensor, reference: Tensor, threshold: float) -> tuple[Tensor, Change]:
+    """The source with what an answer changed, and the change for a larger picture; arguments as in `find_change`.
+
+    Above a threshold the answer itself is pasted in; at threshold 0 its change is carried to all of the source, which
+    keeps what the autoencoder loses.
+    """
+    change = find_change(answer, reference, threshold)
+    return pasted(source, answer, change.share) if threshold else change.onto(source), change
 
 
 def _explained(guide: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:

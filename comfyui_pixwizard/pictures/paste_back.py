@@ -37,11 +37,6 @@ def changed_share(answer: Tensor, reference: Tensor, threshold: float) -> Tensor
     return F.avg_pool2d(F.pad(grown, (radius,) * 4, mode="replicate"), window, stride=1)
 
 
-def keep_unchanged(source: Tensor, answer: Tensor, reference: Tensor, threshold: float) -> Tensor:
-    """The source with the answer where it changed something; arguments as in `changed_share`."""
-    return pasted(source, answer, changed_share(answer, reference, threshold))
-
-
 def pasted(source: Tensor, answer: Tensor, share: Tensor) -> Tensor:
     """The source with a share [B, 1, H, W] of the answer."""
     return source + (answer - source) * share

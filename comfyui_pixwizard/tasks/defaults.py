@@ -9,7 +9,7 @@ and not by task where a sample so small says little.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class Defaults(NamedTuple):
@@ -18,9 +18,9 @@ class Defaults(NamedTuple):
     Attributes:
         guidance: weights (text, image).
         steps: points of the time grid.
-        keep: largest difference that counts as no change, where `paste_back.keep_unchanged` puts the source back; 0 for
-            answers that change everything, whose change is carried to the source (`full_size.Change`), as it keeps
-            what the autoencoder loses; None for those that hold what the source has not, or must lose what it has.
+        keep: largest difference that counts as no change, where `full_size.keep_unchanged` puts the source back; 0 for
+            answers that change everything, whose change is carried to the source as it keeps what the
+            autoencoder loses; None for those that hold what the source has not, or must lose what it has.
         enlarged: of a larger picture the answer is enlarged; without, and with a `keep`, its change is carried there.
     """
 
@@ -30,8 +30,8 @@ class Defaults(NamedTuple):
     enlarged: bool = False
 
 
-def _each(names: str, *, guidance: tuple[float, float], steps: int, **kept: Any) -> dict[str, Defaults]:
-    return {name: Defaults(guidance, steps, **kept) for name in names.split()}
+def _each(names: str, row: Defaults) -> dict[str, Defaults]:
+    return dict.fromkeys(names.split(), row)
 
 
 RESTORATION = "denoise demoire deblur face super_resolution"
@@ -46,17 +46,17 @@ WHOLE_EDITS = "edit_style edit_global"
 FLAT = "segmentation referring_mask canny"
 
 DEFAULTS: dict[str, Defaults] = {
-    **_each(RESTORATION, guidance=(1.0, 1.0), steps=2),
-    **_each(VEILED, guidance=(1.0, 1.0), steps=2, keep=0.0),
-    **_each(COVERED, guidance=(1.0, 1.0), steps=2, keep=0.0, enlarged=True),
-    **_each("inpaint outpaint", guidance=(1.0, 1.0), steps=2, keep=0.1),
-    **_each("depth normal hed sketch line_art referring_segmentation", guidance=(1.0, 1.0), steps=2),
-    **_each(FLAT, guidance=(1.0, 1.0), steps=9),
-    **_each("pose referring_box keypoint", guidance=(1.0, 1.0), steps=2),
-    **_each(LOCAL_EDITS, guidance=(1.0, 1.0), steps=3, keep=0.1),
-    **_each(WHOLE_EDITS, guidance=(1.0, 1.0), steps=2, keep=0.0),
-    **_each(CONTROL, guidance=(2.0, 2.0), steps=9),
-    **_each("text_to_image", guidance=(4.0, 1.0), steps=17),
+    **_each(RESTORATION, Defaults((1.0, 1.0), 2)),
+    **_each(VEILED, Defaults((1.0, 1.0), 2, keep=0.0)),
+    **_each(COVERED, Defaults((1.0, 1.0), 2, keep=0.0, enlarged=True)),
+    **_each("inpaint outpaint", Defaults((1.0, 1.0), 2, keep=0.1)),
+    **_each("depth normal hed sketch line_art referring_segmentation", Defaults((1.0, 1.0), 2)),
+    **_each(FLAT, Defaults((1.0, 1.0), 9)),
+    **_each("pose referring_box keypoint", Defaults((1.0, 1.0), 2)),
+    **_each(LOCAL_EDITS, Defaults((1.0, 1.0), 3, keep=0.1)),
+    **_each(WHOLE_EDITS, Defaults((1.0, 1.0), 2, keep=0.0)),
+    **_each(CONTROL, Defaults((2.0, 2.0), 9)),
+    **_each("text_to_image", Defaults((4.0, 1.0), 17)),
 }
 # For instructions that resemble no task: most likely an edit in free words.
 GENERAL = Defaults((2.0, 1.0), 17)

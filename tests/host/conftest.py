@@ -180,3 +180,15 @@ def run_graph(host: SimpleNamespace) -> Any:
         return executor
 
     return run
+
+
+@pytest.fixture(scope="session")
+def encode(host: SimpleNamespace) -> Any:
+    """The picture [1, H, W, 3] that stands for a label of a task."""
+    get_task = host.ours("comfyui_pixwizard.tasks").get_task
+
+    def run(task: str, label: Tensor, source: Tensor | None = None, **options: Any) -> Tensor:
+        given = None if source is None else source[0].permute(2, 0, 1)
+        return get_task(task).encode(label, given, **options).permute(1, 2, 0)[None]
+
+    return run

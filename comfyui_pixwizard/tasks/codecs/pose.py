@@ -135,24 +135,25 @@ def _discs(picture: Tensor, marks: Tensor, radius: float) -> Candidates:
         kept.append(mine[area[mine].argsort(descending=True, stable=True)[:MOST_CANDIDATES]])
     chosen = torch.cat(kept)
     kinds, place = kind[chosen], center[chosen]
+    maps = torch.cat([picture, joints[None], regions[None], torch.ones_like(picture[:1])])
     of_face = torch.isin(kinds, kinds.new_tensor(FACE))
     for mine, share in ((of_face, FACE_RADIUS), (~of_face, BODY_RADIUS)):
         disc = pose_radius(picture.shape[-2], picture.shape[-1], share)
-        place[mine] = _fitted(picture, joints, regions, chosen[mine] + 1, kinds[mine], place[mine], disc)
+        place[mine] = _fitted(maps, chosen[mine] + 1, kinds[mine], place[mine], disc)
     return Candidates(kinds, place, (area[chosen] / full).clamp(max=1))
 
 
-def _fitted(
-    picture: Tensor, joints: Tensor, regions: Tensor, region: Tensor, kind: Tensor, center: Tensor, radius: float
-) -> Tensor:
-    """Centres [K,2] of discs of a radius that fit regions (numbers [K], joints [K]) best, from their own [K,2]."""
-    windows = disc_windows(torch.cat([picture, joints[None], regions[None]]), center, radius)
+def _fitted(maps: Tensor, region: Tensor, kind: Tensor, center: Tensor, radius: float) -> Tensor:
+    """Centres [K,2] of discs of a radius that fit regions (numbers [K], joints [K]) best, from their own [K,2].
+
+    maps [6,H,W]: the picture, joints and regions by number, and ones, for the windows hold zeros beyond the border.
+    """
+    windows = disc_windows(maps, center, radius)
     own = windows[:, 4] == region[:, None, None]
-    colors = picture.new_tensor(JOINT_COLORS)[kind]
+    colors = maps.new_tensor(JOINT_COLORS)[kind]
     # A pixel halfway to black or to a limb is half of the disc.
     share = (1.25 - (windows[:, :3] - colors[:, :, None, None]).norm(dim=1) / 0.6).clamp(0, 1)
-    inside = disc_windows(torch.ones_like(picture[:1]), center, radius)[:, 0]
-    known = inside * ((windows[:, 3] == 0) | own)
+    known = windows[:, 5] * ((windows[:, 3] == 0) | own)
     return fit_discs(share * (box_mean(own.float()) > 0), known, center, radius)
 
 
