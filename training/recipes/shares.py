@@ -10,24 +10,30 @@ from ..degradations import DEGRADATIONS
 from .initialization import SUMMED_BIASES
 
 # How often a task is drawn at 128 px, the rest being 1. Of what the last weights were below their floors in, first what
-# is nearest to them and what others lean on: reading a scene, finding a thing, removing it.
+# is nearest to them and what others lean on: reading a scene, finding a thing, changing its colour alone.
 OFTEN = {
     8.0: ("keypoint",),
-    5.0: ("depth", "normal", "edit_remove", "edit_add", "edit_recolor"),
-    3.0: ("segmentation", "canny", "inpaint", "referring_mask", "referring_box", "edit_replace", "edit_local"),
+    5.0: ("depth", "normal", "edit_recolor", "edit_add"),
+    4.0: ("edit_local", "edit_remove", "inpaint"),
+    3.0: ("segmentation", "canny", "referring_mask", "referring_box", "edit_replace"),
     2.0: ("pose", "referring_segmentation", "edit_texture", "canny_to_image", "low_light"),
 }
 # What is far above its floor, what few samples teach, and pictures from poses, whose ceiling is below theirs.
 SELDOM = {
     0.5: ("hed", "sketch", "line_art", "depth_to_image", "normal_to_image", "line_art_to_image", "pose_to_image",
-          "edit_style", "edit_global"),
+          "edit_global"),
     0.3: ("denoise", "derain", "dehaze", "desnow", "flash_reflection", "outpaint"),
 }  # fmt: skip
 WEIGHTS = dict.fromkeys(TASKS, 1.0) | {task: w for w, tasks in (OFTEN | SELDOM).items() for task in tasks}
-# At 256 px mostly what works on photographs.
-LARGE_WEIGHTS = dict.fromkeys(TASKS, 0.12) | dict.fromkeys(DEGRADATIONS, 1.0) | {"inpaint": 2.0}
+# At 256 px mostly what works on photographs, of it less of what is learned and more of what leaves most of a picture.
+LARGE_WEIGHTS = (
+    dict.fromkeys(TASKS, 0.12)
+    | dict.fromkeys(DEGRADATIONS, 1.0)
+    | dict.fromkeys(("derain", "dehaze", "desnow", "flash_reflection", "color_fade"), 0.5)
+    | dict.fromkeys(("inpaint", "raindrop", "watermark"), 2.0)
+)
 # The paper's share of text-to-image in stage 2 is 0.5; a model of this size forgets how to read with it.
-GENERATION_SHARE, LARGE_GENERATION_SHARE = 0.08, 0.02
+GENERATION_SHARE, LARGE_GENERATION_SHARE = 0.1, 0.02
 # The pretraining adaptation: text-to-image alone, of pictures with marks.
 MARKED: dict[str, Builder] = {GENERATION: marked_pictures}
 ADAPTED = {GENERATION: 1.0}, {GENERATION: 1.0}
