@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from ..comfyui_pixwizard.files.safe_files import replaced, write_json
 from ..comfyui_pixwizard.limits import check_least, check_side
+from ..comfyui_pixwizard.pictures.change import CHAIN_THRESHOLD, SOURCE
 from ..comfyui_pixwizard.pictures.images import to_tensor, unit_to_image
-from ..comfyui_pixwizard.pictures.paste_back import CHAIN_THRESHOLD, SOURCE
 from ..comfyui_pixwizard.tasks import get_task
 from .chart import figure_class, line_charts
 

@@ -82,13 +82,12 @@ class Run:
     keep_model_size: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Leave the answer at the model's size instead of bringing it back to the picture's."""
     whole_answer: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Take all of the answer, also where a task that changes only a part (an edit) changed nothing; without it the
-    picture itself is pasted back there, and to a picture larger than the model's size the change is carried with that
-    picture as guide."""
+    """Take all of the answer, also where a task that changes only a part (an edit) changed nothing; without it what
+    changed is carried to the picture at its own size with that picture as guide, and the rest stays."""
     threshold: float | None = None
-    """Paste the picture back where the mean change, as a share of full scale, is no larger; from twice this on all of
-    the answer is taken. By default what suits the task (0.1 for edits of a part), in a chain 0.03. Reading and control
-    tasks paste nothing back."""
+    """Keep the picture where the mean change, as a share of full scale, is no larger; from twice this on all of the
+    change is taken. By default what suits the task (0.1 for edits of a thing), in a chain 0.03. Answers of reading and
+    control tasks, other pictures, keep nothing."""
     reference: Literal["round-trip", "source"] | None = None
     """A change from what: from the picture after the autoencoder, which softens every pixel, the default for a single
     instruction; or from the picture itself, the default in a chain."""
@@ -207,9 +206,9 @@ class Run:
         )
 
     def _keeping(self) -> Keeping:
-        """Where the picture is pasted back: in a chain as Emu Edit does it, unless something else is asked for."""
+        """What counts as a change: in a chain as Emu Edit does it, unless something else is asked for."""
         from ..comfyui_pixwizard.answer import Keeping
-        from ..comfyui_pixwizard.pictures.paste_back import CHAIN_THRESHOLD, ROUND_TRIP, SOURCE
+        from ..comfyui_pixwizard.pictures.change import CHAIN_THRESHOLD, ROUND_TRIP, SOURCE
 
         threshold, reference = (CHAIN_THRESHOLD, SOURCE) if len(self.instruction) > 1 else (None, ROUND_TRIP)
         return Keeping(threshold if self.threshold is None else self.threshold, self.reference or reference)
@@ -296,7 +295,8 @@ class Run:
         self._keeping()
         if self.whole_answer and (self.threshold is not None or self.reference is not None):
             raise ValueError(
-                "--whole-answer pastes nothing back, found --threshold or --reference beside it: leave it or them out"
+                "--whole-answer keeps nothing of the picture, found --threshold or --reference beside it: leave it or "
+                "them out"
             )
         tasks = self._tasks(has_image=jobs[0].source is not None)
         if self.local.local_mask is not None and jobs[0].source is None:

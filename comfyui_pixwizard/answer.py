@@ -8,9 +8,8 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from .pictures.full_size import Change
+from .pictures.change import REFERENCES, ROUND_TRIP, Change
 from .pictures.images import resized, to_image, to_tensor
-from .pictures.paste_back import REFERENCES, ROUND_TRIP
 from .task_reader import TaskReader
 from .tasks import TASKS, Task, get_task
 
@@ -23,7 +22,7 @@ class Keeping:
     """Where the source is kept in an answer.
 
     Attributes:
-        threshold: mean change, as a share of full scale, up to which nothing changed (`paste_back.changed_share`); None
+        threshold: mean change, as a share of full scale, up to which nothing changed (`change.changed_share`); None
             takes the task's own, where it has one; that may be 0, see `tasks.defaults`.
         reference: a change from what: the "round-trip" of the source through the autoencoder, or the "source".
 

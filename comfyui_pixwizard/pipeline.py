@@ -23,9 +23,8 @@ from .guidance import ALWAYS, DualGuidance
 from .local_edits.edit import Candidates, LocalEdit, edit_locally, held_part
 from .noise import draw_noise, noise_generators
 from .pictures.buckets import CELL, Size
-from .pictures.full_size import Change, keep_unchanged
+from .pictures.change import ROUND_TRIP, SOURCE, Change, find_change
 from .pictures.images import Picture, open_picture, padded_to_cells, resized, to_image, to_tensor
-from .pictures.paste_back import ROUND_TRIP, SOURCE
 from .pictures.sizes import model_size
 from .pipeline_parts import PipelineParts
 from .sampling import BEST, SAMPLED, Progress, Sampling, sample_latents
@@ -230,8 +229,8 @@ class PixWizardPipeline(PipelineParts):
                 at most `max_size` squared.
             keep_size: bring the answer back to the picture's size.
             keep_unchanged: keep of the source what the task leaves alone, see `tasks.defaults`. To a picture that is
-                larger than the model's size its change is carried, see `pictures.full_size`.
-            threshold, reference: where to paste it back, see `answer.Keeping`. In a chain of edits, each on the answer
+                larger than the model's size its change is carried, see `pictures.change`.
+            threshold, reference: what counts as a change, see `answer.Keeping`. In a chain of edits, each on the answer
                 of the one before, Emu Edit takes 0.03 and "source".
             windows: work at the picture's own size, or any `size`, in overlapping windows of the model's size.
             local: edit only what a mask shows, see `local_edits.edit`.
@@ -334,8 +333,8 @@ class PixWizardPipeline(PipelineParts):
             return answer, None
         source = source.to(answer)
         reference = source if keeping.reference == SOURCE else self.round_trip(source).to(answer)
-        finished, change = keep_unchanged(source, answer, reference, threshold)
-        return finished, None if not threshold and task is not None and task.enlarged else change
+        change = find_change(answer, reference, threshold)
+        return change.onto(source), None if not threshold and task is not None and task.enlarged else change
 
     @torch.inference_mode()
     def _generate(

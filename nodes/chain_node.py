@@ -12,7 +12,7 @@ from torch import Tensor
 from ..comfyui_pixwizard.answer import Keeping
 from ..comfyui_pixwizard.noise import LARGEST_SEED
 from ..comfyui_pixwizard.pictures.buckets import CELL
-from ..comfyui_pixwizard.pictures.paste_back import CHAIN_THRESHOLD, REFERENCES, SOURCE
+from ..comfyui_pixwizard.pictures.change import CHAIN_THRESHOLD, REFERENCES, SOURCE
 from ..comfyui_pixwizard.tasks import TASKS
 from .carried import MODELS_OWN
 from .conversions import ADVANCED, Node, at_size, schema

@@ -1,4 +1,4 @@
-"""From an answer back to its source: what did not change is pasted back, and the answer gets the source's size."""
+"""From an answer back to its source: what changed is carried to it, or the answer gets its size."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from comfy_api.latest import io
 from einops import rearrange
 from torch import Tensor
 
-from ..comfyui_pixwizard.pictures.full_size import find_change, keep_unchanged
-from ..comfyui_pixwizard.pictures.paste_back import REFERENCES, ROUND_TRIP, SOURCE
+from ..comfyui_pixwizard.pictures.change import REFERENCES, ROUND_TRIP, SOURCE, find_change
+from ..comfyui_pixwizard.tasks import get_task
+from ..comfyui_pixwizard.tasks.declared import FREE
 from .conversions import ADVANCED, Node, at_size, matching_source, one_for_each, resized_mask, schema, to_core, to_host
 from .round_trip import round_trip
 
 
 class KeepUnchanged(Node):
-    """The source wherever the answer changed nothing."""
+    """The source with what the answer changed."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -33,6 +34,7 @@ class KeepUnchanged(Node):
                 io.Combo.Input(
                     "reference", options=list(REFERENCES), default=ROUND_TRIP, optional=True, extra_dict=ADVANCED
                 ),
+                io.String.Input("task", optional=True, force_input=True),
             ],
             outputs={"image": io.Image},
         )
@@ -46,20 +48,32 @@ class KeepUnchanged(Node):
         threshold: float,
         original: Tensor | None = None,
         reference: str = ROUND_TRIP,
+        task: str | None = None,
     ) -> io.NodeOutput:
-        sources, answers = matching_source(image, source), to_core(image)
+        sources = matching_source(image, source)
+        larger = None
+        if original is not None and original.shape[1:3] != image.shape[1:3]:
+            larger = one_for_each(original[..., :3], len(image), "an original", "answers")
+        enlarged = False
+        if task is not None:
+            known = None if task == FREE else get_task(task)
+            if known is None or known.keep is None:
+                return io.NodeOutput(image[..., :3] if larger is None else sized_as(image, larger))
+            threshold, enlarged = known.keep, known.enlarged
         compared = source[..., :3] if reference == SOURCE else round_trip(vae, source)
         unchanged = to_core(one_for_each(compared, len(image), "a source", "answers"))
-        if original is None or original.shape[1:3] == image.shape[1:3]:
-            pictures = to_core(sources)
-            kept, _ = keep_unchanged(pictures, answers, unchanged, threshold)
-        else:
-            sources = one_for_each(original[..., :3], len(image), "an original", "answers")
-            pictures = to_core(sources)
-            kept = find_change(answers, unchanged, threshold).onto(pictures)
+        onto = sources if larger is None or enlarged else larger
+        pictures = to_core(onto)
+        kept = find_change(to_core(image), unchanged, threshold).onto(pictures)
         # Back and forth between the two ranges rounds: what did not change is taken from the picture itself.
         same = rearrange(kept == pictures, "b c h w -> b h w c")
-        return io.NodeOutput(torch.where(same, sources.float(), to_host(kept)))
+        made = torch.where(same, onto.float(), to_host(kept))
+        return io.NodeOutput(made if larger is None else sized_as(made, larger))
+
+
+def sized_as(image: Tensor, other: Tensor) -> Tensor:
+    """IMAGE at the size of another."""
+    return at_size(image, (other.shape[2], other.shape[1]))
 
 
 class SourceSize(Node):
@@ -77,12 +91,11 @@ class SourceSize(Node):
 
     @classmethod
     def execute(cls, image: Tensor, original: Tensor, mask: Tensor | None = None) -> io.NodeOutput:
-        height, width = original.shape[1:3]
-        answer = at_size(image, (width, height))
+        answer = sized_as(image, original)
         if mask is None:
             return io.NodeOutput(answer)
         count = max(len(answer), len(original))
         answer = one_for_each(answer, count, "an answer", "pictures")
         original = one_for_each(original[..., :3], count, "a picture", "answers")
-        share = one_for_each(resized_mask(mask, height, width), count, "a mask", "pictures")[..., None]
+        share = one_for_each(resized_mask(mask, *original.shape[1:3]), count, "a mask", "pictures")[..., None]
         return io.NodeOutput(original + (answer - original) * share.clamp(0, 1).to(original))

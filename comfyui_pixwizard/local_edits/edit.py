@@ -1,7 +1,7 @@
 """One thing of a picture edited and nothing else: a candidate for each form of a mask, the best of them chosen.
 
 Outside of the mask every step's latents are the source's, on its way from the sampling's own noise (`sampling.Held`),
-so the answer fits into the picture that is kept round it; then the picture's own pixels are pasted there.
+so the answer fits into the picture that is kept round it; then the picture's own pixels stand there.
 After Emu Edit (arXiv 2311.10089), which makes its data so: a candidate a form, the best by CLIP.
 Shapes: n candidates, H, W pixels; pictures [n, 3, H, W] in [-1, 1].
 """
@@ -21,9 +21,8 @@ from torch import Tensor
 from ..answer import SAME_PICTURE, Keeping, Result
 from ..evaluator import Branch
 from ..pictures.buckets import Size
-from ..pictures.full_size import Change, find_change
+from ..pictures.change import SOURCE, Change, find_change
 from ..pictures.images import Picture, to_tensor
-from ..pictures.paste_back import SOURCE, pasted
 from ..sampling import Held
 from ..tasks import Task, get_task
 from ..tasks.language.things import thing_of
@@ -203,13 +202,13 @@ def make_candidates(
     Args:
         source: [1, 3, H, W].   mask: [H, W] bool.
         answers: makes of shares [n, 1, H, W] of pixels as many answers.
-        reference, threshold: where an answer changed nothing, see `full_size.find_change`; None takes all of it.
+        reference, threshold: where an answer changed nothing, see `change.find_change`; None takes all of it.
         score: of finished pictures [n, 3, H, W], [n], the higher the better; None where there is one form.
     """
     shares = torch.cat([in_form(mask, form) for form in forms])
     made = answers(shares).to(source)
     change = Change(made, reference, find_change(made, reference, threshold).share * shares)
-    pictures = pasted(source, made, change.share)
+    pictures = change.onto(source.expand(len(made), -1, -1, -1))
     if score is None:
         return Candidates(mask, forms, pictures, change, {}, 0)
     values = (score(pictures).to(source) - OUTSIDE_WEIGHT * outside_share(source, pictures, mask)).tolist()

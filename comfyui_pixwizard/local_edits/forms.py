@@ -44,7 +44,7 @@ def in_form(mask: Tensor, form: str) -> Tensor:
 def latent_share(share: Tensor) -> Tensor:
     """Shares of pixels [B, 1, H, W] to those of latents [B, 1, h, w]: whatever a latent pixel touches, it takes.
 
-    What is too much of an answer then is left out again where pixels are pasted.
+    What is too much of an answer then is left out again by what counts as a change.
     """
     return F.max_pool2d(share, LATENT_PIXEL)
 

@@ -1,1 +1,1 @@
-"""Pictures in and out: files and tensors, sizes, labels to look at, unchanged parts pasted back."""
+"""Pictures in and out: files and tensors, sizes, labels to look at, changes carried to their source."""

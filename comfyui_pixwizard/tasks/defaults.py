@@ -18,9 +18,9 @@ class Defaults(NamedTuple):
     Attributes:
         guidance: weights (text, image).
         steps: points of the time grid.
-        keep: largest difference that counts as no change, where `full_size.keep_unchanged` puts the source back; 0 for
-            answers that change everything, whose change is carried to the source as it keeps what the
-            autoencoder loses; None for those that hold what the source has not, or must lose what it has.
+        keep: largest difference that counts as no change, where the source stays as it is; what changed is carried to
+            it (`pictures.change`), as it has what the autoencoder loses. 0 for answers that change everything; None
+            for those that hold what the source has not, or must lose what it has, which are taken as they are.
         enlarged: of a larger picture the answer is enlarged; without, and with a `keep`, its change is carried there.
     """
 
@@ -41,7 +41,7 @@ CONTROL = (
     "canny_to_image hed_to_image depth_to_image sketch_to_image pose_to_image segmentation_to_image normal_to_image "
     "line_art_to_image"
 )
-LOCAL_EDITS = "edit_remove edit_recolor edit_replace edit_add edit_background edit_texture edit_local edit_text"
+LOCAL_EDITS = "edit_remove edit_recolor edit_replace edit_texture edit_local edit_text"
 WHOLE_EDITS = "edit_style edit_global"
 FLAT = "segmentation referring_mask canny"
 
@@ -49,14 +49,17 @@ DEFAULTS: dict[str, Defaults] = {
     **_each(RESTORATION, Defaults((1.0, 1.0), 2)),
     **_each(VEILED, Defaults((1.0, 1.0), 2, keep=0.0)),
     **_each(COVERED, Defaults((1.0, 1.0), 2, keep=0.0, enlarged=True)),
-    **_each("inpaint outpaint", Defaults((1.0, 1.0), 2, keep=0.1)),
+    **_each("inpaint outpaint", Defaults((1.0, 1.0), 2, keep=0.05)),
     **_each("depth normal hed sketch line_art referring_segmentation", Defaults((1.0, 1.0), 2)),
     **_each(FLAT, Defaults((1.0, 1.0), 9)),
     **_each("pose referring_box keypoint", Defaults((1.0, 1.0), 2)),
     **_each(LOCAL_EDITS, Defaults((1.0, 1.0), 3, keep=0.1)),
+    **_each("edit_background", Defaults((1.0, 1.0), 3, keep=0.05)),
+    # Without guidance the mean of all places where the new thing may stand is a faint stain.
+    **_each("edit_add", Defaults((3.0, 1.0), 5, keep=0.1)),
     **_each(WHOLE_EDITS, Defaults((1.0, 1.0), 2, keep=0.0)),
     **_each(CONTROL, Defaults((2.0, 2.0), 9)),
-    **_each("text_to_image", Defaults((4.0, 1.0), 17)),
+    **_each("text_to_image", Defaults((8.0, 1.0), 9)),
 }
 # For instructions that resemble no task: most likely an edit in free words.
 GENERAL = Defaults((2.0, 1.0), 17)

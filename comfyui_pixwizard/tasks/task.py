@@ -107,7 +107,7 @@ class Task:
 
     @property
     def keep(self) -> float | None:
-        """Threshold below which a change is none and the source is pasted back; see `defaults.Defaults`."""
+        """Threshold below which a change is none and the source stays; see `defaults.Defaults`."""
         return DEFAULTS[self.name].keep
 
     @property

@@ -34,7 +34,7 @@ def restore() -> Blueprint:
     )
     graph, answer = _asked("PixWizard Restore", about, IMAGE, Port("task"))
     ports = {"image": None, "task": "denoise", "model": NANO, "seed": 1}
-    return Blueprint(graph, ports, {"image": graph.finish(answer, IMAGE)})
+    return Blueprint(graph, ports, {"image": graph.keep(answer, IMAGE)})
 
 
 def read() -> Blueprint:

@@ -103,13 +103,13 @@ def test_guided_channels_leave_the_others_alone(
     torch.testing.assert_close(some[:, :3], full[:, :3])
 
 
-def test_keep_unchanged_pastes_the_source_back(node: Any, parts: SimpleNamespace, scene: SimpleNamespace) -> None:
+def test_keep_unchanged_keeps_the_source(node: Any, parts: SimpleNamespace, scene: SimpleNamespace) -> None:
     soft = node("VAEDecode", vae=parts.vae, samples=node("VAEEncode", vae=parts.vae, pixels=scene.clean)[0])[0]
     answer = soft.clone()
     answer[:, 40:80, 40:80] = torch.tensor([1.0, 0.0, 1.0])
     kept = node("PixWizardKeepUnchanged", image=answer, source=scene.clean, vae=parts.vae)[0]
     assert torch.equal(kept[:, 100:], scene.clean[:, 100:])
-    torch.testing.assert_close(kept[:, 50:70, 50:70], answer[:, 50:70, 50:70], atol=1e-5, rtol=0)
+    torch.testing.assert_close(kept[:, 50:70, 50:70], answer[:, 50:70, 50:70], atol=0.05, rtol=0)
 
 
 def test_keep_unchanged_compares_with_the_source_itself(
@@ -120,10 +120,10 @@ def test_keep_unchanged_compares_with_the_source_itself(
     given = dict(image=answer, source=scene.clean, vae=parts.vae, threshold=0.03, reference="source")
     kept = node("PixWizardKeepUnchanged", **given)[0]
     assert torch.equal(kept[:, 100:], scene.clean[:, 100:])
-    torch.testing.assert_close(kept[:, 50:70, 50:70], answer[:, 50:70, 50:70], atol=1e-5, rtol=0)
+    torch.testing.assert_close(kept[:, 50:70, 50:70], answer[:, 50:70, 50:70], atol=1e-4, rtol=0)
 
 
-def test_keep_unchanged_without_a_threshold_carries_the_change(
+def test_keep_unchanged_at_threshold_0_takes_all_for_changed(
     node: Any, parts: SimpleNamespace, scene: SimpleNamespace
 ) -> None:
     soft = node("VAEDecode", vae=parts.vae, samples=node("VAEEncode", vae=parts.vae, pixels=scene.clean)[0])[0]
@@ -131,6 +131,28 @@ def test_keep_unchanged_without_a_threshold_carries_the_change(
     kept = node("PixWizardKeepUnchanged", image=answer, source=scene.clean, vae=parts.vae, threshold=0.0)[0]
     error, plain = ((picture - scene.clean * 0.5).square().mean() for picture in (kept, answer))
     assert error < 0.2 * plain, "what the autoencoder loses is half as strong too"
+
+
+def test_keep_unchanged_does_what_its_task_needs(node: Any, parts: SimpleNamespace, scene: SimpleNamespace) -> None:
+    given = dict(image=scene.clean * 0.5, source=scene.clean, vae=parts.vae)
+    large = torch.nn.functional.interpolate(scene.clean.movedim(-1, 1), scale_factor=2).movedim(1, -1)
+
+    def kept(threshold: float = 0.1, **more: Any) -> Any:
+        return node("PixWizardKeepUnchanged", threshold=threshold, **given, **more)[0]
+
+    def enlarged(image: Any) -> Any:
+        return node("PixWizardSourceSize", image=image, original=large)[0]
+
+    everywhere, a_part = kept(0.0), kept()
+    assert not torch.equal(everywhere, a_part)
+    assert torch.equal(kept(task="dehaze"), everywhere) and torch.equal(kept(0.0, task="edit_remove"), a_part)
+    for plain in ("denoise", "depth", "none"):
+        assert torch.equal(kept(task=plain), given["image"])
+        assert torch.equal(kept(task=plain, original=large), enlarged(given["image"]))
+    assert torch.equal(kept(task="dehaze", original=large), kept(0.0, original=large))
+    assert torch.equal(kept(task="derain", original=large), enlarged(everywhere))
+    with pytest.raises(ValueError, match="found 'paint': choose one of them"):
+        kept(task="paint")
 
 
 def test_a_chain_is_its_steps_one_after_the_other(node: Any, parts: SimpleNamespace, scene: SimpleNamespace) -> None:

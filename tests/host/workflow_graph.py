@@ -135,6 +135,13 @@ class Graph:
         """The answer at the picture's size, with `mask` in the picture itself."""
         return self.add("size", "PixWizardSourceSize", image=answer, original=original, **mask)
 
+    def keep(self, answer: Link, original: Link | Port, vae: Link = PARTS[3]) -> Link:
+        """The picture at its own size with what the task changes of it."""
+        return self.add(
+            "keep", "PixWizardKeepUnchanged", image=answer, source=Link("conditioning", 4), vae=vae, threshold=0.1,
+            original=original, task=Link("instruction", 3),
+        )  # fmt: skip
+
     def compare(self, before: Link, after: Link) -> None:
         """Both at the end, the answer large and in a column of its own."""
         self.show("before", before)

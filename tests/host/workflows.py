@@ -19,17 +19,17 @@ def restore() -> Graph:
         "修复图像",
         (
             "A photograph in haze, cleared. Choose another task in **Instruction** and in **Example Picture**, or a "
-            "picture of your own with Load Image. nano works on any photograph, at up to 256 px; **Source Size** gives "
-            "the answer its size back.",
+            "picture of your own with Load Image. nano works on any photograph, at up to 256 px; **Keep Unchanged** "
+            "carries what the task changes to the picture at its own size.",
             "去除照片中的雾。在“指令”和“示例图像”中选择其他任务，或用“加载图像”处理自己的图像。nano 能修复任何照片，"
-            "边长最大 256 像素；“源图尺寸”把答案恢复为原来的大小。",
+            "边长最大 256 像素；“保留未变部分”把任务所做的改变带到原尺寸的图像上。",
         ),
     )
     graph.load()
     image = graph.example("photograph: cat", "dehaze", seed=3)
     latent = graph.ask("dehaze", image, ASK)
     graph.step(ANSWER)
-    graph.compare(image, graph.finish(graph.decode(latent), image))
+    graph.compare(image, graph.keep(graph.decode(latent), image))
     return graph
 
 
@@ -97,16 +97,16 @@ def edit() -> Graph:
         "改变光线",
         (
             "An edit of the whole picture. For local edits (edit_remove, edit_recolor, …) fill in *caption* with the "
-            "thing, and put **Keep Unchanged** between VAE Decode and **Source Size**.",
-            "对整幅图像的编辑。局部编辑（edit_remove、edit_recolor 等）须在“描述”中写出物体（英文），并把“保留未变部分”"
-            "放在“VAE解码”和“源图尺寸”之间。",
+            "thing; **Keep Unchanged** then keeps every pixel that the edit leaves alone.",
+            "对整幅图像的编辑。局部编辑（edit_remove、edit_recolor 等）须在“描述”中写出物体（英文）；“保留未变部分”会"
+            "让编辑没有触及的每个像素保持原样。",
         ),
     )
     graph.load()
     image = graph.example(seed=5)
     latent = graph.ask("edit_global", image, ASK, caption="at night")
     graph.step(ANSWER)
-    graph.compare(image, graph.finish(graph.decode(latent), image))
+    graph.compare(image, graph.keep(graph.decode(latent), image))
     return graph
 
 
@@ -116,17 +116,17 @@ def inpaint() -> Graph:
         "填补空洞",
         (
             "Holes are black, white or grey areas of the picture; nano fills them roughly. In a picture of your own "
-            "cut them with **Inpaint Canvas**, and link its *mask* to **Source Size**, so that the rest stays as it "
-            "is.",
-            "空洞是图像中黑色、白色或灰色的区域，nano 只能粗略地填补。在自己的图像中用“局部重绘画布”挖洞，并把它的遮罩"
-            "连到“源图尺寸”，其余部分就保持原样。",
+            "cut them with **Inpaint Canvas**, and put **Source Size** with its *mask* in the place of **Keep "
+            "Unchanged**: the seam is then exact.",
+            "空洞是图像中黑色、白色或灰色的区域，nano 只能粗略地填补。在自己的图像中用“局部重绘画布”挖洞，并用连接了"
+            "它的遮罩的“源图尺寸”代替“保留未变部分”，接缝就精确到像素。",
         ),
     )
     graph.load()
     image = graph.example("photograph: cat", "inpaint", seed=5)
     latent = graph.ask("inpaint", image, ASK)
     graph.step(ANSWER)
-    graph.compare(image, graph.finish(graph.decode(latent), image))
+    graph.compare(image, graph.keep(graph.decode(latent), image))
     return graph
 
 
@@ -220,9 +220,7 @@ def add_anything() -> Graph:
     image = graph.example(seed=14)
     latent = graph.ask("edit_add", image, ASK, caption="a large red ball in front")
     graph.step(ANSWER)
-    kept = graph.add("keep", "PixWizardKeepUnchanged", image=graph.decode(latent), source=Link("conditioning", 4),
-                     vae=Link("load", 3), threshold=0.1, original=image)  # fmt: skip
-    graph.compare(image, kept)
+    graph.compare(image, graph.keep(graph.decode(latent), image))
     return graph
 
 
@@ -270,7 +268,7 @@ def stock_sampler() -> Graph:
     latent = graph.add("sampler", "SamplerCustomAdvanced", noise=noise, guider=guider, sampler=sampler, sigmas=sigmas,
                        latent_image=Link("conditioning", 3))  # fmt: skip
     graph.step(ANSWER)
-    graph.compare(image, graph.finish(graph.decode(latent), image))
+    graph.compare(image, graph.keep(graph.decode(latent), image))
     return graph
 
 

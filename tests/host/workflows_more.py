@@ -127,7 +127,7 @@ def folder() -> Graph:
     images = graph.add("pictures", "LoadImageDataSetFromFolder", folder=FOLDER)
     latent = graph.ask("dehaze", images, ASK)
     graph.step(ANSWER)
-    answer = graph.finish(graph.decode(latent), images)
+    answer = graph.keep(graph.decode(latent), images)
     graph.add("save", "SaveImageDataSetToFolder", images=answer, folder_name="restored", filename_prefix="image")
     graph.compare(images, answer)
     return graph
@@ -152,7 +152,7 @@ def accelerated() -> Graph:
     image = graph.example("photograph: coffee", "low_light", seed=4)
     latent = graph.ask("low_light", image, ASK, parts=(fast, *PARTS[1:]))
     graph.step(ANSWER)
-    graph.compare(image, graph.finish(graph.decode(latent), image))
+    graph.compare(image, graph.keep(graph.decode(latent), image))
     return graph
 
 
@@ -172,7 +172,7 @@ def lora() -> Graph:
     image = graph.example("photograph: rocket", "dehaze", seed=3)
     latent = graph.ask("dehaze", image, ASK, parts=(adapted, *PARTS[1:]))
     graph.step(ANSWER)
-    graph.compare(image, graph.finish(graph.decode(latent), image))
+    graph.compare(image, graph.keep(graph.decode(latent), image))
     return graph
 
 
@@ -227,7 +227,7 @@ def released() -> Graph:
     graph.files |= RELEASED
     latent = graph.ask("derain", image, ASK, parts=(model, text, vision, vae), model=model)
     graph.step(ANSWER)
-    graph.compare(image, graph.finish(graph.decode(latent, vae=vae), image))
+    graph.compare(image, graph.keep(graph.decode(latent, vae=vae), image, vae))
     return graph
 
 

@@ -266,7 +266,7 @@ MISTAKES = [
         "--task is named once or once for each of 3 instructions, found 2",
     ),
     (["in.png", "-i", "x", "-o", "o.png", "--threshold", "0"], "the threshold lies above 0 and up to 1, found 0"),
-    (["in.png", "-i", "x", "-o", "o.png", "--whole-answer", "--threshold", "0.1"], "--whole-answer pastes nothing"),
+    (["in.png", "-i", "x", "-o", "o.png", "--whole-answer", "--threshold", "0.1"], "--whole-answer keeps nothing"),
     (["in.png", "in_step1.png", "-i", "x", "-i", "y", "-o", "o"], "every output needs a name of its own"),
     (["in_step1.png", "in.png", "-i", "x", "-i", "y", "-o", "."], "an input is never overwritten"),
     (["in.png", "-i", "x", "-o", "o.png", "--solver", "magic"], "--solver must be one of euler"),

@@ -13,9 +13,9 @@ from .samples import Samples
 # (points of the time grid, text guidance, image guidance). One answer is right: guidance can only bend it.
 PLAIN = ((2, 1.0, 1.0), (3, 1.0, 1.0), (5, 1.0, 1.0), (9, 1.0, 1.0))
 # One answer is right, and it is nearly the source, which a model that hears little of the words gives back.
-EDITED = (*PLAIN, (5, 2.0, 1.0), (5, 2.0, 1.5))
+EDITED = (*PLAIN, (5, 2.0, 1.0), (5, 3.0, 1.0), (5, 2.0, 1.5))
 # Many answers are right.
-DRAWN = ((5, 1.0, 1.0), (9, 1.0, 1.0), (9, 2.0, 1.0), (17, 2.0, 1.0), (9, 4.0, 1.0), (17, 4.0, 1.0))
+DRAWN = ((9, 1.0, 1.0), (9, 2.0, 1.0), (9, 4.0, 1.0), (17, 4.0, 1.0), (9, 8.0, 1.0), (17, 8.0, 1.0))
 # And a map says where things are: how strongly it is followed is the image's guidance.
 CONTROLLED = (
     (5, 1.0, 1.0), (9, 1.0, 1.0), (9, 2.0, 1.0), (9, 2.0, 1.5), (9, 1.0, 2.0), (9, 2.0, 2.0), (9, 2.0, 3.0),

@@ -1,10 +1,17 @@
-"""Carry a change that was made at the model's size to the picture's own size, with the picture as guide.
+"""What an answer changed of its source, carried to the source, at the model's size or the picture's own.
 
-Within small windows the change is fitted as a linear function of the small picture's colours, and that function is
-applied to the large picture: the guided filter (He et al., IEEE TPAMI 2013, equations 10 to 14, with a guide in colour)
-in its fast form, whose coefficients are found at the small size and upsampled (He and Sun, arXiv 1505.00996). So the
-edge of a recoloured object is the large picture's edge, its texture stays, and that of a removed one goes. What the
-fit does not explain, such as new objects, is upsampled as it is.
+An autoencoder changes every pixel a little, so an edit of one object comes back with all the rest softened. The same
+autoencoder's round trip of the source holds the same softening: where the answer differs from it by less than a
+threshold, nothing was meant to change. The idea is Emu Edit's (arXiv 2311.10089, section on sequential edits), which
+compares with the source itself, at `CHAIN_THRESHOLD`; chains of edits do so too, a single one takes the round trip.
+
+What changed is not pasted but carried, with the picture as guide: so a larger picture gets it too, and what the
+autoencoder loses stays also where light or colours change. Within small windows the change is fitted as a linear
+function of the small picture's colours, and that function is applied to the large picture: the guided filter (He et
+al., IEEE TPAMI 2013, equations 10 to 14, with a guide in colour) in its fast form, whose coefficients are found at the
+small size and upsampled (He and Sun, arXiv 1505.00996). So the edge of a recoloured object is the large picture's
+edge, its texture stays, and that of a removed one goes. What the fit does not explain, such as new objects, is
+upsampled as it is.
 Shapes: B batch, h, w pixels at the model's size, H, W at the picture's own; pictures [B, 3, …] in [-1, 1].
 """
 
@@ -17,8 +24,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from .paste_back import changed_share, pasted
-
+# What an answer is compared with.
+ROUND_TRIP, SOURCE = REFERENCES = ("round-trip", "source")
+# Emu Edit's alpha for edits one after the other, of full scale, against the source.
+CHAIN_THRESHOLD = 0.03
 # Reach of the windows in pixels at the model's size, and the squared contrast, of full scale 2, up to which a picture
 # guides nothing.
 RADIUS, EPSILON = 4, 0.05**2
@@ -28,7 +37,7 @@ ROWS = 256
 
 @dataclass(frozen=True)
 class Change:
-    """What an answer changed, to be carried to a larger picture; it is fitted only then.
+    """What an answer changed, to be carried to its source; it is fitted only then.
 
     Attributes:
         answer, reference: [B, 3, h, w], see `find_change`.
@@ -67,20 +76,29 @@ def find_change(answer: Tensor, reference: Tensor, threshold: float | None) -> C
     Args:
         answer: the model's.
         reference: what an answer without any change would be, such as the source after the autoencoder.
-        threshold: as in `paste_back.changed_share`; None and 0 take the change everywhere.
+        threshold: as in `changed_share`; None and 0 take the change everywhere.
     """
     share = changed_share(answer, reference, threshold) if threshold else torch.ones_like(answer[:, :1])
     return Change(answer, reference, share)
 
 
-def keep_unchanged(source: Tensor, answer: Tensor, reference: Tensor, threshold: float) -> tuple[Tensor, Change]:
-    """The source with what an answer changed, and the change for a larger picture; arguments as in `find_change`.
+def changed_share(answer: Tensor, reference: Tensor, threshold: float) -> Tensor:
+    """How much of the answer to take at every pixel, [B, 1, H, W] in [0, 1].
 
-    Above a threshold the answer itself is pasted in; at threshold 0 its change is carried to all of the source, which
-    keeps what the autoencoder loses.
+    Args:
+        answer: the model's picture.
+        reference: the source after the autoencoder, or the source.
+        threshold: mean difference of the channels, as a share of full scale, up to which nothing changed; from twice
+            this on everything did. Differences are averaged over windows of 1/25 of the shorter side.
     """
-    change = find_change(answer, reference, threshold)
-    return pasted(source, answer, change.share) if threshold else change.onto(source), change
+    radius = max(1, round(min(answer.shape[-2:]) / 50))
+    window = 2 * radius + 1
+    difference = (answer - reference).abs().mean(1, keepdim=True) / 2
+    smooth = F.avg_pool2d(F.pad(difference, (radius,) * 4, mode="replicate"), window, stride=1)
+    share = ((smooth - threshold) / threshold).clamp(0, 1)
+    # A changed object's rim differs less than its middle: grow by one window, then soften the seam.
+    grown = F.max_pool2d(share, window, stride=1, padding=radius)
+    return F.avg_pool2d(F.pad(grown, (radius,) * 4, mode="replicate"), window, stride=1)
 
 
 def _explained(guide: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:

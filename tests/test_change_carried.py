@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixwizard.comfyui_pixwizard.pictures.full_size import find_change
+from pixwizard.comfyui_pixwizard.pictures.change import find_change
 from pixwizard.comfyui_pixwizard.pictures.images import to_image, to_tensor
 from pixwizard.training.render.dead_leaves import dead_leaves
 
