@@ -3,8 +3,8 @@
 A task whose answer is one picture (restoration, reading) needs no guidance: weights (1, 1) evaluate a single branch.
 Restoration stops early on purpose: few steps stay near the posterior mean, which is what PSNR rewards, and what
 depth, normals, soft lines, marks and edits are nearest to. Answers in flat colours and hard lines (class maps, masks,
-Canny edges) need more steps to become crisp. docs/defaults.md has the sweep on the bundled model that these were chosen from, by family
-and not by task where a sample so small says little.
+Canny edges) need more steps to become crisp. docs/defaults.md has the sweep on the bundled model that these were chosen
+from, by family and not by task where a sample so small says little.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ DEFAULTS: dict[str, Defaults] = {
     **_each(LOCAL_EDITS, Defaults((1.0, 1.0), 2, keep=0.1)),
     **_each("edit_background", Defaults((1.0, 1.0), 2, keep=0.05)),
     # Without guidance the mean of all places where the new thing may stand is a faint stain.
-    **_each("edit_add", Defaults((3.0, 1.0), 5, keep=0.1)),
+    **_each("edit_add", Defaults((2.0, 1.0), 5, keep=0.1)),
     **_each(WHOLE_EDITS, Defaults((1.0, 1.0), 2, keep=0.0)),
     **_each(CONTROL, Defaults((2.0, 2.0), 9)),
     **_each("text_to_image", Defaults((4.0, 1.0), 9)),
