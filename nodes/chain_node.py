@@ -15,7 +15,7 @@ from ..comfyui_pixwizard.pictures.buckets import CELL
 from ..comfyui_pixwizard.pictures.change import CHAIN_THRESHOLD, REFERENCES, SOURCE
 from ..comfyui_pixwizard.tasks import TASKS
 from .carried import MODELS_OWN
-from .conversions import ADVANCED, Node, at_size, schema
+from .conversions import ADVANCED, Node, schema, sized_as
 from .finish_nodes import KeepUnchanged
 from .image_nodes import LARGEST, ImageConditioning
 from .instruction_nodes import BY_WORDS, Instruction
@@ -87,7 +87,7 @@ class EditChain(Node):
             answer = vae.decode(sampled["samples"])
             kept = Keeping(threshold, reference).threshold_for(TASKS.get(task)) if threshold else None
             if kept is None:
-                picture = at_size(answer, (picture.shape[2], picture.shape[1]))
+                picture = sized_as(answer, picture)
             else:
                 picture = KeepUnchanged.execute(
                     image=answer, source=source, vae=vae, threshold=kept, original=picture, reference=reference

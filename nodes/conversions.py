@@ -112,6 +112,20 @@ def at_size(image: Tensor, size: Size) -> Tensor:
     return from_pillow([resized(unit_to_image(picture), size) for picture in pictures])
 
 
+def sized_as(image: Tensor, other: Tensor) -> Tensor:
+    """IMAGE at the size of another."""
+    return at_size(image, (other.shape[2], other.shape[1]))
+
+
+def to_host_where_changed(pictures: Tensor, before: Tensor) -> Tensor:
+    """Pictures [B, 3, H, W] made of the IMAGE `before` to IMAGE; what equals it is taken from it, bit for bit.
+
+    Back and forth between the two ranges rounds.
+    """
+    same = rearrange(pictures == to_core(before), "b c h w -> b h w c")
+    return torch.where(same, before.float(), to_host(pictures))
+
+
 def resized_mask(mask: Tensor, height: int, width: int) -> Tensor:
     """MASK [B, h, w] at another size; itself when it has that size."""
     if mask.ndim == 2:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from comfy_api.latest import io
-from einops import rearrange
 from torch import Tensor
 
 from ..comfyui_pixwizard.pictures.change import REFERENCES, ROUND_TRIP, SOURCE, find_change
 from ..comfyui_pixwizard.tasks import get_task
 from ..comfyui_pixwizard.tasks.declared import FREE
-from .conversions import ADVANCED, Node, at_size, matching_source, one_for_each, resized_mask, schema, to_core, to_host
+from .conversions import (
+    ADVANCED,
+    Node,
+    matching_source,
+    one_for_each,
+    resized_mask,
+    schema,
+    sized_as,
+    to_core,
+    to_host_where_changed,
+)
 from .round_trip import round_trip
 
 
@@ -63,17 +71,9 @@ class KeepUnchanged(Node):
         compared = source[..., :3] if reference == SOURCE else round_trip(vae, source)
         unchanged = to_core(one_for_each(compared, len(image), "a source", "answers"))
         onto = sources if larger is None or enlarged else larger
-        pictures = to_core(onto)
-        kept = find_change(to_core(image), unchanged, threshold).onto(pictures)
-        # Back and forth between the two ranges rounds: what did not change is taken from the picture itself.
-        same = rearrange(kept == pictures, "b c h w -> b h w c")
-        made = torch.where(same, onto.float(), to_host(kept))
+        kept = find_change(to_core(image), unchanged, threshold).onto(to_core(onto))
+        made = to_host_where_changed(kept, onto)
         return io.NodeOutput(made if larger is None else sized_as(made, larger))
-
-
-def sized_as(image: Tensor, other: Tensor) -> Tensor:
-    """IMAGE at the size of another."""
-    return at_size(image, (other.shape[2], other.shape[1]))
 
 
 class SourceSize(Node):

@@ -9,7 +9,6 @@ from typing import Any
 import comfy.samplers
 import torch
 from comfy_api.latest import io
-from einops import rearrange
 from torch import Tensor
 
 from ..comfyui_pixwizard.local_edits.direction import probe_picture, shown_small
@@ -17,7 +16,7 @@ from ..comfyui_pixwizard.local_edits.edit import BEST, CHOICES, Candidates, agre
 from ..comfyui_pixwizard.local_edits.forms import FORMS, in_form, latent_share
 from ..comfyui_pixwizard.noise import LARGEST_SEED
 from .carried import MODELS_OWN
-from .conversions import ADVANCED, Node, one_for_each, resized_mask, schema, to_core, to_host
+from .conversions import ADVANCED, Node, one_for_each, resized_mask, schema, to_core, to_host_where_changed
 from .host_model import SOURCE, PixWizardModel
 from .host_vision import encode_tokens
 from .round_trip import round_trip
@@ -160,6 +159,4 @@ def finished(made: list[Candidates], source: Tensor, original: Tensor | None) ->
         kept = torch.cat(
             [one.chosen_change.onto(picture) for one, picture in zip(made, to_core(before).split(1), strict=True)]
         )
-    # Back and forth between the two ranges rounds: what did not change is taken from the picture itself.
-    same = rearrange(kept == to_core(before), "b c h w -> b h w c")
-    return torch.where(same, before.float(), to_host(kept))
+    return to_host_where_changed(kept, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import logging
 import os
 import sys
@@ -192,3 +193,26 @@ def encode(host: SimpleNamespace) -> Any:
         return get_task(task).encode(label, given, **options).permute(1, 2, 0)[None]
 
     return run
+
+
+@pytest.fixture
+def gemma(host: SimpleNamespace, tmp_path: Path) -> Path:
+    """nano's text encoder as gemma.safetensors in a folder of text encoders, tmp_path; its own folder, with the
+    tokenizer."""
+    import folder_paths
+    from safetensors.torch import save_file
+
+    folder_paths.add_model_folder_path("text_encoders", str(tmp_path), is_default=True)
+    bundled: Path = host.ours("comfyui_pixwizard.files.components").BUNDLED["nano"] / "text_encoder"
+    read = host.ours("comfyui_pixwizard.files.safe_files").read_tensors
+    features = {f"model.{name}": value for name, value in read(bundled / "model.safetensors").items()}
+    save_file(features, tmp_path / "gemma.safetensors")
+    return bundled
+
+
+@pytest.fixture
+def clip_l_config() -> dict[str, Any]:
+    """Of CLIP-L's text tower, as the host has it."""
+    import comfy.sd1_clip
+
+    return json.loads((Path(comfy.sd1_clip.__file__).parent / "sd1_clip_config.json").read_text())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,22 +59,18 @@ def test_a_file_carries_what_its_model_declares(
     assert node("PixWizardInstruction", clip=parts.clip, task="derain")[4:] == (2, 1.0, 1.0)
 
 
-def test_text_encoders_from_files(host: SimpleNamespace, node: Any, parts: SimpleNamespace, tmp_path: Any) -> None:
-    import folder_paths
+def test_text_encoders_from_files(
+    node: Any, parts: SimpleNamespace, tmp_path: Path, gemma: Path, clip_l_config: dict[str, Any]
+) -> None:
     from safetensors.torch import save_file
 
-    folder_paths.add_model_folder_path("text_encoders", str(tmp_path), is_default=True)
-    bundled = host.ours("comfyui_pixwizard.files.components").BUNDLED["nano"] / "text_encoder"
-    read = host.ours("comfyui_pixwizard.files.safe_files").read_tensors
-    features = {f"model.{name}": value for name, value in read(bundled / "model.safetensors").items()}
-    save_file(features, tmp_path / "gemma.safetensors")
     tower = parts.clip.cond_stage_model.clip_l.transformer
-    clip_l = type(tower)(_clip_l_config(), torch.float32, "cpu", torch.nn)
+    clip_l = type(tower)(clip_l_config, torch.float32, "cpu", torch.nn)
     save_file({n: v.contiguous() for n, v in clip_l.state_dict().items()}, tmp_path / "clip_l.safetensors")
     given = dict(gemma="gemma.safetensors", clip_l="clip_l.safetensors")
     with pytest.raises(ValueError, match=r"put tokenizer\.model"):
         node("PixWizardLoadTextEncoders", **given)
-    (tmp_path / "tokenizer.json").write_bytes((bundled / "tokenizer.json").read_bytes())
+    (tmp_path / "tokenizer.json").write_bytes((gemma / "tokenizer.json").read_bytes())
     clip = node("PixWizardLoadTextEncoders", **given)[0]
     ((mine, more),) = clip.encode_from_tokens_scheduled(clip.tokenize("Remove the rain."))
     ((theirs, _),) = parts.clip.encode_from_tokens_scheduled(parts.clip.tokenize("Remove the rain."))
@@ -82,11 +78,3 @@ def test_text_encoders_from_files(host: SimpleNamespace, node: Any, parts: Simpl
     assert more["pooled_output"].shape == (1, 768)
     with pytest.raises(ValueError, match="Gemma 1"):
         node("PixWizardLoadTextEncoders", gemma="clip_l.safetensors", clip_l="clip_l.safetensors")
-
-
-def _clip_l_config() -> dict[str, Any]:
-    from pathlib import Path
-
-    import comfy.sd1_clip
-
-    return json.loads((Path(comfy.sd1_clip.__file__).parent / "sd1_clip_config.json").read_text())

@@ -79,19 +79,13 @@ def test_a_folder_with_open_clips_towers(
     torch.testing.assert_close(more["pooled_output"], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_file_of_a_text_tower(host: SimpleNamespace, node: Any, theirs: Any, tmp_path: Path) -> None:
+def test_a_file_of_a_text_tower(
+    node: Any, theirs: Any, tmp_path: Path, gemma: Path, clip_l_config: dict[str, Any]
+) -> None:
     import comfy.clip_model
-    import comfy.sd1_clip
-    import folder_paths
 
-    folder_paths.add_model_folder_path("text_encoders", str(tmp_path), is_default=True)
-    bundled = host.ours("comfyui_pixwizard.files.components").BUNDLED["nano"] / "text_encoder"
-    read = host.ours("comfyui_pixwizard.files.safe_files").read_tensors
-    features = {f"model.{name}": value for name, value in read(bundled / "model.safetensors").items()}
-    save_file(features, tmp_path / "gemma.safetensors")
-    (tmp_path / "tokenizer.json").write_bytes((bundled / "tokenizer.json").read_bytes())
-    config = json.loads((Path(comfy.sd1_clip.__file__).parent / "sd1_clip_config.json").read_text())
-    tower = comfy.clip_model.CLIPTextModel(config, torch.float32, "cpu", torch.nn)
+    (tmp_path / "tokenizer.json").write_bytes((gemma / "tokenizer.json").read_bytes())
+    tower = comfy.clip_model.CLIPTextModel(clip_l_config, torch.float32, "cpu", torch.nn)
     state = {name: value.contiguous() for name, value in tower.state_dict().items()}
     save_file(state, tmp_path / "clip_l.safetensors")
     save_file(theirs(state), tmp_path / "open_clip.safetensors")
