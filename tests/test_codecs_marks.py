@@ -275,6 +275,32 @@ def test_two_people_come_apart_from_left_to_right(seed: int, sigma: int, blur: f
     assert found.shape == pose.shape and (found - pose).norm(dim=-1).max() < 2
 
 
+def smudged(pose: torch.Tensor, side: int, scatter: float) -> torch.Tensor:
+    """The mean of two dozen skeletons whose joints lie some pixels off."""
+    moves = scatter * torch.randn(24, *pose.shape, generator=seeded(3)) * torch.tensor([1.0, 1.0, 0.0])
+    return torch.stack([POSE.encode(pose + move, size=(side, side)) for move in moves]).mean(0)
+
+
+@pytest.mark.parametrize("side", [128, 256])
+def test_the_mean_of_skeletons_that_may_be_is_read(side: int) -> None:
+    pose = person(side, 0)[None]
+    picture = smudged(pose, side, 0.04 * side)
+    found = POSE.decode(picture)
+    assert found.shape == (1, 18, 3)
+    assert int(((found - pose)[..., :2].norm(dim=-1) < 0.05 * side).sum()) >= 14
+    assert POSE.confidence(picture) < 0.3, "and it is not sure"
+    pose[:, [9, 10, 12, 13]] = 0
+    legless = POSE.decode(smudged(pose, side, 0.04 * side))
+    assert len(legless) == 1 and legless[..., 1].max() < 0.66 * side, "nothing where nobody drew"
+
+
+def test_two_people_in_smudges_come_apart() -> None:
+    pose = torch.stack([person(256, 1, 0.25, 0.7), person(256, 2, 0.75, 0.7)])
+    found = POSE.decode(smudged(pose, 256, 9.0))
+    assert found.shape == pose.shape
+    assert int(((found - pose)[..., :2].norm(dim=-1) < 13).sum()) >= 24
+
+
 def test_the_skeleton_is_openposes() -> None:
     colors = [[round(255 * value) for value in color] for color in JOINT_COLORS]
     assert colors[:4] == [[255, 0, 0], [255, 85, 0], [255, 170, 0], [255, 255, 0]] and colors[17] == [255, 0, 85]
@@ -286,7 +312,8 @@ def test_the_skeleton_is_openposes() -> None:
 
 
 def test_nobody() -> None:
-    for picture in (torch.zeros(3, 96, 96), spoiled(torch.zeros(3, 96, 96), 12)):
+    gray = torch.rand(1, 96, 128, generator=seeded(0)).expand(3, -1, -1)
+    for picture in (torch.zeros(3, 96, 96), spoiled(torch.zeros(3, 96, 96), 12), gray):
         assert POSE.decode(picture).shape == (0, 18, 3) and POSE.confidence(picture) == 0.0
     absent = torch.zeros(2, 18, 3)
     assert not POSE.encode(absent, size=(64, 64)).any()

@@ -19,6 +19,7 @@ from ..task import Codec
 from .clean_up import box_mean, components, hue_saturation_value
 from .marks import check_one, disc_windows, fit_discs, paint, region_sums
 from .people import Candidates, assemble
+from .skeletons import best_skeletons
 
 JOINTS = (
     "nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
@@ -53,6 +54,8 @@ PALE = 0.4
 # Quantile of the values of lit pixels at which discs lie, which are a tenth of these pixels.
 BRIGHTEST = 0.97
 MOST_CANDIDATES = 8
+# Discs that redraw less than this share of what is lit are not what was drawn.
+SMUDGED = 0.3
 
 
 def pose_radius(height: int, width: int, share: float = FIT_RADIUS) -> float:
@@ -161,7 +164,7 @@ def decode_pose(picture: Any, source: Any = None) -> Tensor:
     """Persons [P,18,3] from left to right; P = 0 when nothing is drawn, and x = y = visible = 0 for missing joints.
 
     Hue and value tell joints and limbs apart. Regions of a joint's colour are fitted with a disc; limbs between
-    them tell which belong to one person.
+    them tell which belong to one person. Where what they draw is hardly what is there, whole skeletons are fitted.
 
     Raises:
         ValueError: not one float picture.
@@ -169,19 +172,31 @@ def decode_pose(picture: Any, source: Any = None) -> Tensor:
     one = check_one(picture)
     marks = _marks(one)
     radius = pose_radius(*one.shape[-2:])
-    return assemble(_discs(one, marks, radius), marks - len(JOINTS) - 1, LIMB_JOINTS, len(JOINTS), radius)
+    pose = assemble(_discs(one, marks, radius), marks - len(JOINTS) - 1, LIMB_JOINTS, len(JOINTS), radius)
+    if _agreement(one, pose) > SMUDGED:
+        return pose
+    fitted = best_skeletons(one, LIMB_JOINTS, _drawn)
+    return fitted if len(fitted) else pose
+
+
+def _drawn(pose: Tensor, size: tuple[int, int]) -> Tensor:
+    return encode_pose(pose, size=size)
+
+
+def _agreement(picture: Tensor, pose: Tensor) -> float:
+    """How much a picture [3,H,W] agrees with persons drawn again, over the pixels that either lights; 0 for nobody."""
+    if not len(pose):
+        return 0.0
+    again = _drawn(pose, (picture.shape[-2], picture.shape[-1]))
+    lit = (picture.amax(0) > DARK) | (again.amax(0) > DARK)
+    return float((1 - (picture - again).norm(dim=0)[lit] / DARK).clamp_min(0).mean())
 
 
 def pose_confidence(picture: Any, source: Any = None) -> float:
     """How much the picture agrees with the decoded skeleton drawn again, over the pixels that either lights; 0 for
     no person."""
     one = check_one(picture)
-    pose = decode_pose(one)
-    if not len(pose):
-        return 0.0
-    again = encode_pose(pose, size=(one.shape[-2], one.shape[-1]))
-    lit = (one.amax(0) > DARK) | (again.amax(0) > DARK)
-    return float((1 - (one - again).norm(dim=0)[lit] / DARK).clamp_min(0).mean())
+    return _agreement(one, decode_pose(one))
 
 
 POSE = Codec("pose", encode_pose, decode_pose, pose_confidence)
