@@ -1,4 +1,4 @@
-"""Answers to maps of every pixel: metres, normals, classes, each with a preview and with data for other nodes."""
+"""Answers to maps of every pixel: metres, normals, edges, classes, each with a preview and data for other nodes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from torch import Tensor
 from ..comfyui_pixwizard.tasks import get_task
 from ..comfyui_pixwizard.tasks.codecs.asked import asked_codec
 from ..comfyui_pixwizard.tasks.codecs.depth import nearness_of
+from ..comfyui_pixwizard.tasks.codecs.edge import DRAWN
 from .carried import MODELS_OWN, carried, nano
 from .conversions import ADVANCED, Node
-from .decoder_common import answered, decoded, decoder_schema, drawing_of, listed, pictures, preview_of
+from .decoder_common import LOOKED_AT, answered, decoded, decoder_schema, drawing_of, listed, pictures, preview_of
 
 NO_METRES = (
     "metres are there for metric depth, found an answer in relative depth: use nearness, or ask for metric depth"
@@ -120,6 +121,27 @@ class DecodeNormals(Node):
         normals = rearrange(torch.stack(labels), "b c h w -> b h w c")
         entries = [{"mean": [round(value, 3) for value in label.mean((1, 2)).tolist()]} for label in labels]
         return answered(cls, (preview, normals), entries, sure, drawing_of("normal", labels, sure))
+
+
+class DecodeEdges(Node):
+    """Lines, or strengths of soft edges."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        codes = list(get_task("canny").codecs)
+        return decoder_schema(
+            "PixWizardDecodeEdges",
+            ["canny", "hed", "line art", "edge map"],
+            {"preview": io.Image, "edges": io.Mask},
+            io.Combo.Input("code", options=codes, default=codes[0]),
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, code: str) -> io.NodeOutput:
+        labels, sure = decoded(get_task("canny"), pictures(image), codec=code)
+        preview = preview_of("edges", labels)
+        entries = [{"share": round(float((label > DRAWN).float().mean()), 4)} for label in labels]
+        return answered(cls, (preview, torch.stack(labels)), entries, sure, preview[:LOOKED_AT])
 
 
 class DecodeSegmentation(Node):

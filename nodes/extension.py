@@ -45,6 +45,7 @@ NODES: list[type[io.ComfyNode]] = [
     local_node.LocalEdit,
     decode_nodes.DecodeDepth,
     decode_nodes.DecodeNormals,
+    decode_nodes.DecodeEdges,
     decode_nodes.DecodeSegmentation,
     mark_nodes.DecodeMask,
     mark_nodes.DecodeBoxes,

@@ -1,4 +1,4 @@
-"""Marks on pictures: boxes, keypoints, poses and edges; encode, blur, add noise, decode, bound the error."""
+"""Marks on pictures: boxes, keypoints, poses; encode, blur, add noise, decode, bound the error."""
 
 import pytest
 import torch
@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from pixwizard.comfyui_pixwizard.tasks.codecs import outlines
 from pixwizard.comfyui_pixwizard.tasks.codecs.box import BOLD, BOX, THIN, line_width
-from pixwizard.comfyui_pixwizard.tasks.codecs.edge import EDGES
 from pixwizard.comfyui_pixwizard.tasks.codecs.keypoint import BOLD as LARGE
 from pixwizard.comfyui_pixwizard.tasks.codecs.keypoint import KEYPOINT, SMALL, disc_radius
 from pixwizard.comfyui_pixwizard.tasks.codecs.marks import MARK_COLORS
@@ -320,26 +319,7 @@ def test_nobody() -> None:
     assert POSE.confidence(torch.rand(3, 96, 96, generator=seeded(0))) < 0.1
 
 
-# Edges and mistakes
-
-
-@settings(max_examples=15, deadline=None)
-@given(h=st.integers(12, 40), w=st.integers(12, 40), seed=SEEDS)
-def test_edges_invert(h: int, w: int, seed: int) -> None:
-    edges = torch.rand(2, h, w, generator=seeded(seed))
-    picture = EDGES.encode(edges)
-    assert picture.shape == (2, 3, h, w) and torch.allclose(EDGES.decode(picture), edges, atol=1e-6)
-    noisy = torch.stack([spoiled(sample, 12) for sample in picture])
-    assert (EDGES.decode(noisy) - edges).square().mean().sqrt() < 12 / 255 / 3**0.5 * 1.3 + 0.002
-
-
-def test_confidence_in_edges() -> None:
-    edges = torch.zeros(32, 32)
-    assert EDGES.confidence(EDGES.encode(edges)) == 0.0
-    edges[10] = 1
-    assert EDGES.confidence(EDGES.encode(edges)) == 1.0
-    assert EDGES.confidence(torch.rand(3, 32, 32, generator=seeded(0))) == 0.0
-
+# Mistakes
 
 SOURCE = torch.full((3, 16, 16), 0.5)
 
@@ -359,8 +339,6 @@ SOURCE = torch.full((3, 16, 16), 0.5)
         (lambda: KEYPOINT.encode(torch.ones(1, 3)), "a keypoint needs the source picture"),
         (lambda: POSE.encode(torch.zeros(18, 3), SOURCE), r"a pose is \[P, 18, 3\]"),
         (lambda: POSE.encode(torch.zeros(1, 18, 3)), r"pass source=<picture> or size=\(height, width\)"),
-        (lambda: EDGES.encode(torch.full((2, 2), 255.0)), "divide bytes by 255"),
-        (lambda: EDGES.encode(torch.tensor(1.0)), "pass a map"),
     ],
 )
 def test_mistakes(call, rule: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .codecs.box import BOX
 from .codecs.depth import GRAY, RELATIVE, WALK
-from .codecs.edge import EDGES
+from .codecs.edge import EDGES, LINES
 from .codecs.keypoint import KEYPOINT
 from .codecs.mask import BINARY, OVERLAY
 from .codecs.normal import NORMAL
@@ -20,6 +20,7 @@ from .task import Codec, Task
 _NORMALS = "unit surface normal of every pixel (X right, Y up, Z to the viewer)"
 _REFERRED = "mask of what a phrase names, laid over the picture in magenta"
 _EDGES = {"edges": EDGES}
+_LINES = {"lines": LINES, "edges": EDGES}
 _DEPTHS = {"walk": WALK, "gray": GRAY, "relative": RELATIVE}
 _TABLE = (
     Task("denoise", "restoration", "take sensor noise out of a picture"),
@@ -41,7 +42,7 @@ _TABLE = (
     Task("depth", "dense", "metric distance of every pixel, in metres", "depth", _DEPTHS),
     Task("normal", "dense", _NORMALS, "normal", {"normal": NORMAL}),
     Task("segmentation", "dense", "class of every pixel", "classes", {"palette": PALETTE, "ade20k": ADE20K}),
-    Task("canny", "dense", "thin edges after Canny, white on black", "edges", _EDGES),
+    Task("canny", "dense", "thin edges after Canny, white on black", "edges", _LINES),
     Task("hed", "dense", "soft object boundaries (HED), white on black", "edges", _EDGES),
     Task("sketch", "dense", "a rough sketch, white on black", "edges", _EDGES),
     Task("line_art", "dense", "clean line art, white on black", "edges", _EDGES),

@@ -213,6 +213,21 @@ def test_normals(node: Any, encode: Any) -> None:
     assert sure > 0.9
 
 
+def test_edges(node: Any, encode: Any) -> None:
+    edges = torch.zeros(32, 32)
+    edges[10, 4:28] = 1
+    preview, mask, sure, text, drawn = node("PixWizardDecodeEdges", image=encode("canny", edges))
+    assert torch.equal(mask[0], edges) and sure == 1 and torch.equal(preview, drawn)
+    assert json.loads(text)[0]["share"] == round(24 / 1024, 4)
+    band = torch.zeros(32, 32)
+    band[8:13] = torch.tensor([0.1, 0.2, 0.4, 0.2, 0.1])[:, None]
+    found, strengths = (
+        node("PixWizardDecodeEdges", image=encode("canny", band), code=c)[1] for c in ("lines", "edges")
+    )
+    assert torch.equal(found[0, 10], torch.ones(32)) and found.sum() == 32
+    torch.testing.assert_close(strengths[0], band)
+
+
 def test_classes_and_a_mask_of_one(node: Any, encode: Any) -> None:
     classes = torch.ones(64, 64, dtype=torch.long)
     classes[16:40, 16:40] = 4

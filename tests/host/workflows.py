@@ -77,17 +77,19 @@ def edges() -> Graph:
         "Draw edges",
         "绘制边缘",
         (
-            "Soft edges of a photograph. *canny*, *sketch* and *line_art* draw others; nano draws the edges of any "
-            "picture. The answer is the source of the task that goes the other way, *hed_to_image*.",
-            "照片的柔和边缘。*canny*、*sketch* 和 *line_art* 绘制其他边缘；nano 能绘制任何图像的边缘。答案可作为反向"
-            "任务 *hed_to_image* 的源图像。",
+            "Canny edges of a photograph: **Decode Edges** finds lines of one pixel in the answer. *hed*, *sketch* and "
+            "*line_art* draw others; for these choose *edges* there. *preview* is the source of the task that goes the "
+            "other way, *canny_to_image*.",
+            "照片的 Canny 边缘：“解码边缘”在结果中找出一像素宽的线条。*hed*、*sketch* 和 *line_art* 绘制其他边缘，"
+            "此时请在该节点选择 *edges*。“预览”可作为反向任务 *canny_to_image* 的源图像。",
         ),
     )
     graph.load()
     image = graph.example("photograph: coffee")
-    latent = graph.ask("hed", image, ASK)
+    latent = graph.ask("canny", image, ASK)
     graph.step(ANSWER)
-    graph.compare(image, graph.finish(graph.decode(latent), image))
+    answer = graph.finish(graph.decode(latent), image)
+    graph.compare(image, graph.add("lines", "PixWizardDecodeEdges", image=answer, code="lines"))
     return graph
 
 

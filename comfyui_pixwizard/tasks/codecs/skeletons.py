@@ -37,7 +37,7 @@ BODY = (
     (-0.08, -0.46), (0.08, -0.46), (-0.18, -0.44), (0.18, -0.44),
 )  # fmt: skip
 # How far a joint strays from there, seen from its parent, along and across the torso: arms most, sideways less.
-_ARM, _HAND, _LEG, _TRUNK, _EYE = (0.25, 0.9), (0.4, 0.9), (0.25, 0.35), (0.12, 0.12), (0.055, 0.055)
+_ARM, _HAND, _LEG, _TRUNK, _EYE = (0.25, 0.9), (0.4, 0.9), (0.25, 0.35), (0.12, 0.12), (0.1, 0.1)
 SPREAD = (
     (0.1, 0.1), _TRUNK, _TRUNK, _ARM, _HAND, _TRUNK, _ARM, _HAND, _TRUNK, _LEG, _LEG, _TRUNK, _LEG, _LEG,
     _EYE, _EYE, _EYE, _EYE,
@@ -48,14 +48,14 @@ LIMBER = (3, 4, 6, 7, 9, 10, 12, 13)
 TORSOS, LEANS, SIDES = (0.15, 0.185, 0.22, 0.26, 0.31), (-15, 0, 15), (1, -1)
 # Pixels between two places, and how many of these there are at most.
 STRIDE, MOST_PLACES, FEWEST_PLACES = 4.0, 500, 10
-# Places that are darker than this are not lit; what lies between that and nothing costs a line as much as it could gain.
+# Darker places are not lit; and what a line loses where it is dark.
 LIT, DARK = 0.04, 0.04
 # Cosine between a colour and the one that is looked for at which it says nothing.
 NEAR = 0.9
 SAMPLES = 7
 BLUR, SMOOTH = 5, 2
-# Weights against what a line gains: of a disc, of proportions, of lengths; and what a joint may lose before it is left out.
-DISC, PROPORTION, LENGTH, LOSS = 0.12, 0.06, 0.3, 0.03
+# Weights against what a line gains: of a disc, of proportions, of lengths; and what a joint may cost and still be kept.
+DISC, PROPORTION, LENGTH, LOSS = 0.12, 0.08, 0.3, 0.03
 MOST_PEOPLE, LEAST_SCORE, LEAST_SHARE, WIPED = 3, 0.1, 0.35, 7.0
 REFINED, REACH = (1.5, 0.75), 2
 
@@ -76,14 +76,16 @@ class _Places:
     Attributes:
         at: [J or 1, A, 2]; 1: the same places for all joints.
         discs: [J, A], what a joint's disc gains there.
-        lines: [L, A, A], the mean gain along a limb from its first to its second joint.
-        moves: [L or 1, A, A, 2], from the first to the second.
+        lines: [L, A, A], what the pixels of a line from a limb's first joint to its second gain together.
+        moves: [L or 1, 5, A * A], of x and y from the first to the second: x^2, xy, y^2, x, y.
+        lengths: [L or 1, A, A].
     """
 
     at: Tensor
     discs: Tensor
     lines: Tensor
     moves: Tensor
+    lengths: Tensor
 
 
 @lru_cache(maxsize=4)
@@ -116,56 +118,81 @@ def _line(start: Tensor, end: Tensor) -> Tensor:
 
 
 def _gains(picture: Tensor, colors: Tensor) -> Tensor:
-    """What every pixel says for each colour: [3,H,W], [C,3] -> [C,H,W]; against it where it is dark or of another hue."""
+    """What every pixel says for each colour: [3,H,W], [C,3] -> [C,H,W]; less than 0 where it is dark or another hue."""
     smooth = box_mean(picture, SMOOTH)
     light = smooth.norm(dim=0)
     cosine = torch.einsum("kc,chw->khw", colors, smooth / light.clamp_min(1e-4))
     return light * ((cosine - NEAR) / (1 - NEAR)).clamp_min(-1) - DARK
 
 
-def _seen(gains: Tensor, at: Tensor) -> Tensor:
-    """Values of one map [H,W] at places [...,2]."""
-    height, width = gains.shape
-    return gains[at[..., 1].long().clamp(0, height - 1), at[..., 0].long().clamp(0, width - 1)]
+def _pixels(at: Tensor, width: int, height: int) -> Tensor:
+    """Numbers of the pixels at places [...,2], row by row."""
+    return at[..., 1].int().clamp(0, height - 1) * width + at[..., 0].int().clamp(0, width - 1)
 
 
 def _places(gains: Tensor, at: Tensor, limbs: Limbs) -> _Places:
     """What the joints and limbs gain at places [J or 1, A, 2]."""
-    joints, count = gains[: len(BODY)], at.shape[1]
-    own = at.expand(len(BODY), -1, -1)
-    lines = at.new_zeros(len(limbs), count, count)
-    for number, (a, b) in enumerate(limbs):
-        for i in range(SAMPLES):
-            share = (i + 0.5) / SAMPLES
-            between = (1 - share) * own[a][:, None] + share * own[b][None]
-            lines[number] += _seen(gains[len(BODY) + number * SAMPLES + i], between) / SAMPLES
+    height, width = gains.shape[1:]
     first, second = (at, at) if len(at) == 1 else (torch.stack([at[limb[end]] for limb in limbs]) for end in (0, 1))
-    discs = torch.stack([_seen(one, place) for one, place in zip(joints, own, strict=True)])
-    return _Places(at, DISC * discs, lines, second[:, None] - first[:, :, None])
+    joints, shown = gains[: len(BODY)].flatten(1), gains[len(BODY) :].reshape(len(limbs), SAMPLES, -1)
+    discs = joints.gather(1, _pixels(at, width, height).long().expand(len(BODY), -1))
+    lines = torch.zeros(len(limbs), at.shape[1] ** 2, device=at.device)
+    for i in range(SAMPLES):
+        share = (i + 0.5) / SAMPLES
+        between = _pixels((1 - share) * first[:, :, None] + share * second[:, None], width, height).flatten(1)
+        lines += shown[:, i].gather(1, between.long().expand(len(limbs), -1)) / SAMPLES
+    x, y = (second[:, None] - first[:, :, None]).unbind(-1)
+    lengths = torch.hypot(x, y)
+    moves = torch.stack([x * x, x * y, y * y, x, y], dim=1).flatten(2)
+    return _Places(at, DISC * discs, lines.reshape(len(limbs), *lengths.shape[1:]) * lengths, moves, lengths)
 
 
-def _scores(places: _Places, body: _Body, limbs: Limbs) -> Tensor:
-    """What a limb gains between each two places, less what its length and direction cost: [L,A,A]."""
-    move = places.moves / body.torso
-    angle = math.radians(body.lean)
-    along_x = move[..., 0] * math.cos(angle) + move[..., 1] * math.sin(angle)
-    along_y = move[..., 1] * math.cos(angle) - move[..., 0] * math.sin(angle)
-    length = move.norm(dim=-1)
-    scores = places.lines * length
+def _gained(places: _Places, torso: float, limbs: Limbs) -> Tensor:
+    """What limbs gain between each two places, less what their length costs, for one size of bodies: [L,A,A]."""
+    gained = places.lines / torso
     for number, (a, b) in enumerate(limbs):
-        x, y, which = BODY[b][0] - BODY[a][0], BODY[b][1] - BODY[a][1], min(number, len(move) - 1)
-        off = ((along_x[which] - body.side * x) / SPREAD[b][0]).square()
-        scores[number] -= PROPORTION / 2 * (off + ((along_y[which] - y) / SPREAD[b][1]).square())
         if b in LIMBER:
-            share = length[which] / math.hypot(x, y)
+            full = torso * math.hypot(BODY[b][0] - BODY[a][0], BODY[b][1] - BODY[a][1])
+            share = places.lengths[min(number, len(places.lengths) - 1)] / full
             long, short = (share - 1.1).clamp_min(0), (0.7 - share).clamp_min(0)
-            scores[number] -= LENGTH * (8 * long.square() + short.square() / 2)
-    return scores
+            gained[number] -= LENGTH * (8 * long.square() + short.square() / 2)
+    return gained
 
 
-def _best_tree(places: _Places, body: _Body, limbs: Limbs, allowed: Sequence[bool]) -> tuple[float, Tensor]:
-    """Score and pose [J,3] of the best tree; a joint that would cost more than LOSS is left out with what hangs on it."""
-    scores, value = _scores(places, body, limbs), list(places.discs)
+def _strayed(places: _Places, body: _Body, limbs: Limbs) -> Tensor:
+    """What it costs that a joint is not where its body has it, half the square of its distance in SPREADs: [L,A,A].
+
+    The square is a polynomial in the move from the parent, whose powers `moves` holds for all bodies.
+    """
+    cos, sin = math.cos(math.radians(body.lean)), math.sin(math.radians(body.lean))
+    rows, constants = [], []
+    for a, b in limbs:
+        x, y = body.side * (BODY[b][0] - BODY[a][0]) * body.torso, (BODY[b][1] - BODY[a][1]) * body.torso
+        across, along = ((body.torso * spread) ** -2 for spread in SPREAD[b])
+        rows.append(
+            (
+                cos * cos * across + sin * sin * along,
+                2 * cos * sin * (across - along),
+                sin * sin * across + cos * cos * along,
+                2 * (sin * y * along - cos * x * across),
+                -2 * (sin * x * across + cos * y * along),
+            )
+        )
+        constants.append(x * x * across + y * y * along)
+    factors, moves = places.moves.new_tensor(rows), places.moves
+    squares = factors @ moves[0] if len(moves) == 1 else torch.einsum("lk,lkp->lp", factors, moves)
+    squares = squares + squares.new_tensor(constants)[:, None]
+    return PROPORTION / 2 * squares.reshape(len(limbs), *places.lines.shape[1:])
+
+
+def _best_tree(places: _Places, scores: Tensor, limbs: Limbs, allowed: Sequence[bool]) -> tuple[float, Tensor]:
+    """Score and pose [J,3] of the best tree; a joint that costs more than LOSS is left out with what hangs on it.
+
+    Args:
+        scores: [L,A,A], of each limb between each two places.
+        allowed: the joints that may be there.
+    """
+    value = list(places.discs)
     chosen = {}
     for joint, parent, limb in reversed(_tree(limbs)):
         if allowed[joint]:
@@ -187,7 +214,8 @@ def _refined(gains: Tensor, pose: Tensor, body: _Body, limbs: Limbs) -> Tensor:
     for step in REFINED:
         moves = torch.cartesian_prod(*[torch.arange(-REACH, REACH + 1, device=pose.device) * step] * 2)
         places = _places(gains, pose[:, None, :2] + moves, limbs)
-        pose = _best_tree(places, body, limbs, (pose[:, 2] > 0).tolist())[1]
+        scores = _gained(places, body.torso, limbs) - _strayed(places, body, limbs)
+        pose = _best_tree(places, scores, limbs, (pose[:, 2] > 0).tolist())[1]
     return pose
 
 
@@ -210,13 +238,15 @@ def best_skeletons(picture: Tensor, limbs: Limbs, draw: Draw) -> Tensor:
         gains = _gains(left, colors)
         places, everything = _places(gains, at[None], limbs), [True] * len(BODY)
         best: tuple[float, Tensor, _Body] | None = None
-        for torso, lean, side in product(TORSOS, LEANS, SIDES):
-            body = _Body(torso * SIDE, lean, side)
-            score, pose = _best_tree(places, body, limbs, everything)
-            # A larger body gains more of the same smudge.
-            score *= math.sqrt(torso)
-            if best is None or score > best[0]:
-                best = score, pose, body
+        for torso in TORSOS:
+            gained = _gained(places, torso * SIDE, limbs)
+            for lean, side in product(LEANS, SIDES):
+                body = _Body(torso * SIDE, lean, side)
+                score, pose = _best_tree(places, gained - _strayed(places, body, limbs), limbs, everything)
+                # In lengths of the torso a smaller body gains more of the same smudge, in pixels a larger one.
+                score *= math.sqrt(torso)
+                if best is None or score > best[0]:
+                    best = score, pose, body
         assert best is not None
         if best[0] < LEAST_SHARE * first:
             break
@@ -232,12 +262,12 @@ def best_skeletons(picture: Tensor, limbs: Limbs, draw: Draw) -> Tensor:
 def _lit_places(picture: Tensor) -> Tensor:
     """A grid of places [A,2] where the picture is lit, so coarse that they are not too many."""
     smooth = box_mean(picture, SMOOTH)
-    chroma = smooth.amax(0) - smooth.amin(0)
+    chroma, (height, width) = smooth.amax(0) - smooth.amin(0), picture.shape[1:]
     step = STRIDE
     while True:
-        y, x = (torch.arange(step / 2, side, step, device=picture.device) for side in chroma.shape)
+        y, x = (torch.arange(step / 2, side, step, device=picture.device) for side in (height, width))
         at = torch.cartesian_prod(x, y)
-        at = at[_seen(chroma, at) > LIT]
+        at = at[chroma.flatten()[_pixels(at, width, height)] > LIT]
         if len(at) <= MOST_PLACES:
             return at
         step *= 1.1
