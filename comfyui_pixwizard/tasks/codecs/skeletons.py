@@ -36,7 +36,7 @@ BODY = (
     (-0.15, 0.98), (-0.18, 1.75), (-0.2, 2.55), (0.15, 0.98), (0.18, 1.75), (0.2, 2.55),
     (-0.08, -0.46), (0.08, -0.46), (-0.18, -0.44), (0.18, -0.44),
 )  # fmt: skip
-# How far a joint strays from there, seen from its parent, along and across the torso: arms most, sideways less.
+# How far a joint strays from there, seen from its parent, across and along the torso: arms most, across less.
 _ARM, _HAND, _LEG, _TRUNK, _EYE = (0.25, 0.9), (0.4, 0.9), (0.25, 0.35), (0.12, 0.12), (0.1, 0.1)
 SPREAD = (
     (0.1, 0.1), _TRUNK, _TRUNK, _ARM, _HAND, _TRUNK, _ARM, _HAND, _TRUNK, _LEG, _LEG, _TRUNK, _LEG, _LEG,
