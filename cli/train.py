@@ -11,6 +11,7 @@ import tyro
 from ..training.loop.exporting import RunExport
 from ..training.loop.packing import Pack, Unpack
 from ..training.recipes.arms import NanoArms
+from ..training.recipes.average import AverageRecipe
 from ..training.recipes.carried import CarryRecipe
 from ..training.recipes.direction_fit import DirectionRecipe
 from ..training.recipes.inversion import TaskRecipe
@@ -29,6 +30,7 @@ Recipe = (
     | Annotated[TwoStageRecipe, tyro.conf.subcommand("two-stage")]
     | Annotated[TableRecipe, tyro.conf.subcommand("table")]
     | Annotated[CarryRecipe, tyro.conf.subcommand("carry")]
+    | Annotated[AverageRecipe, tyro.conf.subcommand("average")]
     | Annotated[DirectionRecipe, tyro.conf.subcommand("direction")]
     | Annotated[PredictorRecipe, tyro.conf.subcommand("predictor")]
     | Annotated[TaskRecipe, tyro.conf.subcommand("task")]
@@ -50,6 +52,7 @@ class Train:
         # Numbers below 1e-38 cost a CPU a hundred cycles each; set before worker threads start, which inherit it.
         torch.set_flush_denormal(True)
         done = self.recipe.run()
-        if os.environ.get("RANK", "0") == "0" and not isinstance(self.recipe, (CarryRecipe, RunExport, Pack, Unpack)):
+        at_once = AverageRecipe, CarryRecipe, RunExport, Pack, Unpack
+        if os.environ.get("RANK", "0") == "0" and not isinstance(self.recipe, at_once):
             print("finished" if done else "stopped early: run the same command again to go on")
         return 0

@@ -27,8 +27,8 @@ EACH = 2
 # Enough scenes that each kind of edit finds room in some, and that neighbouring tasks show different ones.
 SCENES = 10
 PHOTOGRAPHS = 11
-# Kinds of labels whose picture code is no picture for people.
-DRAWN = {"depth", "normal", "classes", "mask", "boxes", "keypoints", "pose"}
+# Codes that are no picture for people, by the kind of their label, and lines, which are read out of grey bands.
+DRAWN = {"depth", "normal", "classes", "mask", "boxes", "keypoints", "pose", "lines"}
 
 
 @dataclass
@@ -103,7 +103,7 @@ def _example(sample: Any) -> Example:
         sample.reference = reference[None]
         return f"{measure.metric}: {measure.score(sample, output[None]).value:.2f}"
 
-    label = sample.label[0] if task.kind in DRAWN else None
+    label = sample.label[0] if {task.kind, task.codec().name} & DRAWN else None
     return Example(task, sample.instructions[0], sample.source[0], sample.truth[0], label, score)
 
 

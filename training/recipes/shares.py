@@ -9,15 +9,17 @@ from ..data.rendered.marked_pictures import marked_pictures
 from ..degradations import DEGRADATIONS
 from .initialization import SUMMED_BIASES
 
+# Restorations of fine detail, which move slowly.
+FINE = ("deblur", "super_resolution", "face", "raindrop", "watermark")
 # How often a task is drawn at 128 px, the rest being 1. Of what the last weights were below their floors in, first what
-# had few samples (500 of the 39,000 of a thousand steps, for each of the restorations that nothing moved), then what is
-# near to them and what others lean on: reading a scene, finding a thing, changing its colour alone.
+# is nearest to them and what others lean on: reading a scene, finding a thing, changing its colour alone; then what
+# moves slowly however often it is drawn, the restorations of fine detail.
 OFTEN = {
-    6.0: ("deblur", "super_resolution", "face", "raindrop", "watermark"),
-    5.0: ("depth", "edit_add"),
-    4.0: ("pose", "keypoint", "edit_recolor", "edit_replace", "edit_local", "edit_remove", "inpaint"),
-    3.0: ("normal", "segmentation", "canny", "canny_to_image", "referring_mask", "referring_box"),
-    2.0: ("referring_segmentation", "edit_texture", "low_light"),
+    6.0: ("keypoint",),
+    5.0: ("depth", "normal", "edit_recolor", "edit_add"),
+    4.0: ("pose", "edit_replace", "edit_local", "edit_remove", "inpaint"),
+    3.0: ("segmentation", "canny_to_image", "referring_mask", "referring_box", *FINE),
+    2.0: ("referring_segmentation", "edit_texture", "low_light", "canny"),
 }
 # What is far above its floor, what few samples teach, and pictures from poses, whose ceiling is below theirs.
 SELDOM = {
@@ -31,7 +33,7 @@ LARGE_WEIGHTS = (
     dict.fromkeys(TASKS, 0.12)
     | dict.fromkeys(DEGRADATIONS, 1.0)
     | dict.fromkeys(("derain", "dehaze", "desnow", "flash_reflection", "color_fade"), 0.5)
-    | dict.fromkeys(("inpaint", *OFTEN[6.0]), 3.0)
+    | dict.fromkeys(("inpaint", *FINE), 2.0)
 )
 # The paper's share of text-to-image in stage 2 is 0.5; a model of this size forgets how to read with it.
 GENERATION_SHARE, LARGE_GENERATION_SHARE = 0.1, 0.02
