@@ -21,12 +21,11 @@ OFTEN = {
     3.0: ("segmentation", "canny_to_image", "referring_mask", "referring_box", *FINE),
     2.0: ("referring_segmentation", "edit_texture", "low_light", "canny"),
 }
-# What is far above its floor, what few samples teach, and pictures from poses, whose ceiling is below theirs.
+# What is far above its floor, and what few samples teach.
 SELDOM = {
-    0.5: ("hed", "sketch", "line_art", "depth_to_image", "normal_to_image", "line_art_to_image", "pose_to_image",
-          "edit_global"),
+    0.5: ("hed", "sketch", "line_art", "depth_to_image", "normal_to_image", "line_art_to_image", "edit_global"),
     0.3: ("denoise", "derain", "dehaze", "desnow", "flash_reflection", "outpaint"),
-}  # fmt: skip
+}
 WEIGHTS = dict.fromkeys(TASKS, 1.0) | {task: w for w, tasks in (OFTEN | SELDOM).items() for task in tasks}
 # At 256 px mostly what works on photographs, of it less of what is learned and more of what leaves most of a picture.
 LARGE_WEIGHTS = (
