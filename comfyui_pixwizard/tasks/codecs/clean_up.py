@@ -1,4 +1,4 @@
-"""Clean-up shared by the codecs: box sums and spreading of trusted values into doubtful pixels."""
+"""Shared by the codecs: box sums, spreading of trusted values into doubtful pixels, how grey a picture is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ SHIFTS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
 def flatten_batch(tensor: Tensor, keep: int) -> Tensor:
     """Merge all but the last `keep` axes into one batch axis."""
     return tensor.reshape(-1, *tensor.shape[tensor.ndim - keep :])
+
+
+def grayness(picture: Tensor) -> float:
+    """Of pictures [...,3,H,W], 1 without colour, 0 when the channels differ by a quarter or more."""
+    return max(1 - float((picture.amax(-3) - picture.amin(-3)).mean()) / 0.25, 0.0)
 
 
 def box_mean(field: Tensor, radius: int = 1) -> Tensor:

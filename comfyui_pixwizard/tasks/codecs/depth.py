@@ -13,11 +13,10 @@ import math
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from ..task import Codec, check_picture
-from .clean_up import flatten_batch, snap
+from .clean_up import flatten_batch, grayness, snap
 
 SCALE = 10.0
 POWER = 2.0
@@ -148,9 +147,7 @@ def gray_confidence(
     picture: Any, source: Any = None, *, near: float = 0.0, far: float = 10.0, near_bright: bool = False
 ) -> float:
     """1 for a picture without colour, 0 when the channels differ by a quarter or more."""
-    channels = rearrange(check_picture(picture), "... c h w -> c (... h w)")
-    spread = float((channels.amax(0) - channels.amin(0)).mean())
-    return max(1 - spread / 0.25, 0.0)
+    return grayness(check_picture(picture))
 
 
 def nearness_of(depth: Any) -> Tensor:

@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 
 from ..task import Codec, check_picture
-from .clean_up import box_mean, flatten_batch
+from .clean_up import box_mean, flatten_batch, grayness
 
 # Fainter than this everywhere is an empty picture with noise.
 FAINTEST = 0.25
@@ -84,18 +83,12 @@ def lines_confidence(picture: Any, source: Any = None) -> float:
     lines, strength = decode_lines(picture), decode_edges(picture)
     if not bool(lines.any()):
         return 0.0
-    bright = float((strength[lines > 0] / DRAWN).clamp(max=1).mean())
-    spread = float((check_picture(picture) - strength.unsqueeze(-3)).abs().mean())
-    return bright * max(1 - spread / 0.125, 0.0)
+    return grayness(check_picture(picture)) * float((strength[lines > 0] / DRAWN).clamp(max=1).mean())
 
 
 def edges_confidence(picture: Any, source: Any = None) -> float:
     """1 for a picture without colour, 0 when the channels differ by a quarter or more, or nothing is drawn."""
-    channels = rearrange(check_picture(picture), "... c h w -> c (... h w)")
-    if not bool((channels.mean(0) > FAINTEST).any()):
-        return 0.0
-    spread = float((channels.amax(0) - channels.amin(0)).mean())
-    return max(1 - spread / 0.25, 0.0)
+    return grayness(check_picture(picture)) if bool((decode_edges(picture) > FAINTEST).any()) else 0.0
 
 
 EDGES = Codec("edges", encode_edges, decode_edges, edges_confidence)
