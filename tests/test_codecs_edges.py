@@ -44,7 +44,7 @@ def test_confidence_in_edges(codec) -> None:
     assert codec.confidence(codec.encode(edges)) == 0.0
     edges[10] = 1
     assert codec.confidence(codec.encode(edges)) == 1.0
-    assert codec.confidence(torch.rand(3, 32, 32, generator=seeded(0))) < 0.05
+    assert codec.confidence(torch.rand(3, 32, 32, generator=seeded(0))) == 0.0
 
 
 @settings(max_examples=20, deadline=None)

@@ -8,17 +8,13 @@ from __future__ import annotations
 import itertools
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from ...comfyui_pixwizard.tasks.codecs.clean_up import thick
 
 # PCK: a joint is found when it lies within this share of the picture's longer side of its true place.
 PCK_SHARE = 0.05
 EDGE_THRESHOLD = 0.5
-
-
-def thick(mask: Tensor, radius: int = 1) -> Tensor:
-    """A bool mask [B,H,W] grown by `radius` pixels in all eight directions."""
-    return F.max_pool2d(mask.float()[:, None], 2 * radius + 1, stride=1, padding=radius)[:, 0] > 0
 
 
 def edge_f1(edges: Tensor, truth: Tensor, *, threshold: float = EDGE_THRESHOLD, tolerance: int = 1) -> Tensor:

@@ -24,6 +24,11 @@ def box_mean(field: Tensor, radius: int = 1) -> Tensor:
     return F.avg_pool2d(field[:, None], 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)[:, 0]
 
 
+def thick(mask: Tensor, radius: int = 1) -> Tensor:
+    """A bool mask [B,H,W] grown by `radius` pixels in all eight directions."""
+    return F.max_pool2d(mask.float()[:, None], 2 * radius + 1, stride=1, padding=radius)[:, 0] > 0
+
+
 def even_windows(index: Tensor) -> Tensor:
     """Pixels of an integer map [H,W] whose 3x3 window (cut at the border) holds one value only: [H,W] bool."""
     value = index.float()[None, None]

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..task import Codec, check_picture
-from .clean_up import box_mean, flatten_batch, grayness
+from .clean_up import box_mean, flatten_batch, grayness, thick
 
 # Fainter than this everywhere is an empty picture with noise.
 FAINTEST = 0.25
@@ -59,8 +59,7 @@ def decode_lines(picture: Any, source: Any = None) -> Tensor:
     strength = decode_edges(picture)
     flat = flatten_batch(strength, 2)
     drawn = flat > DRAWN
-    beside = F.max_pool2d(drawn.float()[:, None], 3, stride=1, padding=1)[:, 0] > 0
-    return (drawn | (_crests(box_mean(flat)) & ~beside)).float().reshape(strength.shape)
+    return (drawn | (_crests(box_mean(flat)) & ~thick(drawn))).float().reshape(strength.shape)
 
 
 def _crests(smooth: Tensor) -> Tensor:
