@@ -103,6 +103,7 @@ class Sizes:
             steps=points,
             solver=row.solver,
             guidance=row.guidance(),
+            patch_grids=row.patch_grids,
             scaling=scaling,
             seeds=range(self.seed, self.seed + len(source)),
         )

@@ -13,8 +13,8 @@ from ..comfyui_pixwizard.pictures.buckets import Size
 
 # Arguments of the pipeline that every call has; others are there only where they are asked for.
 ALWAYS_SAID = {
-    "instruction", "task", "steps", "solver", "text_guidance", "image_guidance", "guided_channels", "seed",
-    "keep_unchanged",
+    "instruction", "task", "steps", "solver", "text_guidance", "image_guidance", "guided_channels", "patch_grids",
+    "seed", "keep_unchanged",
 }  # fmt: skip
 
 

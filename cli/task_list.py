@@ -21,7 +21,8 @@ class Tasks:
     """Where --json writes; the screen by default."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """All instructions too, with those that training never draws, as JSON. With --model a list with one object for each
-    task: name, codec, codec_options, solver, points, text_guidance, image_guidance, guided_channels, size."""
+    task: name, codec, codec_options, solver, points, text_guidance, image_guidance, guided_channels, patch_grids and
+    size."""
     model: Annotated[str | None, tyro.conf.arg(metavar="M")] = None
     """Instead, the code of its answers and the settings that this model declares for each task: nano, a folder, or a
     file of weights that `pixwizard convert` wrote."""
@@ -95,13 +96,24 @@ def declared_rows(model: str) -> list[dict[str, Any]]:
 
 def declared_table(rows: list[dict[str, Any]]) -> str:
     """Lines for people."""
-    titles = ("task", "code", "its options", "solver", "points", "text, image guidance", "guided channels", "size")
-    lines = [titles]
+    titles = (
+        "task",
+        "code",
+        "its options",
+        "solver",
+        "points",
+        "text, image guidance",
+        "guided channels",
+        "grids",
+        "size",
+    )
+    lines: list[tuple[str, ...]] = [titles]
     for row in rows:
         options = ", ".join(f"{name}={_short(value)}" for name, value in row["codec_options"].items())
         asked = (str(row["points"]), f"{row['text_guidance']:g}, {row['image_guidance']:g}")
         guided = str(row["guided_channels"] or "all")
-        lines.append((row["name"], row["codec"], options, row["solver"], *asked, guided, str(row["size"])))
+        sizes = str(row["patch_grids"]), str(row["size"])
+        lines.append((row["name"], row["codec"], options, row["solver"], *asked, guided, *sizes))
     return aligned(lines)
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .conditions import Conditions
+from .patch_grids import SHIFTS, mean_over_grids, shifted
 from .scaling import PLAIN, Scaling
 from .transformer import PixWizardTransformer
 
@@ -161,6 +162,37 @@ class EagerStep:
     @staticmethod
     def _time(times: list[float], like: Tensor) -> Tensor:
         return torch.tensor(times, dtype=torch.float32, device=like.device)
+
+
+class OverGrids:
+    """An evaluator that has another one evaluate each patch grid, see `patch_grids`.
+
+    Args:
+        evaluator: of the grids.
+        count: of grids, a key of SHIFTS.
+    """
+
+    def __init__(self, evaluator: Evaluator, count: int) -> None:
+        self.evaluator, self.shifts = evaluator, SHIFTS[count]
+        self.name, self.reason = evaluator.name, evaluator.reason
+
+    def start(
+        self,
+        transformer: PixWizardTransformer,
+        branches: Mapping[str, Branch],
+        times: Sequence[float],
+        scaling: Scaling = PLAIN,
+    ) -> Step:
+        steps = []
+        for shift in self.shifts:
+            shown = {name: Branch(shifted(item.source, shift), item.conditions) for name, item in branches.items()}
+            steps.append(self.evaluator.start(transformer, shown, times, scaling))
+
+        def step(x: Tensor, t: float, names: Sequence[str]) -> dict[str, Tensor]:
+            each = [one(shifted(x, shift), t, names) for one, shift in zip(steps, self.shifts, strict=True)]
+            return {name: mean_over_grids([found[name] for found in each]) for name in names}
+
+        return step
 
 
 def _trimmed(branch: Branch) -> Branch:

@@ -147,6 +147,7 @@ class PixWizardPipeline(PipelineParts):
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         seeds: Sequence[int] | None = None,
         windows: bool = False,
+        patch_grids: int = 1,
         tasks: Sequence[str | LearnedTask | None] | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
@@ -164,6 +165,7 @@ class PixWizardPipeline(PipelineParts):
             generator: source of the noise, or one for each sample; samples draw one after the other.
             seeds: instead, one for each sample. Without either, torch's global state.
             windows: sample in overlapping windows of the model's size, see `windows`.
+            patch_grids: see `patch_grids`.
             tasks: of the samples, by which a model with a task table is told what to do beside the words; None in their
                 places tells it nothing. Without, those that `predict_task` finds.
             progress: called after every step with (done, in all).
@@ -180,7 +182,7 @@ class PixWizardPipeline(PipelineParts):
         drawn = noise_generators(len(source), generator, seeds)
         if scaling is None:
             scaling = PLAIN if windows else scaling_for((source.shape[-1], source.shape[-2]), self.max_size)
-        how = Sampling(steps, solver, guidance, token_choice, shift, scaling, windows)
+        how = Sampling(steps, solver, guidance, token_choice, shift, scaling, windows, patch_grids)
         rows = self.task_rows(instructions, tasks)
         return self._generate(source, instructions, how, drawn, progress, {}, rows)
 
@@ -195,6 +197,7 @@ class PixWizardPipeline(PipelineParts):
         text_guidance: float | None = None,
         image_guidance: float | None = None,
         guided_channels: int | None = None,
+        patch_grids: int | None = None,
         guidance_interval: tuple[float, float] = ALWAYS,
         token_choice: str = BEST,
         shift: float = 1.0,
@@ -219,8 +222,8 @@ class PixWizardPipeline(PipelineParts):
             instruction: what to do, in English; "" for a learned task's own sentence.
             task: a name in `tasks.TASKS`; it gives the defaults and how to decode. None predicts it from the words. Or
                 a task that was learned from pairs, or its file.
-            steps, solver, text_guidance, image_guidance, guided_channels: see `generate` and `DualGuidance`; None takes
-                what the model declares for the task, 0 guided channels are all.
+            steps, solver, text_guidance, image_guidance, guided_channels, patch_grids: see `generate` and
+                `DualGuidance`; None takes what the model declares for the task, 0 guided channels are all.
             guidance_interval, token_choice, shift: see `DualGuidance` and `sampling.Sampling`.
             rope_scale, rope_watershed, proportional_attention: for sizes beyond `max_size`; None takes the rule of
                 `scaling.scaling_for`.
@@ -255,7 +258,7 @@ class PixWizardPipeline(PipelineParts):
         reader, keeping = choose_reader(chosen, decode), Keeping(threshold, reference)
         row = self.declared[chosen.name if chosen else None].asked(
             points=steps, solver=solver, text_guidance=text_guidance, image_guidance=image_guidance,
-            guided_channels=guided_channels,
+            guided_channels=guided_channels, patch_grids=patch_grids,
         )  # fmt: skip
         guidance = row.guidance(guidance_interval)
         given = None if image is None else open_picture(image)
@@ -263,7 +266,7 @@ class PixWizardPipeline(PipelineParts):
         # Every window has a size that the model was trained for.
         covered = (self.max_size, self.max_size) if windows else wanted
         scaling = scaling_for(covered, self.max_size, rope_scale, rope_watershed, proportional_attention)
-        how = Sampling(row.points, row.solver, guidance, token_choice, shift, scaling, windows)
+        how = Sampling(row.points, row.solver, guidance, token_choice, shift, scaling, windows, row.patch_grids)
         source = resized(given, wanted) if given else Image.new("RGB", wanted, "white")
         seconds = {"load": self.load_seconds}
         made: Candidates | None = None
@@ -291,8 +294,9 @@ class PixWizardPipeline(PipelineParts):
         settings = dict(
             instruction=instruction, task=getattr(learned, "name", learned), steps=row.points, solver=row.solver,
             text_guidance=row.text_guidance, image_guidance=row.image_guidance, guided_channels=row.guided_channels,
-            seed=seed, size=f"{wanted[0]}x{wanted[1]}", model=self.name, **how.told("token_choice", "shift", "windows"),
-            **({} if scaling == PLAIN else asdict(scaling)), **keeping.told(), **(made.told() if made else {}),
+            patch_grids=row.patch_grids, seed=seed, size=f"{wanted[0]}x{wanted[1]}", model=self.name,
+            **how.told("token_choice", "shift", "windows"), **({} if scaling == PLAIN else asdict(scaling)),
+            **keeping.told(), **(made.told() if made else {}),
         )  # fmt: skip
         kind = None if reader is None else self.declared.label_kind(reader, instruction)
         mask, notes = made.mask if made else None, self.unread(instruction)

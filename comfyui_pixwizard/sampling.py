@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .evaluator import Branch, Evaluator
+from .evaluator import Branch, Evaluator, OverGrids
 from .flow import time_grid
 from .guidance import DualGuidance
 from .latents import Latents
+from .patch_grids import check_grids
 from .scaling import PLAIN, Scaling
 from .solvers import DEFAULT_SOLVER, solve
 from .tasks.defaults import GENERAL
@@ -42,9 +43,10 @@ class Sampling:
         shift: of the time grid: above 1 it crowds towards noise, as large pictures may want it; 1 is even.
         scaling: of positions and attention, for more tokens than the model was trained on.
         windows: in overlapping windows of the model's size, see `windows`.
+        patch_grids: 1, 2 or 4 that velocities are averaged over, see `patch_grids`.
 
     Raises:
-        ValueError: another token_choice, a shift that is not positive.
+        ValueError: another token_choice, a shift that is not positive, another number of grids.
     """
 
     steps: int = GENERAL.steps
@@ -54,8 +56,10 @@ class Sampling:
     shift: float = 1.0
     scaling: Scaling = PLAIN
     windows: bool = False
+    patch_grids: int = 1
 
     def __post_init__(self) -> None:
+        check_grids(self.patch_grids)
         if self.token_choice not in TOKEN_CHOICES:
             raise ValueError(f"the token choice is best or sampled, found {self.token_choice!r}: take best")
         if not 0 < self.shift < math.inf:
@@ -129,6 +133,8 @@ def sample_latents(
     grid = time_grid(how.steps, how.shift)
     times = grid[:-1].tolist()
     sampled = how.token_choice == SAMPLED
+    if how.patch_grids > 1:
+        evaluator = OverGrids(evaluator, how.patch_grids)
     prepared = None if sampled else evaluator.start(transformer, branches, times, how.scaling)
 
     def velocity(x: Any, t: Tensor) -> Latents:

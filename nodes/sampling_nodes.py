@@ -15,17 +15,18 @@ from torch import Tensor
 from ..comfyui_pixwizard.flow import time_grid
 from ..comfyui_pixwizard.guidance import ALWAYS, BRANCHES, DualGuidance
 from ..comfyui_pixwizard.noise import LARGEST_SEED, draw_noise, noise_generators
+from ..comfyui_pixwizard.patch_grids import SHIFTS
 from ..comfyui_pixwizard.pictures.buckets import CELL
 from ..comfyui_pixwizard.sampling import BEST, TOKEN_CHOICES
 from ..comfyui_pixwizard.scaling import PLAIN, WATERSHED, scaling_for
 from ..comfyui_pixwizard.windows import check_side
 from .carried import MODELS_OWN, carried
-from .conversions import ADVANCED, Node, schema
+from .conversions import ADVANCED, TASK, Node, schema
 from .core_solvers import core_sampler
-from .host_model import TOKEN_CHOICE, PixWizardModel
+from .host_model import LEARNED_TASK, TOKEN_CHOICE, PixWizardModel
 from .host_network import SCALING
 from .image_nodes import LARGEST
-from .windowed import predicted
+from .windowed import PARTS, predicted
 
 ALL_CHANNELS, RELEASED = "all", "first 3 (released code)"
 BY_SIZE = "by size"
@@ -90,10 +91,16 @@ class DualGuider(comfy.samplers.CFGGuider):
     """
 
     def set_branches(
-        self, positive: Any, image_only: Any, negative: Any, guidance: DualGuidance, window_size: int = 0
+        self,
+        positive: Any,
+        image_only: Any,
+        negative: Any,
+        guidance: DualGuidance,
+        window_size: int = 0,
+        patch_grids: int = 1,
     ) -> None:
         """Conditionings of the branches "full", "image" and "none"; the side of windows in pixels, 0 for none."""
-        self.guidance, self.window_size = guidance, window_size
+        self.guidance, self.window_size, self.patch_grids = guidance, window_size, patch_grids
         self.inner_set_conds(dict(zip(BRANCHES, (positive, image_only, negative), strict=True)))
 
     def predict_noise(
@@ -105,7 +112,7 @@ class DualGuider(comfy.samplers.CFGGuider):
         # Some solvers (cfg_pp) go back along the prediction without words and say so with this flag.
         needed = BRANCHES if options.get("disable_cfg1_optimization") else guidance.branches()
         conds = [self.conds.get(name) if name in needed else None for name in BRANCHES]
-        outputs = predicted(self.inner_model, conds, x, timestep, options, self.window_size)
+        outputs = predicted(self.inner_model, conds, x, timestep, options, self.window_size, self.patch_grids)
         predictions = dict(zip(BRANCHES, outputs, strict=True))
         out = guidance.combine({name: predictions[name] for name in needed})
         assert isinstance(out, Tensor), "tensors go in"
@@ -138,6 +145,7 @@ def guider_of(
     guidance_from: float = ALWAYS[0],
     guidance_to: float = ALWAYS[1],
     window_size: int = 0,
+    patch_grids: str = MODELS_OWN,
 ) -> DualGuider:
     """The guider behind both nodes, of their inputs.
 
@@ -156,8 +164,22 @@ def guider_of(
     channels = carried(model)[None].guided_channels if own else CHANNELS[guided_channels]
     guider = DualGuider(model)
     guidance = DualGuidance(text_guidance, image_guidance, channels, (guidance_from, guidance_to))
-    guider.set_branches(positive, image_only, negative, guidance, window_size)
+    grids = declared_grids(model, positive) if patch_grids == MODELS_OWN else int(patch_grids)
+    guider.set_branches(positive, image_only, negative, guidance, window_size, grids)
     return guider
+
+
+def declared_grids(model: Any, positive: Any) -> int:
+    """Patch grids that a MODEL declares for the task of a conditioning; 1 where that is about a part of the picture,
+    or the MODEL has a learned task.
+    """
+    told = [options for _, options in positive]
+    if any(PARTS & set(options) for options in told) or model.model_options.get("transformer_options", {}).get(
+        LEARNED_TASK
+    ):
+        return 1
+    task = next((options[TASK] for options in told if options.get(TASK)), None)
+    return carried(model)[task].patch_grids
 
 
 def branch_inputs() -> list[Any]:
@@ -185,6 +207,12 @@ def window_input() -> Any:
     return io.Int.Input("window_size", default=0, min=0, max=LARGEST, step=CELL, **more)
 
 
+def grids_input() -> Any:
+    """Patch grids that predictions are averaged over."""
+    options = [MODELS_OWN, *map(str, SHIFTS)]
+    return io.Combo.Input("patch_grids", options=options, default=MODELS_OWN, optional=True, extra_dict=ADVANCED)
+
+
 class Guider(Node):
     """Dual guidance for SamplerCustomAdvanced."""
 
@@ -201,6 +229,7 @@ class Guider(Node):
                 channels_input(),
                 *interval_inputs(),
                 window_input(),
+                grids_input(),
             ],
             outputs={"guider": io.Guider},
         )
@@ -236,6 +265,7 @@ class Sampler(Node):
                 *scaling_inputs(),
                 *interval_inputs(),
                 window_input(),
+                grids_input(),
             ],
             outputs={"latent": io.Latent},
         )

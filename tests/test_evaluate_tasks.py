@@ -194,7 +194,7 @@ def test_the_real_pipeline_takes_what_the_fake_one_is_asked_with() -> None:
     asked("depth", n=1).measure(fake)
     sentences, options = fake.asked[0]
     bound = inspect.signature(PixWizardPipeline.generate).bind(None, torch.zeros(1, 3, 64, 64), sentences, **options)
-    assert set(options) == {"steps", "solver", "guidance", "generator"} <= set(bound.arguments)
+    assert set(options) == {"steps", "solver", "guidance", "patch_grids", "generator"} <= set(bound.arguments)
 
 
 def test_noise_does_not_depend_on_the_batch_size() -> None:

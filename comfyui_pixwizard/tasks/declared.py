@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..guidance import ALWAYS, DualGuidance
+from ..patch_grids import SHIFTS
 from ..solvers import DEFAULT_SOLVER, EVALUATIONS
 from .codecs.asked import asked_codec, asked_options
 from .codecs.box import BOLD as BOX_LINE
@@ -29,6 +30,8 @@ ASKED = "instruction"
 DEFAULT_SIZE = 256
 # Options of codecs whose marks this project draws in sizes of its own.
 SIZES: dict[str, dict[str, Any]] = {"box": {"line": BOX_LINE}, "keypoint": {"radius": DOT_RADIUS}}
+# What models that were saved earlier do not declare.
+LATER = "patch_grids"
 FIX = "use an unmodified copy of the model, or update pixwizard"
 
 
@@ -43,6 +46,8 @@ class TaskSettings:
         points: of the time grid.
         text_guidance, image_guidance: weights.
         guided_channels: latent channels that guidance acts on; None is all of them.
+        patch_grids: that velocities are averaged over, see `patch_grids`; models saved before there were any declare
+            none, and have 1.
     """
 
     codec: str
@@ -52,6 +57,7 @@ class TaskSettings:
     text_guidance: float
     image_guidance: float
     guided_channels: int | None = None
+    patch_grids: int = 1
 
     def asked(self, **wanted: Any) -> TaskSettings:
         """With other values of fields where these are not None; 0 guided channels are all."""
@@ -105,7 +111,7 @@ class Declared:
                 options["classes"] = list(range(1, len(class_names)))
             if task is not None and task.kind == "depth" and depth_range is not None:
                 options |= dict(near=float(depth_range[0]), far=float(depth_range[1]))
-            rows[name] = TaskSettings(codec, options, DEFAULT_SOLVER, row.steps, *row.guidance)
+            rows[name] = TaskSettings(codec, options, DEFAULT_SOLVER, row.steps, *row.guidance, patch_grids=row.grids)
         return cls(rows, tuple(class_names), max_size)
 
     @classmethod
@@ -164,7 +170,7 @@ def marks_options(codec: str, sizes: Mapping[str, Mapping[str, Any]] = SIZES) ->
 
 def _row(name: str, values: Any, where: str | Path) -> TaskSettings:
     wanted = [item.name for item in fields(TaskSettings)]
-    if not isinstance(values, dict) or set(values) != set(wanted):
+    if not isinstance(values, dict) or set(values) | {LATER} != set(wanted):
         found = ", ".join(map(str, values)) if isinstance(values, dict) else str(values)[:60]
         raise ValueError(f"{where} should declare {', '.join(wanted)} of {name}, found {found}: {FIX}")
     row = TaskSettings(**values)
@@ -196,6 +202,8 @@ def _problem(name: str, row: TaskSettings) -> str:
             return f"the guidance {weight!r}, which is no finite number"
     if row.guided_channels is not None and not _whole(row.guided_channels, 1):
         return f"{row.guided_channels!r} guided channels, which are null or at least 1"
+    if isinstance(row.patch_grids, bool) or row.patch_grids not in SHIFTS:
+        return f"{row.patch_grids!r} patch grids, of which there are {', '.join(map(str, SHIFTS))}"
     return ""
 
 

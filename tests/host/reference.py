@@ -70,7 +70,7 @@ class Reference:
 
     def _sample(
         self, pipeline: Any, question: Any, points: int, text: float, image: float, seed: int, solver: str,
-        task: Any = None,
+        task: Any = None, grids: int = 1,
     ) -> tuple[Any, ...]:  # fmt: skip
         source, sentence = question
         answers = pipeline.generate(
@@ -79,6 +79,7 @@ class Reference:
             steps=points,
             solver=solver,
             guidance=(text, image),
+            patch_grids=grids,
             seeds=[seed + i for i in range(len(source))],
             tasks=None if task is None else [task] * len(source),
         )
@@ -90,7 +91,16 @@ class Reference:
         before = self.graph[inputs["model"][0]]["class_type"]
         pipeline = self.adapted if before == "LoraLoaderModelOnly" else self.pipeline
         task = self.task if before == "PixWizardLoadTask" else None
-        return self._sample(pipeline, *(self.value(inputs[name]) for name in names), DEFAULT_SOLVER, task)
+        grids = 1 if task else pipeline.declared[self._task(inputs["positive"])].patch_grids
+        return self._sample(pipeline, *(self.value(inputs[name]) for name in names), DEFAULT_SOLVER, task, grids)
+
+    def _task(self, conditioned: Any) -> str | None:
+        """The task of what Image Conditioning takes, by Instruction or the task that was set for it."""
+        (number, _), told = self.graph[conditioned[0]]["inputs"]["positive"], 3
+        if self.graph[number]["class_type"] == "PixWizardSetTask":
+            number, told = self.graph[number]["inputs"]["task_vector"][0], 2
+        task = self.outputs(number)[told]
+        return None if task == "none" else task
 
     def SamplerCustomAdvanced(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
         guider = self.graph[inputs["guider"][0]]["inputs"]

@@ -79,7 +79,7 @@ def test_stock_nodes_equal_the_pipeline(
     own = node(
         "PixWizardSampler", model=parts.model, positive=positive, image_only=image_only, negative=negative,
         latent=latent, seed=seed, points=steps, text_guidance=guidance[0], image_guidance=guidance[1],
-        solver="euler",
+        solver="euler", patch_grids="1",
     )[0]["samples"]  # fmt: skip
     torch.testing.assert_close(own, expected, atol=1e-3, rtol=0)
 
@@ -97,10 +97,42 @@ def test_the_samplers_defaults_are_the_pipelines(
         guidance_to=interval[1],
     )[0]["samples"]  # fmt: skip
     guidance = host.ours("comfyui_pixwizard.guidance").DualGuidance(3.0, 1.5, interval=interval)
-    expected = core_latents(pipeline, image, steps, guidance, seed)
+    grids = pipeline.declared["derain"].patch_grids
+    expected = core_latents(pipeline, image, steps, guidance, seed, patch_grids=grids)
     torch.testing.assert_close(own, expected, atol=1e-3, rtol=0)
     other = core_latents(pipeline, image, steps, (3.0, 1.5), seed, solver="euler")
     assert (own - other).abs().max() > 0.01, "neither euler nor guidance everywhere"
+
+
+@pytest.mark.parametrize("window_size", [0, 128])
+def test_patch_grids_are_the_pipelines(
+    example: Any, conditioned: Any, node: Any, parts: SimpleNamespace, pipeline: Any, window_size: int
+) -> None:
+    image, steps, seed, names = example(), 3, 4, ("positive", "image_only", "negative", "latent")
+    *conditions, _ = conditioned(image)
+    branches = dict(zip(names, conditions, strict=True))
+
+    def sampled(**asked: Any) -> Tensor:
+        given = dict(seed=seed, points=steps, text_guidance=2.0, image_guidance=1.5, window_size=window_size)
+        return node("PixWizardSampler", model=parts.model, **branches | asked, **given)[0]["samples"]
+
+    usual, four = sampled(patch_grids="1"), sampled(patch_grids="4")
+    if not window_size:
+        expected = core_latents(pipeline, image, steps, (2.0, 1.5), seed, patch_grids=4)
+        torch.testing.assert_close(four, expected, atol=1e-3, rtol=0)
+    assert (four - usual).abs().max() > 0.01
+    told = {task: with_task(branches["positive"], task) for task in ("denoise", "depth")}
+    assert torch.equal(sampled(positive=told["denoise"]), sampled(positive=told["denoise"], patch_grids="4"))
+    assert torch.equal(sampled(positive=told["depth"]), sampled(positive=told["depth"], patch_grids="1"))
+    whole = [(words, options | {"area": (8, 8, 0, 0)}) for words, options in told["denoise"]]
+    if not window_size:
+        assert torch.equal(sampled(positive=whole), sampled(positive=whole, patch_grids="1"))
+        with pytest.raises(ValueError, match="set patch_grids to 1"):
+            sampled(positive=whole, patch_grids="2")
+
+
+def with_task(conditioning: Any, task: str) -> Any:
+    return [[words, options | {"pixwizard_task": task}] for words, options in conditioning]
 
 
 def test_windows_are_the_pipelines(
@@ -113,7 +145,7 @@ def test_windows_are_the_pipelines(
 
     def sampled(side: int) -> Tensor:
         asked = dict(seed=seed, points=steps, text_guidance=2.0, image_guidance=1.5, window_size=side)
-        return node("PixWizardSampler", model=parts.model, **branches, **asked)[0]["samples"]
+        return node("PixWizardSampler", model=parts.model, **branches, **asked, patch_grids="1")[0]["samples"]
 
     own, whole = sampled(256), sampled(0)
     expected = core_latents(pipeline, image, steps, (2.0, 1.5), seed, windows=True)

@@ -278,6 +278,7 @@ MISTAKES = [
     (["in.png", "-i", "x", "-o", "o.png", "--size", "big"], "--size must be a number or WIDTHxHEIGHT"),
     (["in.png", "-i", "x", "-o", "o.png", "--size", "50"], "found 50: take 64"),
     (["in.png", "-i", "x", "-o", "o.png", "--guided-channels", "-1"], "guided_channels must be"),
+    (["in.png", "-i", "x", "-o", "o.png", "--patch-grids", "0"], "patch grids are 1, 2, 4, found 0"),
     (["in.png", "-i", "x", "-o", "o.png", "--seed", "-1"], "seeds lie in"),
     (["in.png", "in2.png", "-i", "x", "-o", "out", "--seed", "-1"], "seeds lie in"),
     (["in.png", "in2.png", "-i", "x", "-o", "out", "--text-guidance", "nan"], "guidance must be a finite number"),

@@ -70,7 +70,7 @@ def test_convert_declares_the_released_codes(converted: Path, folder: Path, caps
         assert (row["text_guidance"], row["image_guidance"]) == (4.0, 1.0)
     assert main(["tasks", "--model", str(folder)]) == 0
     depth = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("depth "))
-    assert " ".join(depth.split()[1:]) == "gray near=0, far=10, near_bright=True euler 60 4, 1 3 768"
+    assert " ".join(depth.split()[1:]) == "gray near=0, far=10, near_bright=True euler 60 4, 1 3 1 768"
 
 
 def test_depths_are_declared_as_the_data_had_them(converted: Path, tmp_path: Path, capsys: Any) -> None:
@@ -202,6 +202,8 @@ def test_names_of_ade20k() -> None:
         ({"points": True}, "True points"),
         ({"text_guidance": float("nan")}, "the guidance nan"),
         ({"guided_channels": 0}, "0 guided channels"),
+        ({"patch_grids": 3}, "3 patch grids, of which there are 1, 2, 4"),
+        ({"patch_grids": True}, "True patch grids"),
         ({"wishes": 3}, "should declare codec, codec_options"),
     ],
 )
@@ -210,6 +212,14 @@ def test_what_cannot_be_used_is_refused(change: dict[str, Any], told: str, folde
     values["tasks"]["depth"] |= change
     with pytest.raises(ValueError, match=told):
         Declared.read(values["tasks"], values["class_names"], values["max_size"], "pipeline.json")
+
+
+def test_rows_of_before_there_were_patch_grids() -> None:
+    values = Declared.own().to_dict()
+    assert values["tasks"]["pose"].pop("patch_grids") == 4
+    found = Declared.read(values["tasks"], values["class_names"], values["max_size"], "x")
+    assert found["pose"].patch_grids == 1 and found["normal"].patch_grids == 4
+    assert {row.patch_grids for row in released().tasks.values()} == {1}, "its script has none"
 
 
 def test_rows_that_are_missing_or_new() -> None:

@@ -172,6 +172,7 @@ def test_defaults_come_from_the_task(tiny: PixWizardPipeline) -> None:
     assert (depth["text_guidance"], depth["image_guidance"]) == TASKS["depth"].guidance
     named = tiny(photo(), "Estimate the depth of this picture.", task="inpaint", steps=3, text_guidance=2.5).settings
     assert (named["task"], named["steps"], named["text_guidance"]) == ("inpaint", 3, 2.5)
+    assert (depth["patch_grids"], named["patch_grids"]) == (1, 4)
     free = tiny(photo(), "qwertz uiop asdf").settings
     assert free["task"] is None and free["steps"] == GENERAL.steps
     assert (free["text_guidance"], free["image_guidance"]) == GENERAL.guidance

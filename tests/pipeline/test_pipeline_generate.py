@@ -140,6 +140,15 @@ def test_guided_channels_leave_the_others_to_the_full_branch(tiny: PixWizardPipe
     assert float((three - none_named).abs().max()) > 1e-3
 
 
+@pytest.mark.parametrize("windows", [False, True])
+def test_patch_grids_are_a_mean_of_moved_pictures(tiny: PixWizardPipeline, windows: bool) -> None:
+    settings: dict[str, Any] = dict(steps=2, seeds=[0], windows=windows, guidance=(1.0, 1.0))
+    usual, four = (tiny.generate(pictures(1), WORDS[:1], patch_grids=n, **settings) for n in (1, 4))
+    assert torch.equal(usual, tiny.generate(pictures(1), WORDS[:1], **settings))
+    change = (four - usual).abs().mean()
+    assert 1e-4 < change < usual.abs().mean(), "another answer, of the same picture"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -150,6 +159,7 @@ def test_guided_channels_leave_the_others_to_the_full_branch(tiny: PixWizardPipe
         (dict(seeds=[-1]), "seeds lie in 0 to"),
         (dict(solver="magic"), "solver must be one of"),
         (dict(steps=1), "at least 2 points, found 1"),
+        (dict(patch_grids=3), "patch grids are 1, 2, 4, found 3"),
         (dict(generator=torch.Generator()), "found both"),
     ],
 )

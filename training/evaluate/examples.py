@@ -113,8 +113,9 @@ def answer(pipeline: PixWizardPipeline, example: Example, seed: int) -> None:
     row = pipeline.declared[task.name]
     guidance = row.guidance()
     output = pipeline.generate(
-        source, [example.instruction], steps=row.points, solver=row.solver, guidance=guidance, seeds=[seed]
-    )
+        source, [example.instruction], steps=row.points, solver=row.solver, guidance=guidance,
+        patch_grids=row.patch_grids, seeds=[seed],
+    )  # fmt: skip
     output = pipeline.finish(task.name, source, output)[0]
     example.output = output / 2 + 0.5
     if example.label is not None:

@@ -49,6 +49,7 @@ class Answerer(Protocol):
         steps: int = ...,
         solver: str = ...,
         guidance: DualGuidance = ...,
+        patch_grids: int = ...,
         generator: list[torch.Generator] | None = ...,
     ) -> Tensor: ...
 
@@ -108,6 +109,7 @@ def answers(pipeline: Answerer, samples: Samples, settings: EvaluationSettings, 
             steps=row.points,
             solver=row.solver,
             guidance=row.guidance(),
+            patch_grids=row.patch_grids,
             generator=[seeded("eval", settings.seed, "noise", task.name, start + i) for i in range(len(source))],
         )
         parts.append(finished(pipeline, samples, picture.float().cpu() / 2 + 0.5, start))

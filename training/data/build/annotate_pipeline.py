@@ -55,6 +55,7 @@ class PipelineDepth:
                 steps=row.points,
                 solver=row.solver,
                 guidance=(row.text_guidance, row.image_guidance),
+                patch_grids=row.patch_grids,
                 seeds=[0] * len(numbers),
             )
             for number, answer, given in zip(numbers, answers, source, strict=True):
