@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ..comfyui_pixwizard.files.safe_files import write_json
 from ..comfyui_pixwizard.limits import check_least
+from ..comfyui_pixwizard.patch_grids import check_grids
 from ..comfyui_pixwizard.solvers import EVALUATIONS
 from ..comfyui_pixwizard.tasks import TASKS
 from ..comfyui_pixwizard.tasks.declared import Declared
@@ -67,6 +68,8 @@ class Eval:
     """Points of the time grid; the model's own for each task by default."""
     solver: str | None = None
     """Solver of the flow; the model's own for each task by default."""
+    patch_grids: int | None = None
+    """Patch grids that are averaged over: 1, 2 or 4; the model's own for each task by default."""
     batch_size: int = 32
     """Pictures at a time at 128 px; fewer at larger sizes."""
     seed: int = 0
@@ -99,6 +102,7 @@ class Eval:
             raise ValueError(f"eval measures {every}, found {', '.join(unknown)}: leave it out")
         if self.solver is not None and self.solver not in EVALUATIONS:
             raise ValueError(f"--solver must be one of {', '.join(EVALUATIONS)}, found {self.solver}: take euler")
+        check_grids(1 if self.patch_grids is None else self.patch_grids)
         check_least(self, n=1, seen=0, language=1, batch_size=1, steps=2, worst=1)
         for name in ("size", "scene_size"):
             side, option = getattr(self, name), name.replace("_", "-")
@@ -155,7 +159,7 @@ class Eval:
 
     def settings(self) -> EvaluationSettings:
         """How the model is asked."""
-        return EvaluationSettings(self.seed, self.steps, self.solver, self.batch_size)
+        return EvaluationSettings(self.seed, self.steps, self.solver, self.batch_size, patch_grids=self.patch_grids)
 
     def questions(self, n: int, split: str = "test", declared: Declared = OWN) -> Questions:
         """Where samples come from."""

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from .pictures.change import REFERENCES, ROUND_TRIP, Change
+from .pictures.filling import Filling
 from .pictures.images import resized, to_image, to_tensor
 from .task_reader import TaskReader
 from .tasks import TASKS, Task, get_task
@@ -61,8 +62,8 @@ class Result:
             0 farthest to 1 nearest, normals [3, H, W], class ids [H, W], mask [H, W]); None unless asked for.
         seconds: "load", "encode", "denoise" and "decode"; of a local edit also "local", for the mask and the choice.
         settings: everything that is needed to make it again.
-        change: what an edit changed, where the rest of the picture is to be kept; None where the answer is a new one,
-            or no larger picture can want it.
+        change: what an edit changed or filled, where the rest of the picture is to be kept; None where the answer is a
+            new one, or no larger picture can want it.
         label_kind: what the label is, see `pictures.labels`: "depth" is in metres, "relative" is not; None without one.
         mask: of a local edit [H, W] bool, where it happened, at the model's size.
         notes: what the model could not take in, in words.
@@ -72,7 +73,7 @@ class Result:
     label: Any
     seconds: dict[str, float]
     settings: dict[str, Any] = field(default_factory=dict)
-    change: Change | None = None
+    change: Change | Filling | None = None
     label_kind: str | None = None
     mask: Tensor | None = None
     notes: tuple[str, ...] = ()

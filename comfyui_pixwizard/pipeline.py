@@ -24,6 +24,7 @@ from .local_edits.edit import Candidates, LocalEdit, edit_locally, held_part
 from .noise import draw_noise, noise_generators
 from .pictures.buckets import CELL, Size
 from .pictures.change import ROUND_TRIP, SOURCE, Change, find_change
+from .pictures.filling import Filling, find_filling
 from .pictures.images import Picture, open_picture, padded_to_cells, resized, to_image, to_tensor
 from .pictures.sizes import model_size
 from .pipeline_parts import PipelineParts
@@ -270,7 +271,7 @@ class PixWizardPipeline(PipelineParts):
         source = resized(given, wanted) if given else Image.new("RGB", wanted, "white")
         seconds = {"load": self.load_seconds}
         made: Candidates | None = None
-        change: Change | None = None
+        change: Change | Filling | None = None
 
         def generated(shown: Tensor, shares: Tensor | None = None) -> Tensor:
             sentences, drawn = [instruction] * len(shown), noise_generators(len(shown), None, [seed] * len(shown))
@@ -329,7 +330,7 @@ class PixWizardPipeline(PipelineParts):
 
     def finish_with_change(
         self, task: Task | None, source: Tensor, answer: Tensor, keeping: Keeping | None = None
-    ) -> tuple[Tensor, Change | None]:
+    ) -> tuple[Tensor, Change | Filling | None]:
         """As `finish`, and the change, for a larger picture; None where that gets the answer."""
         keeping = keeping or Keeping()
         threshold = keeping.threshold_for(task)
@@ -337,7 +338,8 @@ class PixWizardPipeline(PipelineParts):
             return answer, None
         source = source.to(answer)
         reference = source if keeping.reference == SOURCE else self.round_trip(source).to(answer)
-        change = find_change(answer, reference, threshold)
+        find = find_filling if task is not None and task.fills and keeping.threshold is None else find_change
+        change = find(answer, reference, threshold)
         return change.onto(source), None if not threshold and task is not None and task.enlarged else change
 
     @torch.inference_mode()

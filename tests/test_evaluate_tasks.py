@@ -185,8 +185,9 @@ def test_a_model_is_asked_with_each_tasks_defaults_and_with_the_options_given() 
     assert [len(sentences) for sentences, _ in fake.asked] == [2, 1, 2]
     assert fake.asked[0][1]["steps"] == TASKS["depth"].steps
     fake = Fake()
-    asked("depth", n=2, steps=3, solver="heun").measure(fake)
+    asked("depth", n=2, steps=3, solver="heun", patch_grids=2).measure(fake)
     assert (fake.asked[0][1]["steps"], fake.asked[0][1]["solver"]) == (3, "heun")
+    assert fake.asked[0][1]["patch_grids"] == 2
 
 
 def test_the_real_pipeline_takes_what_the_fake_one_is_asked_with() -> None:
@@ -292,6 +293,7 @@ def test_bundled_photographs_are_real_and_differ() -> None:
         ({"language": 0}, "--language must be at least 1, found 0"),
         ({"worst": 0}, "--worst must be at least 1, found 0"),
         ({"steps": 1}, "--steps must be at least 2, found 1"),
+        ({"patch_grids": 8}, "patch grids are 1, 2, 4, found 8"),
         ({"solver": "magic"}, "--solver must be one of euler, .*found magic"),
         ({"size": 100}, "--size must be a multiple of 16, found 100: take 96"),
         ({"scene_size": 8}, "--scene-size must be a multiple of 16"),

@@ -4,8 +4,9 @@ A task whose answer is one picture (restoration, reading) needs no guidance: wei
 Restoration stops early on purpose: few steps stay near the posterior mean, which is what PSNR rewards, and what
 depth, normals, lines, masks, marks and edits are nearest to; decoders read lines, masks and marks from it. Class maps
 need more steps to become crisp. Most of these and what follows a map are averaged over patch grids, see `patch_grids`;
-thin lines, boxes, depth and edits of one thing are not, which it does not make better. docs/defaults.md has the sweep
-on the bundled model that these were chosen from, by family and not by task where a sample so small says little.
+thin lines, boxes, dots, depth and edits of one thing are not, as it makes them no better. docs/defaults.md has what was
+measured on the bundled model, by which these were chosen, by family and not by task where a sample so small says
+little.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ def _each(names: str, row: Defaults) -> dict[str, Defaults]:
     return dict.fromkeys(names.split(), row)
 
 
-RESTORATION = "denoise demoire deblur face super_resolution"
+RESTORATION = "denoise deblur face super_resolution"
 # Light and colours that lie over a picture wide and soft; and what is as fine in a large picture as in a small one.
-VEILED, COVERED = "low_light dehaze deshadow flash_reflection color_fade", "derain raindrop desnow watermark"
+VEILED, COVERED = "low_light dehaze deshadow flash_reflection color_fade", "derain raindrop desnow demoire"
 CONTROL = (
     "canny_to_image hed_to_image depth_to_image sketch_to_image pose_to_image segmentation_to_image normal_to_image "
     "line_art_to_image"
@@ -51,11 +52,11 @@ DEFAULTS: dict[str, Defaults] = {
     **_each(RESTORATION, Defaults((1.0, 1.0), 2, grids=4)),
     **_each(VEILED, Defaults((1.0, 1.0), 2, keep=0.0, grids=4)),
     **_each(COVERED, Defaults((1.0, 1.0), 2, keep=0.0, enlarged=True, grids=4)),
-    **_each("inpaint outpaint", Defaults((1.0, 1.0), 2, keep=0.05, grids=4)),
+    **_each("watermark inpaint outpaint", Defaults((1.0, 1.0), 2, keep=0.05, grids=4)),
     **_each("normal canny hed", Defaults((1.0, 1.0), 2, grids=4)),
-    **_each("depth sketch line_art referring_box", Defaults((1.0, 1.0), 2)),
+    **_each("depth sketch line_art referring_box keypoint", Defaults((1.0, 1.0), 2)),
     **_each("segmentation", Defaults((1.0, 1.0), 9)),
-    **_each("pose referring_segmentation referring_mask keypoint", Defaults((1.0, 1.0), 2, grids=4)),
+    **_each("pose referring_segmentation referring_mask", Defaults((1.0, 1.0), 2, grids=4)),
     **_each(LOCAL_EDITS, Defaults((1.0, 1.0), 2, keep=0.1)),
     **_each("edit_background", Defaults((1.0, 1.0), 2, keep=0.05)),
     # Without guidance the mean of all places where the new thing may stand is a faint stain.

@@ -115,6 +115,11 @@ class Task:
         """Whether a larger picture gets the answer enlarged, and not the change."""
         return DEFAULTS[self.name].enlarged
 
+    @property
+    def fills(self) -> bool:
+        """Whether its answer fills holes, outside of which the source stays; see `pictures.filling`."""
+        return self.domain == "painting"
+
     @cached_property
     def forms(self) -> Mapping[Form, Templates]:
         """Sentences in our own words by the words that fill them; of the usual form, the first, at least thirty."""

@@ -59,7 +59,8 @@ class EvaluationSettings:
     """How the model answers the questions of the evaluation.
 
     Attributes:
-        steps: points of the time grid; None takes what the model declares of each task, as for solver and guidance.
+        steps: points of the time grid; None takes what the model declares of each task, as for solver, guidance and
+            patch_grids.
         guidance: weights (text, image).
         batch_size: pictures at a time at 128 px; larger pictures go in smaller batches of about as many pixels.
     """
@@ -69,11 +70,18 @@ class EvaluationSettings:
     solver: str | None = None
     batch_size: int = 32
     guidance: tuple[float, float] | None = None
+    patch_grids: int | None = None
 
     def row(self, declared: TaskSettings) -> TaskSettings:
         """A task's settings: what a model declares, and what is asked for here instead."""
         text, image = self.guidance or (None, None)
-        return declared.asked(points=self.steps, solver=self.solver, text_guidance=text, image_guidance=image)
+        return declared.asked(
+            points=self.steps,
+            solver=self.solver,
+            text_guidance=text,
+            image_guidance=image,
+            patch_grids=self.patch_grids,
+        )
 
     def batch(self, samples: Samples) -> int:
         """Pictures at a time for these samples."""
@@ -161,7 +169,7 @@ def reading(
         return samples, pictures
     task = TASKS[name]
     instructions = [task.instruction(seeded("eval", settings.seed, "reading", name, i)) for i in range(len(pictures))]
-    own = replace(settings, steps=None, guidance=None)
+    own = replace(settings, steps=None, guidance=None, patch_grids=None)
     source = pictures.clamp(0, 1)
     question = replace(samples, task=task, instructions=instructions, source=source, truth=pictures, reference=None)
     return samples, answers(pipeline, question, own, advance)
