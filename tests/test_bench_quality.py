@@ -17,13 +17,13 @@ def test_a_small_run(tmp_path, capsys):
     bench = Quality(tasks=("canny_to_image",), n=1, size=32, budgets=(2, 4), reference=3, target=10.0, **files)
     assert bench.run() == 0
     printed = capsys.readouterr().out
-    assert "canny_to_image, guidance 2/2: PSNR in dB to 12 evaluations (rk4), 1 pictures of 32 px" in printed
+    assert "canny_to_image, guidance 3/3: PSNR in dB to 12 evaluations (rk4), 1 pictures of 32 px" in printed
     report = json.loads(files["json"].read_text())
     assert report["settings"] == {
         "n": 1, "size": 32, "reference": 3, "target": 10.0, "seed": 0, "model": "nano", "budgets": [2, 4],
     }  # fmt: skip
     found = report["tasks"]["canny_to_image"]
-    assert found["guidance"] == [2.0, 2.0] and list(found["methods"]) == list(methods())
+    assert found["guidance"] == [3.0, 3.0] and list(found["methods"]) == list(methods())
     curves = {name: row["points"] for name, row in found["methods"].items()}
     for name, points in curves.items():
         assert [point["evaluations"] for point in points] == ([4] if name == "rk4" else [2, 4])

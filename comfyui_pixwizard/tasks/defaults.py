@@ -62,7 +62,7 @@ DEFAULTS: dict[str, Defaults] = {
     # Without guidance the mean of all places where the new thing may stand is a faint stain.
     **_each("edit_add", Defaults((2.0, 1.0), 5, keep=0.1, grids=4)),
     **_each(WHOLE_EDITS, Defaults((1.0, 1.0), 2, keep=0.0, grids=4)),
-    **_each(CONTROL, Defaults((2.0, 2.0), 9, grids=4)),
+    **_each(CONTROL, Defaults((3.0, 3.0), 9, grids=4)),
     # A skeleton says less of a picture than other maps.
     **_each("pose_to_image", Defaults((4.0, 3.0), 9, grids=4)),
     **_each("text_to_image", Defaults((4.0, 1.0), 9)),
