@@ -57,25 +57,22 @@ def test_a_white_sky_is_no_hole_beside_a_black_one() -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(
-    st.integers(0, 99), st.sampled_from(FILLS), st.booleans(), st.lists(st.floats(-0.1, 0.1), min_size=9, max_size=9)
-)
-def test_a_filling_of_the_wrong_light_is_brought_to_its_rim(
-    seed: int, fill: float, margin: bool, light: list[float]
-) -> None:
-    truth = scene(seed=3)
-    source, mask = holed(truth, seed, fill, margin)
+@given(st.integers(0, 99), st.sampled_from(FILLS), st.lists(st.floats(-0.15, 0.15), min_size=9, max_size=9))
+def test_a_filling_of_the_wrong_light_is_brought_to_its_rim(seed: int, fill: float, light: list[float]) -> None:
     down, across, even = torch.tensor(light).reshape(3, 1, 3, 1, 1)
     ramp = torch.linspace(-1, 1, SIDE)
-    wrong = down * ramp[:, None] + across * ramp + even
-    made = find_filling(truth + even, source, 0.05).onto(source)
-    torch.testing.assert_close(made[mask.expand_as(made)], truth[mask.expand_as(made)], atol=2e-3, rtol=0)
+    truth = 0.5 + 0.1 * ramp - 0.2 * ramp[:, None] + torch.zeros(1, 3, SIDE, SIDE)
+    source, mask = holed(truth, seed, fill)
+    wrong = (down * ramp[:, None] + across * ramp + even).expand_as(truth)
     made = find_filling(truth + wrong, source, 0.05).onto(source)
-    known = ~find_holes(source, truth + wrong).expand_as(made)
+    known, hole = ~find_holes(source, truth + wrong).expand_as(made), mask.expand_as(made)
     assert torch.equal(made[known], source[known]), "bit for bit"
-    # Where a hole reaches the picture's edge nothing says how the light goes on.
-    rest = (made - truth)[mask.expand_as(made)].abs().mean()
-    assert rest <= (0.9 if margin else 0.6) * wrong.expand_as(made)[mask.expand_as(made)].abs().mean() + 0.01
+    assert (made - truth)[hole].abs().mean() <= 0.5 * wrong[hole].abs().mean() + 0.04
+    # Of all steps from a pixel of the hole to one that is known, hardly any is left.
+    across_rim = (hole[..., 1:] & known[..., :-1]) | (known[..., 1:] & hole[..., :-1])
+    pasted = torch.where(hole, truth + wrong, source)
+    left, before = ((picture - truth).diff(dim=-1)[across_rim].abs().mean() for picture in (made, pasted))
+    assert left <= 0.35 * before + 0.03
 
 
 def test_a_larger_picture_is_filled_at_its_own_size() -> None:
@@ -86,7 +83,7 @@ def test_a_larger_picture_is_filled_at_its_own_size() -> None:
     assert torch.equal(made[~mask.expand_as(made)], source[~mask.expand_as(made)])
     smooth = F.interpolate(answer, scale_factor=4, mode="bicubic")
     assert (made - smooth)[mask.expand_as(made)].abs().mean() < 0.02
-    assert (made <= -0.99).all(dim=1).float().mean() < 1e-4, "nothing of the hole is left"
+    assert (made <= -0.99).all(dim=1).float().mean() < 3e-4, "nothing of the hole is left"
 
 
 def test_a_jpeg_keeps_no_rim() -> None:
@@ -97,7 +94,9 @@ def test_a_jpeg_keeps_no_rim() -> None:
     read = to_tensor(Image.open(file).convert("RGB"))
     assert find_holes(read, truth)[mask].float().mean() > 0.99
     made = find_filling(truth, read, 0.05).onto(read)
-    assert (made - truth)[mask.expand_as(made)].abs().mean() < 0.03, "what JPEG mixed at the rim is not spread"
+    left = (made - truth)[mask.expand_as(made)].abs().mean()
+    crisp = (find_filling(truth, source, 0.05).onto(source) - truth)[mask.expand_as(made)].abs().mean()
+    assert left < crisp + 0.02, "what JPEG mixed at the rim is not spread"
 
 
 def test_without_a_hole_it_is_a_change() -> None:
@@ -109,13 +108,24 @@ def test_without_a_hole_it_is_a_change() -> None:
     assert (made[1:] - find_change(answer[1:], source[1:], 0.05).onto(source[1:])).abs().max() > 0.05
 
 
-def test_a_membrane_is_what_is_known_and_between_these() -> None:
-    values = torch.randn(1, 2, 40, 56)
-    assert membrane(values, torch.zeros(1, 1, 40, 56, dtype=torch.bool)).abs().max() == 0
-    known = torch.zeros(1, 1, 40, 56, dtype=torch.bool)
-    known[..., :5] = True
-    torch.testing.assert_close(membrane(torch.full_like(values, 0.3), known), torch.full_like(values, 0.3))
-    known[..., -5:] = True
-    values[..., :28], values[..., 28:] = 0.0, 1.0
-    between = membrane(values, known)[0, 0, 20]
-    assert between[2] == 0 and between[-2] == 1 and (between.diff() >= -1e-3).all() and between.diff().max() < 0.2
+def test_a_membrane_is_what_is_known_and_may_fade() -> None:
+    values = torch.ones(1, 2, 40, 56)
+    nothing = torch.zeros(1, 1, 40, 56)
+    assert membrane(values * nothing, nothing).abs().max() == 0
+    known = nothing.clone()
+    known[..., :5] = 1
+    torch.testing.assert_close(membrane(values * known, known), values)
+    spread = membrane(values * known, known, 0.9)[0, 0, 20]
+    assert (spread[:5] == 1).all() and (spread.diff() <= 1e-6).all() and 0.5 < spread[20] < 1 and spread[-1] > 0.4
+
+
+def test_a_sharp_answer_keeps_its_edges_and_a_blurred_one_gets_no_step() -> None:
+    truth = scene(seed=4)
+    source, mask = holed(truth, 3, -1.0)
+    hole = mask.expand_as(truth)
+    sharp = find_filling(truth, source, 0.05).onto(source)
+    assert (sharp - truth)[hole].abs().mean() < 0.02
+    even = torch.full_like(truth, 0.3)
+    shifted = torch.where(mask, truth.mean() + even, truth)
+    made = find_filling(shifted, source, 0.05).onto(source)
+    assert (made - truth)[hole].abs().mean() < 0.8 * (shifted - truth)[hole].abs().mean()

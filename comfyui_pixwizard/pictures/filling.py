@@ -1,10 +1,11 @@
 """Holes and margins of a picture, and their filling fitted to what is round them.
 
 A hole is what has one of the colours that holes are painted with. All outside of it is the source's, bit for bit.
-Inside is the answer, moved by a membrane: what the answer differs from the source by along the rim, spread smoothly
-over the hole, as in Poisson image editing (Pérez et al., SIGGRAPH 2003, equations 4 to 6), so that no step is left. It
-is spread by pull and push over a pyramid (Gortler et al., The Lumigraph, SIGGRAPH 1996, section 3.4), whose cost does
-not grow with the hole.
+Inside is the answer, moved by a membrane: what the answer lacks of the source along the rim, spread smoothly over the
+hole, as in Poisson image editing (Pérez et al., SIGGRAPH 2003, equations 4 to 6), by pull and push over a pyramid
+(Gortler et al., The Lumigraph, SIGGRAPH 1996, section 3.4), whose cost does not grow with the hole. That keeps steps
+of the answer itself, which are edges where it is sharp. Where it is blurred, the mean of what may be there, they are
+mistakes: as much as it is, the step across the rim is what is spread.
 Shapes: B batch, h, w pixels at the model's size, H, W at the picture's own; pictures [B, 3, …] in [-1, 1].
 """
 
@@ -31,8 +32,11 @@ THINNEST, REACH = 3, 9
 RINGS, SOFT = 6, 0.85
 # Share of a hole's pixels off its own value from which it is a JPEG's, and rings that halved colours reach.
 UNEVEN, COLOR_BLUR = 0.02, 2
-# Windows over which the rim's differences are averaged, which the autoencoder's own errors are in too.
-RIM = 9
+# Side of the windows in which answer and source are compared along the rim and across it, and what is left of a step a
+# level of the pyramid on, as what is far from the rim has little to do with it.
+ALONG, ACROSS, FADE = 9, 13, 0.9
+# Contrast, of full scale 2, below which a picture has none that an answer could lose.
+FAINT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,7 @@ class Filling:
             answer = F.interpolate(answer, picture.shape[-2:], mode="bicubic", align_corners=False)
         holes = find_holes(picture, answer)
         found = holes.flatten(1).any(dim=1)
-        fitted = (answer + membrane(picture - answer, ~holes)).clamp(-1, 1)
-        filled = torch.where(holes, fitted, picture)
+        filled = torch.where(holes, (answer + step_at_the_rim(picture, answer, holes)).clamp(-1, 1), picture)
         if bool(found.all()):
             return filled
         return torch.where(found[:, None, None, None], filled, self.change.onto(picture))
@@ -98,22 +101,44 @@ def _with_rim(holes: Tensor, off: Tensor) -> Tensor:
     return grown[width][0] > 0
 
 
-def membrane(values: Tensor, known: Tensor) -> Tensor:
-    """Values [B, C, H, W] as they are near to where they are known [B, 1, H, W], elsewhere smoothly between these."""
-    weight = F.avg_pool2d(known.to(values), RIM, stride=1, padding=RIM // 2)
-    near = F.avg_pool2d(values * known, RIM, stride=1, padding=RIM // 2)
-    there = (weight > 0).to(values)
-    return _completed(near / weight.clamp_min(1e-6) * there, there)
+def step_at_the_rim(picture: Tensor, answer: Tensor, holes: Tensor) -> Tensor:
+    """What brings an answer to what is round the holes [B, 1, H, W]: [B, 3, H, W], of use in these."""
+    inside = holes.to(picture)
+    outside = 1 - inside
+    lacking, weight = _local_mean(picture - answer, outside, ALONG)
+    known = (weight > 0).to(picture)
+    along = membrane(lacking * known, known)
+    (outer, weight), (inner, _) = (_local_mean(*one, ACROSS) for one in ((picture, outside), (answer, inside)))
+    rim = inside * (weight > 0)
+    across = membrane((outer - inner) * rim, rim, FADE)
+    contrast, kept = (
+        (_local_mean(values.square(), share, ACROSS)[0] - mean.square()).clamp_min(0).sqrt()
+        for values, share, mean in ((picture, outside, outer), (answer, inside, inner))
+    )
+    lost = (1 - kept / contrast.clamp_min(FAINT)).clamp(0, 1).mean(1, keepdim=True)
+    blurred = (lost * rim).sum((1, 2, 3), keepdim=True) / rim.sum((1, 2, 3), keepdim=True).clamp_min(1)
+    return torch.lerp(along, across, blurred.expand_as(along))
 
 
-def _completed(values: Tensor, weight: Tensor) -> Tensor:
-    """Values times their weight, completed by those of the next coarser level; zeros where nothing is known."""
-    if min(values.shape[-2:]) == 1 or bool((weight == 1).all()):
-        mean = values.sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp_min(1e-6)
-        return values + (1 - weight) * mean
-    coarser, weights = (F.avg_pool2d(part, 2, ceil_mode=True) for part in (values, weight))
-    below = F.interpolate(_completed(coarser, weights), values.shape[-2:], mode="bilinear", align_corners=False)
-    return values + (1 - weight) * below
+def membrane(values: Tensor, known: Tensor, fade: float = 1.0) -> Tensor:
+    """Values [B, C, H, W] that are known, and 0 elsewhere, spread to where known [B, 1, H, W] is 0.
+
+    Args:
+        fade: what is left of them a level of the pyramid on.
+    """
+    if min(values.shape[-2:]) == 1 or bool((known == 1).all()):
+        mean = values.sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp_min(1e-6)
+        return values + (1 - known) * mean
+    coarser, weights = (F.avg_pool2d(part, 2, ceil_mode=True) for part in (values, known))
+    below = membrane(coarser, weights, fade)
+    below = F.interpolate(below, values.shape[-2:], mode="bilinear", align_corners=False)
+    return values + (1 - known) * fade * below
+
+
+def _local_mean(values: Tensor, share: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Means over windows of what the share is 1 for, and how much of a window that is."""
+    weight, total = (F.avg_pool2d(part, side, stride=1, padding=side // 2) for part in (share, values * share))
+    return total / weight.clamp_min(1e-6), weight
 
 
 def _grown(mask: Tensor, side: int) -> Tensor:
