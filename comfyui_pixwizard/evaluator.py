@@ -188,9 +188,9 @@ class OverGrids:
             shown = {name: Branch(shifted(item.source, shift), item.conditions) for name, item in branches.items()}
             steps.append(self.evaluator.start(transformer, shown, times, scaling))
 
-        def step(x: Tensor, t: float, names: Sequence[str]) -> dict[str, Tensor]:
-            each = [one(shifted(x, shift), t, names) for one, shift in zip(steps, self.shifts, strict=True)]
-            return {name: mean_over_grids([found[name] for found in each]) for name in names}
+        def step(x: Tensor, t: float, branches: Sequence[str]) -> dict[str, Tensor]:
+            each = [one(shifted(x, shift), t, branches) for one, shift in zip(steps, self.shifts, strict=True)]
+            return {name: mean_over_grids([found[name] for found in each]) for name in branches}
 
         return step
 

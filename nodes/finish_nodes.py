@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..comfyui_pixwizard.pictures.change import REFERENCES, ROUND_TRIP, SOURCE, find_change
-from ..comfyui_pixwizard.pictures.filling import find_filling
+from ..comfyui_pixwizard.pictures.change import REFERENCES, ROUND_TRIP, SOURCE, Change, find_change
+from ..comfyui_pixwizard.pictures.filling import Filling, find_filling
 from ..comfyui_pixwizard.tasks import get_task
 from ..comfyui_pixwizard.tasks.declared import FREE
 from .conversions import (
@@ -63,7 +64,8 @@ class KeepUnchanged(Node):
         larger = None
         if original is not None and original.shape[1:3] != image.shape[1:3]:
             larger = one_for_each(original[..., :3], len(image), "an original", "answers")
-        enlarged, find = False, find_change
+        enlarged = False
+        find: Callable[[Tensor, Tensor, float | None], Change | Filling] = find_change
         if task is not None:
             known = None if task == FREE else get_task(task)
             if known is None or known.keep is None:
