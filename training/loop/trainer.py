@@ -213,9 +213,11 @@ class Trainer:
 
     def _check(self, value: float, what: str) -> None:
         if not math.isfinite(value):
+            # No rate has had a say at the first step; a compiler may.
+            cure = "lower the learning rate" if self.step else "look at the data, or train with --no-compile,"
             raise TrainingError(
                 f"the {what} must stay finite, found {value} in stage {self.stage.name} at step {self.step}: "
-                f"lower the learning rate and run again; {self._last()}"
+                f"{cure} and run again; {self._last()}"
             )
 
     def train_step(self, progress: float = 0.0) -> Records:
