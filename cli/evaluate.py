@@ -102,7 +102,8 @@ class Eval:
             raise ValueError(f"eval measures {every}, found {', '.join(unknown)}: leave it out")
         if self.solver is not None and self.solver not in EVALUATIONS:
             raise ValueError(f"--solver must be one of {', '.join(EVALUATIONS)}, found {self.solver}: take euler")
-        check_grids(1 if self.patch_grids is None else self.patch_grids)
+        if self.patch_grids is not None:
+            check_grids(self.patch_grids)
         check_least(self, n=1, seen=0, language=1, batch_size=1, steps=2, worst=1)
         for name in ("size", "scene_size"):
             side, option = getattr(self, name), name.replace("_", "-")

@@ -97,16 +97,8 @@ def declared_rows(model: str) -> list[dict[str, Any]]:
 def declared_table(rows: list[dict[str, Any]]) -> str:
     """Lines for people."""
     titles = (
-        "task",
-        "code",
-        "its options",
-        "solver",
-        "points",
-        "text, image guidance",
-        "guided channels",
-        "grids",
-        "size",
-    )
+        "task", "code", "its options", "solver", "points", "text, image guidance", "guided channels", "grids", "size",
+    )  # fmt: skip
     lines: list[tuple[str, ...]] = [titles]
     for row in rows:
         options = ", ".join(f"{name}={_short(value)}" for name, value in row["codec_options"].items())

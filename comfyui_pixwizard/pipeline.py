@@ -23,8 +23,8 @@ from .guidance import ALWAYS, DualGuidance
 from .local_edits.edit import Candidates, LocalEdit, edit_locally, held_part
 from .noise import draw_noise, noise_generators
 from .pictures.buckets import CELL, Size
-from .pictures.change import ROUND_TRIP, SOURCE, Change, find_change
-from .pictures.filling import Filling, find_filling
+from .pictures.change import ROUND_TRIP, SOURCE, Change
+from .pictures.filling import Filling, find_kept
 from .pictures.images import Picture, open_picture, padded_to_cells, resized, to_image, to_tensor
 from .pictures.sizes import model_size
 from .pipeline_parts import PipelineParts
@@ -338,8 +338,8 @@ class PixWizardPipeline(PipelineParts):
             return answer, None
         source = source.to(answer)
         reference = source if keeping.reference == SOURCE else self.round_trip(source).to(answer)
-        find = find_filling if task is not None and task.fills and keeping.threshold is None else find_change
-        change = find(answer, reference, threshold)
+        fills = task is not None and task.fills and keeping.threshold is None
+        change = find_kept(answer, reference, threshold, fills)
         return change.onto(source), None if not threshold and task is not None and task.enlarged else change
 
     @torch.inference_mode()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..comfyui_pixwizard.pictures.change import REFERENCES, ROUND_TRIP, SOURCE, Change, find_change
-from ..comfyui_pixwizard.pictures.filling import Filling, find_filling
+from ..comfyui_pixwizard.pictures.change import REFERENCES, ROUND_TRIP, SOURCE
+from ..comfyui_pixwizard.pictures.filling import find_kept
 from ..comfyui_pixwizard.tasks import get_task
 from ..comfyui_pixwizard.tasks.declared import FREE
 from .conversions import (
@@ -64,17 +63,16 @@ class KeepUnchanged(Node):
         larger = None
         if original is not None and original.shape[1:3] != image.shape[1:3]:
             larger = one_for_each(original[..., :3], len(image), "an original", "answers")
-        enlarged = False
-        find: Callable[[Tensor, Tensor, float | None], Change | Filling] = find_change
+        enlarged = fills = False
         if task is not None:
             known = None if task == FREE else get_task(task)
             if known is None or known.keep is None:
                 return io.NodeOutput(image[..., :3] if larger is None else sized_as(image, larger))
-            threshold, enlarged, find = known.keep, known.enlarged, find_filling if known.fills else find_change
+            threshold, enlarged, fills = known.keep, known.enlarged, known.fills
         compared = source[..., :3] if reference == SOURCE else round_trip(vae, source)
         unchanged = to_core(one_for_each(compared, len(image), "a source", "answers"))
         onto = sources if larger is None or enlarged else larger
-        kept = find(to_core(image), unchanged, threshold).onto(to_core(onto))
+        kept = find_kept(to_core(image), unchanged, threshold, fills).onto(to_core(onto))
         made = to_host_where_changed(kept, onto)
         return io.NodeOutput(made if larger is None else sized_as(made, larger))
 

@@ -174,9 +174,8 @@ def declared_grids(model: Any, positive: Any) -> int:
     or the MODEL has a learned task.
     """
     told = [options for _, options in positive]
-    if any(PARTS & set(options) for options in told) or model.model_options.get("transformer_options", {}).get(
-        LEARNED_TASK
-    ):
+    asked = model.model_options.get("transformer_options", {})
+    if asked.get(LEARNED_TASK) or any(PARTS & set(options) for options in told):
         return 1
     task = next((options[TASK] for options in told if options.get(TASK)), None)
     return carried(model)[task].patch_grids

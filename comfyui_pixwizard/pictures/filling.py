@@ -69,6 +69,11 @@ def find_filling(answer: Tensor, reference: Tensor, threshold: float | None) -> 
     return Filling(answer, find_change(answer, reference, threshold))
 
 
+def find_kept(answer: Tensor, reference: Tensor, threshold: float | None, fills: bool) -> Change | Filling:
+    """What an answer changed, or fills in, of a source that is to be kept; see `find_filling`, `change.find_change`."""
+    return (find_filling if fills else find_change)(answer, reference, threshold)
+
+
 def find_holes(source: Tensor, answer: Tensor) -> Tensor:
     """Where a picture has holes, [B, 1, H, W] bool: all of one of their colours, the one where the answer, of the same
     size, changes most; a white sky beside a black hole is none. With them their rim, where a JPEG or another size has
